@@ -1,0 +1,149 @@
+/**
+ * Everything worth writing down, in the words of the domain. Flows report facts; audit/ocsf turns each
+ * into its OCSF class. A fact carries raw values: escaping and redaction happen where it is written.
+ */
+import type { Identity, Intent } from '../egress/stages.ts';
+import type { DenyReason } from '../policy/verdict.ts';
+
+export type SessionKind = 'main' | 'shell' | 'exec';
+
+export interface LaunchedProcess {
+  readonly pid: number;
+  readonly argv: readonly string[];
+  readonly uid: number;
+  readonly gid: number;
+  readonly user: string;
+  /** The main process, or the SSH session that asked. */
+  readonly kind: SessionKind;
+  readonly sessionId: string;
+}
+
+/** One enforcement measure, as `doctor` and the start event name it. */
+export type Control =
+  | 'sealed-namespace'
+  | 'user-namespace'
+  | 'mount-view'
+  | 'landlock'
+  | 'seccomp'
+  | 'privileges'
+  | 'network-role';
+
+export type AuditFact =
+  | { readonly kind: 'supervisor-started'; readonly mode: 'root' | 'rootless'; readonly pid: number }
+  | { readonly kind: 'supervisor-ready'; readonly sshSocket: string; readonly durationMs: number }
+  | { readonly kind: 'supervisor-stopped'; readonly exitCode: number; readonly reason: string }
+  | { readonly kind: 'supervisor-failed'; readonly code: string; readonly step: string; readonly message: string }
+  | { readonly kind: 'audit-opened'; readonly path: string }
+  | { readonly kind: 'audit-closed'; readonly path: string; readonly records: number }
+  | {
+      readonly kind: 'policy-loaded';
+      readonly path: string;
+      readonly digest: string;
+      readonly rules: number;
+      readonly notices: readonly string[];
+    }
+  | {
+      readonly kind: 'identity-resolved';
+      readonly user: string;
+      readonly uid: number;
+      readonly gid: number;
+      /** Where the answer came from: the policy, the default, the calling user. */
+      readonly source: string;
+    }
+  | { readonly kind: 'path-prepared'; readonly path: string; readonly action: 'created' | 'kept' }
+  | { readonly kind: 'path-skipped'; readonly path: string; readonly reason: string }
+  | { readonly kind: 'control-applied'; readonly control: Control; readonly detail: string }
+  | { readonly kind: 'control-degraded'; readonly control: Control; readonly reason: string; readonly remedy: string }
+  | { readonly kind: 'process-launched'; readonly process: LaunchedProcess }
+  | {
+      readonly kind: 'process-exited';
+      readonly process: LaunchedProcess;
+      readonly exitCode: number;
+      readonly signal: string | undefined;
+      readonly durationMs: number;
+    }
+  | {
+      readonly kind: 'launch-refused';
+      readonly argv: readonly string[];
+      readonly sessionId: string;
+      readonly step: string;
+      readonly errno: string;
+      readonly object: string | undefined;
+    }
+  | {
+      readonly kind: 'connection-allowed';
+      readonly intent: Intent;
+      readonly identity: Identity;
+      readonly rule: string;
+      readonly address: string;
+    }
+  | {
+      readonly kind: 'connection-denied';
+      readonly intent: Intent;
+      /** Absent where it could not be established; then `detail` says why. */
+      readonly identity: Identity | undefined;
+      readonly reason: DenyReason;
+      readonly detail: string;
+      readonly rule: string | undefined;
+    }
+  | {
+      readonly kind: 'connection-failed';
+      readonly intent: Intent;
+      readonly identity: Identity | undefined;
+      readonly rule: string | undefined;
+      readonly detail: string;
+    }
+  | {
+      readonly kind: 'connection-closed';
+      readonly intent: Intent;
+      readonly identity: Identity;
+      readonly rule: string;
+      readonly address: string;
+      readonly bytesOut: number;
+      readonly bytesIn: number;
+      readonly durationMs: number;
+      readonly httpStatus?: number;
+    }
+  | {
+      readonly kind: 'dns-answered';
+      readonly name: string;
+      readonly type: string;
+      readonly address: string | undefined;
+      readonly source: SocketAddress;
+    }
+  | {
+      readonly kind: 'dns-refused';
+      readonly name: string;
+      readonly type: string;
+      readonly rcode: number;
+      readonly source: SocketAddress;
+    }
+  | {
+      readonly kind: 'bypass-refused';
+      /** IP protocol number, 17 for UDP. */
+      readonly protocol: number;
+      readonly source: SocketAddress;
+      readonly destination: SocketAddress;
+      readonly uid: number | undefined;
+    }
+  | { readonly kind: 'ssh-listening'; readonly path: string }
+  | { readonly kind: 'ssh-opened'; readonly sessionId: string; readonly peer: PeerProcess }
+  | { readonly kind: 'ssh-closed'; readonly sessionId: string; readonly peer: PeerProcess; readonly durationMs: number }
+  | { readonly kind: 'ssh-refused'; readonly sessionId: string; readonly peer: PeerProcess; readonly reason: string }
+  | { readonly kind: 'internal-error'; readonly where: string; readonly message: string };
+
+export interface SocketAddress {
+  readonly address: string;
+  /** 0 where the protocol has none. */
+  readonly port: number;
+}
+
+/** Who connected to a Unix socket, from SO_PEERCRED. */
+export interface PeerProcess {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Where flows put facts. Never throws and never blocks: a strict sink ends the sandbox by other means. */
+export type Report = (fact: AuditFact) => void;

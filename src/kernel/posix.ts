@@ -1,0 +1,59 @@
+/**
+ * The native addon (native/posix), typed. Calls that can block run on libuv's pool and return promises;
+ * the others are single quick system calls. Failures throw Error with `code` (symbolic errno) and
+ * `syscall`, like Node's own system errors. Descriptors are plain numbers owned by the caller.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+export interface Posix {
+  /** prctl(2) PR_SET_DUMPABLE 0: no core, no ptrace or /proc access by the same user. */
+  setUndumpable(): void;
+  /** openat2(2); `flags`, `mode` and `resolve` are the kernel's numbers. CLOEXEC is always added. */
+  openat2(directory: number, path: string, flags: number, mode: number, resolve: number): number;
+  mkdirat(directory: number, name: string, mode: number): void;
+  /** socketpair(AF_UNIX, SOCK_STREAM | CLOEXEC): both ends. */
+  socketPair(): [number, number];
+  /** Receives exactly `count` descriptors sent with SCM_RIGHTS; the payload byte per message is dropped. */
+  receiveDescriptors(socket: number, count: number, timeoutMs: number): Promise<number[]>;
+  /** bind+listen on a pathname Unix stream socket; the mode is set before the socket can be reached. */
+  listenUnix(path: string, mode: number): number;
+  /**
+   * One launch: accepts on `listener` until a peer with `pid` comes (others are closed), sends spec and descriptors
+   * in the framing of native/README.md, then reads the status record until end of file.
+   * Resolves to the record's bytes; empty means the command was executed.
+   */
+  serveLaunch(listener: number, pid: number, spec: Uint8Array, descriptors: number[], timeoutMs: number): Promise<Uint8Array>;
+  /** SO_PEERCRED of a connected Unix socket. */
+  peerCredentials(socket: number): { pid: number; uid: number; gid: number };
+  /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */
+  originalDestination(socket: number, family: 4 | 6): { address: string; port: number };
+  /** Inode and uid of the workload's end of a TCP connection, by sock_diag(7) on `diag`, a socket born in its namespace. */
+  tcpSocket(
+    diag: number,
+    family: 4 | 6,
+    localAddress: string,
+    localPort: number,
+    remoteAddress: string,
+    remotePort: number,
+  ): { inode: string; uid: number } | undefined;
+  /** Processes whose network namespace has inode `namespaceInode` and which hold `socket:[socketInode]` open. */
+  socketOwners(socketInode: string, namespaceInode: string): number[];
+  /** Calls back on each readability of `socket` until the returned function is called. */
+  watchReadable(socket: number, onReadable: () => void): () => void;
+  /** Non-blocking recv(2); undefined when there is nothing to read. */
+  receive(socket: number, maxBytes: number): Uint8Array | undefined;
+  /** access(2) as the kernel's probe needs: landlock_create_ruleset(NULL, 0, VERSION), 0 when absent. */
+  landlockAbi(): number;
+  /** Closes a descriptor that no Node object owns. */
+  close(descriptor: number): void;
+}
+
+const addonPath = fileURLToPath(new URL('../../build/posix.node', import.meta.url));
+let loaded: Posix | undefined;
+
+/** Loads the addon at first use, so that `--help` works where it was never built. */
+export function posix(): Posix {
+  loaded ??= createRequire(import.meta.url)(addonPath) as Posix;
+  return loaded;
+}

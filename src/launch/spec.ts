@@ -1,0 +1,81 @@
+/**
+ * What castellan-launch is told, and its encoding. A `ConfinedSpec` can only be made by confine(): launch()
+ * takes nothing else, so an unconfined start of untrusted code does not compile. Wire format: native/README.md.
+ */
+
+export interface LaunchSpec {
+  readonly argv: readonly string[];
+  /** KEY=VALUE; the child gets these and nothing else. */
+  readonly environment: readonly string[];
+  /** Entered as the final identity. */
+  readonly workingDirectory: string;
+  /** Undefined leaves ids as they are (rootless: the caller's). */
+  readonly credentials: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] } | undefined;
+  /** setsid(2); a PTY's child is a session leader already. */
+  readonly newSession: boolean;
+  readonly resourceLimits: readonly ResourceLimit[];
+  readonly umask: number;
+  /** Descriptors of namespaces to enter, user namespace first. */
+  readonly namespaces: { readonly user: number | undefined; readonly network: number | undefined };
+  /** Done in a private mount namespace; empty means none is made. */
+  readonly mounts: readonly MountStep[];
+  readonly landlock: LandlockSpec | undefined;
+  readonly seccomp: 'agent' | 'network-role' | 'none';
+  /** Descriptors that survive execve, at these numbers (3 and up, distinct). */
+  readonly keep: readonly { readonly descriptor: number; readonly target: number }[];
+}
+
+export type MountStep =
+  /** Covers a directory with an empty read-only tmpfs, a file or socket with an empty file. */
+  | { readonly kind: 'hide'; readonly path: string }
+  /** Attaches a clone of the tree at `descriptor` (O_PATH) to `path`. */
+  | { readonly kind: 'bind'; readonly descriptor: number; readonly path: string };
+
+export interface ResourceLimit {
+  /** RLIMIT_* number, see getrlimit(2). */
+  readonly resource: number;
+  readonly soft: bigint;
+  readonly hard: bigint;
+}
+
+export interface LandlockSpec {
+  /** Masks of landlock_ruleset_attr, already cut to the kernel's ABI. */
+  readonly handledFs: bigint;
+  readonly handledNet: bigint;
+  readonly scoped: bigint;
+  /** O_PATH descriptors with the rights below each. */
+  readonly rules: readonly { readonly descriptor: number; readonly access: bigint }[];
+}
+
+declare const confined: unique symbol;
+export type ConfinedSpec = LaunchSpec & { readonly [confined]: true };
+
+/** Ordered as the launcher does them; native/README.md and launch.c hold the same list. */
+export const LAUNCH_STEPS = [
+  'receive',
+  'session',
+  'namespaces',
+  'mounts',
+  'limits',
+  'groups',
+  'gid',
+  'bounding',
+  'uid',
+  'regain',
+  'capabilities',
+  'privileges',
+  'directory',
+  'landlock',
+  'descriptors',
+  'seccomp',
+  'execute',
+] as const;
+export type LaunchStep = (typeof LAUNCH_STEPS)[number];
+
+/** What the launcher says when a step failed; absent after a successful execve. */
+export interface LaunchFailure {
+  readonly step: LaunchStep;
+  /** Positive errno. */
+  readonly errno: number;
+  readonly object: string;
+}

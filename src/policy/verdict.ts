@@ -1,0 +1,40 @@
+/** The answer of the one decision function, with everything a refusal has to tell. */
+
+export interface Query {
+  /** Lower-case name without trailing dot, or canonical IP literal. */
+  readonly host: string;
+  readonly port: number;
+  /** Executable first, then its ancestors, nearest first; empty where identity is unknown. */
+  readonly binaries: readonly string[];
+}
+
+export type DenyReason =
+  | 'no_policy' // network_policies is empty
+  | 'host_not_listed' // no endpoint names the host on any port
+  | 'port_not_listed' // the host is named, but not on this port
+  | 'binary_not_listed' // host and port are named, but not for this binary
+  | 'identity_unknown' // the calling process could not be established
+  | 'address_not_allowed' // the destination check refused every resolved address or one of them
+  | 'name_mismatch' // SNI or Host differs from the name the connection was opened for
+  | 'destination_unknown'; // transparent connection that names no host
+
+export type Verdict =
+  | {
+      readonly allow: true;
+      readonly rule: string;
+      /** The binary or ancestor that matched. */
+      readonly matchedBinary: string;
+      /** Private answers are acceptable only inside these blocks; empty means public addresses only... */
+      readonly allowedIps: readonly string[];
+      /** ...unless the policy names this very host without a wildcard (the user declared it). */
+      readonly exactHost: boolean;
+      readonly protocol: '' | 'tcp';
+    }
+  | {
+      readonly allow: false;
+      readonly reason: DenyReason;
+      /** One sentence for a person. */
+      readonly detail: string;
+      /** The rule that came nearest, if any. */
+      readonly nearest: string | undefined;
+    };

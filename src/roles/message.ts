@@ -1,0 +1,39 @@
+/**
+ * The wire between process role and network role: one closed union each way. Frames are a 4-byte
+ * big-endian length and that many bytes of JSON, at most MAX_FRAME_BYTES.
+ */
+import type { AuditFact } from '../audit/event.ts';
+import type { Flow, IdentityResult } from '../egress/stages.ts';
+import type { NetworkRule } from '../policy/document.ts';
+
+export const WIRE_VERSION = 1;
+
+/** The largest message is a policy of 10 000 endpoints; a frame above this is a broken peer. */
+export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
+
+/** Descriptor numbers in the network role at which its launcher left the sockets made in the sealed namespace. */
+export interface ListenerDescriptors {
+  readonly proxy: readonly number[];
+  readonly transparent: readonly number[];
+  readonly dnsUdp: readonly number[];
+  readonly dnsTcp: readonly number[];
+  readonly nflog: number;
+}
+
+export type ToNetworkRole =
+  | {
+      readonly type: 'start';
+      readonly version: number;
+      readonly listeners: ListenerDescriptors;
+      readonly policy: { readonly generation: number; readonly rules: readonly NetworkRule[] };
+    }
+  | { readonly type: 'answer'; readonly id: number; readonly result: IdentityResult }
+  | { readonly type: 'stop' };
+
+export type ToProcessRole =
+  | { readonly type: 'hello'; readonly version: number; readonly pid: number }
+  | { readonly type: 'ready' }
+  | { readonly type: 'identify'; readonly id: number; readonly flow: Flow }
+  | { readonly type: 'fact'; readonly fact: AuditFact }
+  | { readonly type: 'fatal'; readonly message: string }
+  | { readonly type: 'stopped' };
