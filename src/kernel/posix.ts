@@ -14,6 +14,8 @@ export interface Posix {
   mkdirat(directory: number, name: string, mode: number): void;
   /** socketpair(AF_UNIX, SOCK_STREAM | CLOEXEC): both ends. */
   socketPair(): [number, number];
+  /** pipe2(O_CLOEXEC): read end, write end. */
+  pipe(): [number, number];
   /** Receives exactly `count` descriptors sent with SCM_RIGHTS; the payload byte per message is dropped. */
   receiveDescriptors(socket: number, count: number, timeoutMs: number): Promise<number[]>;
   /** bind+listen on a pathname Unix stream socket; the mode is set before the socket can be reached. */
@@ -37,8 +39,11 @@ export interface Posix {
     remoteAddress: string,
     remotePort: number,
   ): { inode: string; uid: number } | undefined;
-  /** Processes whose network namespace has inode `namespaceInode` and which hold `socket:[socketInode]` open. */
-  socketOwners(socketInode: string, namespaceInode: string): number[];
+  /**
+   * Processes with a thread in the network namespace of inode `namespaceInode` that holds `socket:[socketInode]` open.
+   * On the pool, because an agent decides how long the search is; more than 256 owners fail with `E2BIG`.
+   */
+  socketOwners(socketInode: string, namespaceInode: string): Promise<number[]>;
   /** Calls back on each readability of `socket` until the returned function is called. */
   watchReadable(socket: number, onReadable: () => void): () => void;
   /** Non-blocking recv(2); undefined when there is nothing to read. */

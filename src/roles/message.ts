@@ -8,6 +8,9 @@ import type { NetworkRule } from '../policy/document.ts';
 
 export const WIRE_VERSION = 1;
 
+/** Where the network role finds its end of the wire. */
+export const CONTROL_DESCRIPTOR = 3;
+
 /** The largest message is a policy of 10 000 endpoints; a frame above this is a broken peer. */
 export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
 

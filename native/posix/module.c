@@ -1,0 +1,37 @@
+/* posix.node: the system calls that Node lacks. The functions are described in src/kernel/posix.ts. */
+#include "posix.h"
+
+static const struct {
+    const char *name;
+    napi_callback function;
+} functions[] = {
+    {"close", close_descriptor},
+    {"landlockAbi", landlock_abi},
+    {"listenUnix", listen_unix},
+    {"mkdirat", make_directory_at},
+    {"openat2", open_at_2},
+    {"originalDestination", original_destination},
+    {"pipe", make_pipe},
+    {"peerCredentials", peer_credentials},
+    {"receive", receive},
+    {"receiveDescriptors", receive_descriptors},
+    {"serveLaunch", serve_launch},
+    {"setUndumpable", set_undumpable},
+    {"socketOwners", socket_owners},
+    {"socketPair", socket_pair},
+    {"tcpSocket", tcp_socket},
+    {"watchReadable", watch_readable},
+};
+
+NAPI_MODULE_INIT() {
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        napi_value function = NULL;
+        if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, NULL, &function) !=
+                napi_ok ||
+            napi_set_named_property(env, exports, functions[i].name, function) != napi_ok) {
+            napi_throw_error(env, NULL, "posix.node could not be initialised");
+            return NULL;
+        }
+    }
+    return exports;
+}

@@ -1,0 +1,129 @@
+/* Who holds a socket open, found in /proc (proc(5)). */
+#include "posix.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A socket shared by more processes than this has no owner worth naming. */
+#define MAX_OWNERS 256
+
+struct search {
+    struct job job;
+    char link[48];
+    uint64_t namespace_inode;
+    size_t count;
+    int owners[MAX_OWNERS];
+};
+
+static DIR *open_directory(int parent, const char *name) {
+    int descriptor = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return NULL;
+    DIR *directory = fdopendir(descriptor);
+    if (directory == NULL) close_quietly(descriptor);
+    return directory;
+}
+
+static bool parse_id(const char *name, int *id) {
+    char *end;
+    long number = strtol(name, &end, 10);
+    if (*name < '1' || *name > '9' || *end != '\0' || number > INT32_MAX) return false;
+    *id = (int)number;
+    return true;
+}
+
+static bool holds_socket(const struct search *search, int task) {
+    DIR *descriptors = open_directory(task, "fd");
+    if (descriptors == NULL) return false;
+    bool found = false;
+    const struct dirent *entry;
+    while (!found && (entry = readdir(descriptors)) != NULL) {
+        char target[sizeof search->link];
+        ssize_t length = readlinkat(dirfd(descriptors), entry->d_name, target, sizeof target);
+        found = length == (ssize_t)strlen(search->link) && memcmp(target, search->link, (size_t)length) == 0;
+    }
+    closedir(descriptors);
+    return found;
+}
+
+static bool in_namespace(const struct search *search, int task) {
+    struct stat status;
+    return fstatat(task, "ns/net", &status, 0) == 0 && status.st_ino == search->namespace_inode;
+}
+
+/*
+ * Threads share one table of descriptors unless they asked for their own (unshare(2) CLONE_FILES), which would be
+ * a way to hide a socket from a look at the first thread only.
+ */
+static bool process_holds_socket(const struct search *search, int pid, DIR *tasks) {
+    bool first = true;
+    const struct dirent *entry;
+    while ((entry = readdir(tasks)) != NULL) {
+        int thread;
+        if (!parse_id(entry->d_name, &thread)) continue;
+        if (!first && syscall(SYS_kcmp, pid, thread, KCMP_FILES, 0, 0) == 0) continue;
+        int task = openat(dirfd(tasks), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (task < 0) continue;
+        bool found = in_namespace(search, task) && holds_socket(search, task);
+        close(task);
+        if (found) return true;
+        if (thread == pid) first = false;
+    }
+    return false;
+}
+
+static void run_search(struct job *job) {
+    struct search *search = (struct search *)job;
+    DIR *processes = open_directory(AT_FDCWD, "/proc");
+    if (processes == NULL) return job_failed(job, errno, "opendir");
+    const struct dirent *entry;
+    while (job->error == 0 && (entry = readdir(processes)) != NULL) {
+        int pid;
+        char path[32];
+        if (!parse_id(entry->d_name, &pid)) continue;
+        snprintf(path, sizeof path, "%d/task", pid);
+        DIR *tasks = open_directory(dirfd(processes), path);
+        if (tasks == NULL) continue;
+        if (process_holds_socket(search, pid, tasks)) {
+            if (search->count == MAX_OWNERS)
+                job_failed(job, E2BIG, "readdir");
+            else
+                search->owners[search->count++] = pid;
+        }
+        closedir(tasks);
+    }
+    closedir(processes);
+}
+
+static napi_value found_owners(napi_env env, struct job *job) {
+    const struct search *search = (const struct search *)job;
+    return make_int_array(env, search->owners, search->count);
+}
+
+static void discard_search(struct job *job) {
+    free(job);
+}
+
+napi_value socket_owners(napi_env env, napi_callback_info info) {
+    napi_value values[MAX_ARGUMENTS];
+    char socket[24];
+    char namespace[24];
+    if (!arguments(env, info, 2, values) || !get_text(env, values[0], socket, sizeof socket) ||
+        !get_text(env, values[1], namespace, sizeof namespace))
+        return NULL;
+    char *end;
+    uint64_t inode = strtoull(namespace, &end, 10);
+    if (*namespace == '\0' || *end != '\0') return type_error(env, "not an inode");
+    struct search *search = calloc(1, sizeof *search);
+    if (search == NULL) return throw_errno(env, ENOMEM, "calloc");
+    search->job = (struct job){run_search, found_owners, discard_search, 0, NULL, NULL, NULL};
+    search->namespace_inode = inode;
+    snprintf(search->link, sizeof search->link, "socket:[%s]", socket);
+    return start_job(env, &search->job, "socketOwners");
+}

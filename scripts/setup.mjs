@@ -1,0 +1,89 @@
+#!/usr/bin/env node
+// Makes a fresh clone ready and then runs what was asked for. Plain JavaScript, because it starts under
+// whatever Node the system has (20 or newer); everything after it runs under the Node that npm brings.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const node = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node');
+const nodeDirectory = dirname(dirname(node));
+
+/** Debian packages by what proves that they are there; README lists the same names. */
+const packages = {
+  'libseccomp-dev': ['/usr/include/seccomp.h'],
+  nftables: ['/usr/sbin/nft'],
+  iproute2: ['/usr/sbin/ip', '/sbin/ip', '/bin/ip'],
+  'openssh-client': ['/usr/bin/ssh'],
+  curl: ['/usr/bin/curl'],
+  openssl: ['/usr/bin/openssl'],
+  'ca-certificates': ['/etc/ssl/certs/ca-certificates.crt'],
+  'util-linux': ['/usr/bin/nsenter'],
+};
+const benchPackages = { bubblewrap: ['/usr/bin/bwrap'] };
+
+const goals = {
+  demo: ['scripts/demo.ts'],
+  test: ['scripts/test.ts'],
+  bench: ['test/bench/main.ts'],
+};
+
+function run(command, args, options = {}) {
+  const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
+  if (result.error) fail(`${command}: ${result.error.message}`);
+  if (result.status !== 0) fail(`${command} ${args.join(' ')} ended with ${result.status ?? result.signal}`);
+}
+
+function fail(message) {
+  console.error(`setup: ${message}`);
+  process.exit(1);
+}
+
+function installPackages(wanted) {
+  const missing = Object.keys(wanted).filter((name) => !wanted[name].some((path) => existsSync(path)));
+  if (missing.length === 0) return;
+  if (process.getuid() !== 0) fail(`please install as root: apt-get install ${missing.join(' ')}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  run('apt-get', ['update', '-qq'], { env });
+  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env });
+}
+
+/** Runs `work` unless `inputs` are as they were when it last succeeded. */
+function once(name, inputs, proof, work) {
+  const stamp = join(root, 'build', `.${name}.stamp`);
+  const digest = createHash('sha256');
+  for (const input of inputs) digest.update(readFileSync(input));
+  const hex = digest.digest('hex');
+  if (existsSync(proof) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hex) return;
+  work();
+  mkdirSync(dirname(stamp), { recursive: true });
+  writeFileSync(stamp, hex);
+}
+
+/** The registry packages are installed without their scripts; the two native ones are built here, without network. */
+function installModules() {
+  const lock = join(root, 'package-lock.json');
+  once('modules', [lock], node, () => {
+    run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
+    for (const directory of ['node_modules/node-pty', 'node_modules/ssh2/lib/protocol/crypto']) {
+      const gyp = join(root, 'node_modules/node-gyp/bin/node-gyp.js');
+      const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}`, npm_config_nodedir: nodeDirectory };
+      run(node, [gyp, 'rebuild', '--silent', '--release', `--nodedir=${nodeDirectory}`], {
+        cwd: join(root, directory),
+        env,
+      });
+    }
+  });
+}
+
+const [goal, ...rest] = process.argv.slice(2);
+if (goal !== undefined && !(goal in goals)) fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
+installPackages(goal === 'bench' ? { ...packages, ...benchPackages } : packages);
+installModules();
+run('make', ['-s', '-C', 'native']);
+if (goal !== undefined) {
+  const result = spawnSync(node, [...goals[goal], ...rest], { cwd: root, stdio: 'inherit' });
+  process.exitCode = result.status ?? 1;
+}

@@ -1,0 +1,104 @@
+/** The command line, told once: the parser, `--help` and later the man page and completions read this table. */
+
+export interface OptionDefinition {
+  readonly name: string;
+  /** Placeholder of the value; a switch has none. */
+  readonly value?: string;
+  readonly repeatable?: boolean;
+  readonly help: string;
+}
+
+export interface VerbDefinition {
+  readonly name: string;
+  readonly synopsis: string;
+  readonly summary: string;
+  readonly options: readonly OptionDefinition[];
+  /** What may follow the options. */
+  readonly operands: 'none' | 'one' | 'command' | 'optional-command';
+  /** Internal verbs are left out of help. */
+  readonly hidden?: boolean;
+}
+
+const SANDBOX: OptionDefinition = {
+  name: 'sandbox',
+  value: 'NAME',
+  help: 'which running sandbox; may be left out when there is only one',
+};
+const JSON_OUTPUT: OptionDefinition = { name: 'json', help: 'print JSON' };
+
+export const VERBS = [
+  {
+    name: 'run',
+    synopsis: 'castellan run [OPTIONS] -- COMMAND [ARGUMENT…]',
+    summary: 'run a command, confined by a policy',
+    operands: 'command',
+    options: [
+      { name: 'policy', value: 'FILE', help: 'policy file (default /etc/castellan/policy.yaml, else a policy without network)' },
+      { name: 'workdir', value: 'DIR', help: 'working directory of the command (default: the current one)' },
+      { name: 'name', value: 'NAME', help: 'name of the sandbox (default: a random one)' },
+      { name: 'env', value: 'NAME[=VALUE]', repeatable: true, help: 'give a variable to the command; without =VALUE, the one castellan has' },
+      { name: 'audit-file', value: 'FILE', help: 'where to write OCSF events (default: a new file in the log directory)' },
+      { name: 'proxy-uid', value: 'UID', help: 'uid of the network role when started as root (default 1337)' },
+      { name: 'grace', value: 'SECONDS', help: 'time between TERM and KILL at the end (default 10)' },
+      { name: 'quiet', help: 'no events on standard error' },
+    ],
+  },
+  {
+    name: 'ssh',
+    synopsis: 'castellan ssh [--sandbox NAME] [-t] [-- COMMAND [ARGUMENT…]]',
+    summary: 'open a shell, or run a command, in a running sandbox',
+    operands: 'optional-command',
+    options: [SANDBOX, { name: 'tty', help: 'ask for a terminal even with a command' }],
+  },
+  {
+    name: 'list',
+    synopsis: 'castellan list [--json]',
+    summary: 'list running sandboxes',
+    operands: 'none',
+    options: [JSON_OUTPUT],
+  },
+  {
+    name: 'doctor',
+    synopsis: 'castellan doctor [--json]',
+    summary: 'tell what this machine can enforce',
+    operands: 'none',
+    options: [JSON_OUTPUT],
+  },
+  {
+    name: 'policy',
+    synopsis: 'castellan policy FILE [--json]',
+    summary: 'check a policy file and print what it means',
+    operands: 'one',
+    options: [JSON_OUTPUT],
+  },
+  {
+    name: 'audit',
+    synopsis: 'castellan audit FILE [--json]',
+    summary: 'verify the hash chain of an audit file',
+    operands: 'one',
+    options: [JSON_OUTPUT],
+  },
+  {
+    name: 'ssh-proxy',
+    synopsis: 'castellan ssh-proxy SOCKET',
+    summary: 'connect standard input and output to a Unix socket (for ProxyCommand)',
+    operands: 'one',
+    options: [],
+    hidden: true,
+  },
+  {
+    name: 'network-role',
+    synopsis: 'castellan network-role',
+    summary: 'the network role; started by castellan itself',
+    operands: 'none',
+    options: [],
+    hidden: true,
+  },
+] as const satisfies readonly VerbDefinition[];
+
+export type VerbName = (typeof VERBS)[number]['name'];
+
+export const GLOBAL_OPTIONS: readonly OptionDefinition[] = [
+  { name: 'help', help: 'print help' },
+  { name: 'version', help: 'print the version' },
+];

@@ -1,0 +1,10 @@
+import { runNetworkRole } from '../start/network-role.ts';
+import { CONTROL_DESCRIPTOR } from '../roles/message.ts';
+import type { Verb } from './verb.ts';
+
+/** `castellan network-role`: started by castellan itself with its sockets in place. */
+export const verb: Verb = async (_command, { onSignal }) => {
+  // The process role decides when to stop; a terminal's Ctrl-C must not take the proxy away before the agent.
+  using _ignored = onSignal(() => {});
+  return runNetworkRole({ controlDescriptor: CONTROL_DESCRIPTOR });
+};

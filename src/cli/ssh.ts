@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { runBase, type VerbArguments } from '../config/config.ts';
+import { installPaths } from '../config/install.ts';
+import { CastellanError, errnoOf } from '../errors.ts';
+import { sshArguments } from '../session/ssh/client-arguments.ts';
+import { type KnownRun, knownHostsIn, knownRuns, sshSocketIn } from '../start/run-directory.ts';
+import type { Verb } from './verb.ts';
+
+const SSH_CLIENT = '/usr/bin/ssh';
+
+/** `castellan ssh`: the system's OpenSSH client, connected to a sandbox's socket. */
+export const verb: Verb = async (command, { surroundings, onSignal }) => {
+  const run = chooseRun(await knownRuns(runBase(surroundings)), command.options.get('sandbox')?.[0]);
+  const argv = sshArguments({
+    name: run.state.name,
+    user: run.state.user,
+    socketPath: sshSocketIn(run.path),
+    knownHosts: knownHostsIn(run.path),
+    castellan: installPaths(surroundings).castellan,
+    tty: wantsTerminal(command),
+    command: command.operands,
+  });
+  using _ignored = onSignal(() => {});
+  return runClient(argv);
+};
+
+function wantsTerminal(command: VerbArguments): boolean | undefined {
+  return command.options.has('tty') ? true : undefined;
+}
+
+function chooseRun(runs: readonly KnownRun[], name: string | undefined): KnownRun {
+  const ready = runs.filter(({ alive, state }) => alive && state.ready && (name === undefined || state.name === name));
+  const [only, ...others] = ready;
+  if (only === undefined)
+    throw noSandbox(name === undefined ? 'no sandbox is running' : `no sandbox named ${name} is running`, name);
+  if (others.length > 0)
+    throw noSandbox(`several sandboxes are running: ${ready.map(({ state }) => state.name).join(', ')}`, undefined);
+  return only;
+}
+
+function noSandbox(message: string, object: string | undefined): CastellanError {
+  return new CastellanError('no_sandbox', message, { step: 'ssh', ...(object && { object }) });
+}
+
+function runClient(argv: readonly string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(SSH_CLIENT, argv, { stdio: 'inherit' });
+    child.on('error', (error) => {
+      const errno = errnoOf(error);
+      const remedy = 'install openssh-client';
+      reject(new CastellanError('install_incomplete', `${SSH_CLIENT} cannot be run`, { step: 'ssh', object: SSH_CLIENT, remedy, ...(errno && { errno }) }));
+    });
+    child.on('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+  });
+}

@@ -1,0 +1,123 @@
+import { randomBytes } from 'node:crypto';
+import { isAbsolute, join, resolve } from 'node:path';
+import { CastellanError } from '../errors.ts';
+import type { Surroundings } from './surroundings.ts';
+
+/** The words of the command line after the verb. */
+export interface VerbArguments {
+  /** Switches are present with an empty string; repeatable options keep their order. */
+  readonly options: ReadonlyMap<string, readonly string[]>;
+  readonly operands: readonly string[];
+}
+
+/** Everything a run depends on, read once and frozen. */
+export interface RunConfig {
+  readonly mode: 'root' | 'rootless';
+  readonly name: string;
+  readonly command: readonly [string, ...string[]];
+  /** Undefined: no policy was named and none is installed. */
+  readonly policyPath: string | undefined;
+  readonly workingDirectory: string;
+  /** Variables the operator gave to the command with --env. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly auditPath: string;
+  readonly runBase: string;
+  readonly networkRoleUid: number;
+  readonly graceMs: number;
+  readonly quiet: boolean;
+}
+
+export const INSTALLED_POLICY = '/etc/castellan/policy.yaml';
+
+/** As the peer's proxy uid: nothing on common distributions has it. */
+export const DEFAULT_NETWORK_ROLE_UID = 1337;
+
+const DEFAULT_GRACE_S = 10;
+/** A supervisor that waits longer than an hour for a stop is a hang to whoever asked for the stop. */
+const MAX_GRACE_S = 3600;
+const MAX_ID = 2_000_000_000;
+
+/**
+ * @throws CastellanError `usage` for a value that is not what the option takes.
+ */
+export function readRunConfig(
+  command: VerbArguments,
+  surroundings: Surroundings,
+  installedPolicy: boolean,
+  now: Date,
+): RunConfig {
+  const option = (name: string) => command.options.get(name)?.[0];
+  const name = option('name') ?? `run-${randomBytes(4).toString('hex')}`;
+  if (!isSandboxName(name)) throw usage(`--name ${name}: use up to 31 of a-z, 0-9 and -, starting with a letter or digit`);
+  const absolute = (path: string) => resolve(surroundings.workingDirectory, path);
+  const policy = option('policy');
+  const audit = option('audit-file');
+  const stamp = now.toISOString().replaceAll(/[-:]|\.\d+/g, '');
+  return Object.freeze({
+    mode: surroundings.uid === 0 ? 'root' : 'rootless',
+    name,
+    command: nonEmpty(command.operands),
+    policyPath: policy === undefined ? (installedPolicy ? INSTALLED_POLICY : undefined) : absolute(policy),
+    workingDirectory: absolute(option('workdir') ?? '.'),
+    environment: readEnvironment(command.options.get('env') ?? [], surroundings.environment),
+    auditPath: audit === undefined ? join(logDirectory(surroundings), `${name}-${stamp}.jsonl`) : absolute(audit),
+    runBase: runBase(surroundings),
+    networkRoleUid: readInteger('proxy-uid', option('proxy-uid'), DEFAULT_NETWORK_ROLE_UID, 1, MAX_ID),
+    graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
+    quiet: command.options.has('quiet'),
+  });
+}
+
+/** Where running sandboxes of this user keep their sockets and state. */
+export function runBase({ uid, environment }: Surroundings): string {
+  if (uid === 0) return '/run/castellan';
+  const runtime = environment['XDG_RUNTIME_DIR'];
+  return runtime !== undefined && isAbsolute(runtime) ? join(runtime, 'castellan') : `/tmp/castellan-${uid}`;
+}
+
+/** Where audit files go that were not named on the command line. */
+export function logDirectory({ uid, environment }: Surroundings): string {
+  if (uid === 0) return '/var/log/castellan';
+  const state = environment['XDG_STATE_HOME'];
+  if (state !== undefined && isAbsolute(state)) return join(state, 'castellan');
+  const home = environment['HOME'];
+  return home !== undefined && isAbsolute(home) ? join(home, '.local/state/castellan') : `/tmp/castellan-${uid}/log`;
+}
+
+/** A name is a path component, an SSH host alias and a log field: the charset suits all three. */
+export function isSandboxName(name: string): boolean {
+  return /^[a-z0-9][a-z0-9-]{0,30}$/.test(name);
+}
+
+function readEnvironment(
+  assignments: readonly string[],
+  own: Readonly<Record<string, string | undefined>>,
+): Readonly<Record<string, string>> {
+  const chosen: Record<string, string> = {};
+  for (const assignment of assignments) {
+    const equals = assignment.indexOf('=');
+    const name = equals < 0 ? assignment : assignment.slice(0, equals);
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw usage(`--env ${name}: not a variable name`);
+    const value = equals < 0 ? own[name] : assignment.slice(equals + 1);
+    if (value === undefined) throw usage(`--env ${name}: castellan itself has no such variable; write ${name}=VALUE`);
+    chosen[name] = value;
+  }
+  return chosen;
+}
+
+function readInteger(option: string, text: string | undefined, fallback: number, low: number, high: number): number {
+  if (text === undefined) return fallback;
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= low && value <= high)) throw usage(`--${option} ${text}: a whole number from ${low} to ${high}`);
+  return value;
+}
+
+function nonEmpty(operands: readonly string[]): readonly [string, ...string[]] {
+  const [first, ...rest] = operands;
+  if (first === undefined) throw usage('a command is missing after --');
+  return [first, ...rest];
+}
+
+function usage(message: string): CastellanError {
+  return new CastellanError('usage', message, { step: 'arguments' });
+}

@@ -1,0 +1,94 @@
+/**
+ * Trust on first use: an executable's SHA-256 when it was first seen at a path, held against every later sight. A
+ * supervisor's restart forgets.
+ */
+import { createHash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+
+/** Larger files are no programs; hashing one would keep the process role busy for seconds. */
+const MAX_EXECUTABLE_BYTES = 1024 * 1024 * 1024;
+/** A cold disk reads the largest runtimes (some 200 MB) in a few seconds. */
+const HASH_TIMEOUT_MS = 20_000;
+const CHUNK_BYTES = 256 * 1024;
+/** Hashes by file; the least recently used goes, at the price of hashing again. */
+const MAX_HASHES = 1024;
+/** First hashes by path are never forgotten, or an agent could push one out; so new paths are refused beyond this. */
+const MAX_PATHS = 8192;
+
+export interface OpenedExecutable extends AsyncDisposable {
+  /** Names one content: device, inode, size, mtime and ctime, which no user can set back. */
+  readonly fingerprint: string;
+  readonly linkCount: bigint;
+  readonly device: bigint;
+  readonly inode: bigint;
+  readonly file: FileHandle;
+}
+
+export type TrustResult =
+  | { readonly ok: true; readonly sha256: string }
+  | { readonly ok: false; readonly reason: string };
+
+/** Opens `/proc/pid/exe`, which reaches the file itself, whatever has become of its path. Throws as open(2) does. */
+export async function openExecutable(pid: number): Promise<OpenedExecutable> {
+  const file = await open(`/proc/${pid}/exe`, 'r');
+  try {
+    const { dev, ino, nlink, ...times } = await file.stat({ bigint: true });
+    const fingerprint = [dev, ino, times.size, times.mtimeNs, times.ctimeNs].join(':');
+    const close = (): Promise<void> => file.close();
+    return { fingerprint, linkCount: nlink, device: dev, inode: ino, file, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Checks an executable against the first one seen at the path, hashing it at most once a content. */
+export type ExecutableTrust = (path: string, executable: OpenedExecutable) => Promise<TrustResult>;
+
+/** An empty memory; `limits` are for tests. */
+export function createExecutableTrust(limits = { hashes: MAX_HASHES, paths: MAX_PATHS }): ExecutableTrust {
+  const hashes = new Map<string, Promise<string>>();
+  const firstSeen = new Map<string, string>();
+
+  const hashOf = (executable: OpenedExecutable): Promise<string> => {
+    const { fingerprint } = executable;
+    const hash = hashes.get(fingerprint) ?? hashFile(executable.file);
+    hashes.delete(fingerprint);
+    hashes.set(fingerprint, hash);
+    hash.catch(() => hashes.get(fingerprint) === hash && hashes.delete(fingerprint));
+    for (const oldest of hashes.keys()) {
+      if (hashes.size <= limits.hashes) break;
+      hashes.delete(oldest);
+    }
+    return hash;
+  };
+
+  return async (path, executable) => {
+    const sha256 = await hashOf(executable);
+    const first = firstSeen.get(path);
+    if (first === sha256) return { ok: true, sha256 };
+    if (first !== undefined) return { ok: false, reason: `the executable ${path} has changed since its first use` };
+    if (firstSeen.size >= limits.paths) return { ok: false, reason: 'too many different executables have been seen' };
+    firstSeen.set(path, sha256);
+    return { ok: true, sha256 };
+  };
+}
+
+async function hashFile(file: FileHandle): Promise<string> {
+  const before = await file.stat({ bigint: true });
+  if (before.size > MAX_EXECUTABLE_BYTES) throw new Error('the executable is too large to be hashed');
+  const deadline = performance.now() + HASH_TIMEOUT_MS;
+  const hash = createHash('sha256');
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+  for (let position = 0; ; ) {
+    const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, position);
+    if (bytesRead === 0) break;
+    hash.update(chunk.subarray(0, bytesRead));
+    position += bytesRead;
+    if (performance.now() > deadline) throw new Error('hashing the executable took too long');
+  }
+  const after = await file.stat({ bigint: true });
+  if (after.ctimeNs !== before.ctimeNs || after.size !== before.size)
+    throw new Error('the executable changed while it was read');
+  return hash.digest('hex');
+}

@@ -1,0 +1,61 @@
+/** Finding and ending processes by what the kernel says of them in /proc (proc(5)). */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { errnoOf } from '../errors.ts';
+
+/**
+ * Clock ticks since boot at which `pid` started (field 22 of /proc/pid/stat), undefined when there is no such process.
+ * The command name in field 2 may hold spaces and parentheses, so fields are counted from its last `)`.
+ */
+export async function processStartTime(pid: number): Promise<string | undefined> {
+  const stat = await readProc(`/proc/${pid}/stat`);
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+/** Processes whose network namespace has this inode. The caller keeps the namespace open, or the inode may be another's by now. */
+export async function processesInNamespace(inode: string): Promise<number[]> {
+  return filterProcesses(async (namespace) => namespace === inode);
+}
+
+/** Processes in whose network namespace there is an interface of this name. */
+export async function processesWithInterface(name: string): Promise<number[]> {
+  const known = new Map<string, boolean>();
+  return filterProcesses(async (namespace, pid) => {
+    const before = known.get(namespace);
+    if (before !== undefined) return before;
+    const devices = await readProc(`/proc/${pid}/net/dev`);
+    if (devices === undefined) return false;
+    const found = devices.split('\n').some((line) => line.trimStart().startsWith(`${name}:`));
+    known.set(namespace, found);
+    return found;
+  });
+}
+
+/** kill(2); a process that is gone already is fine. */
+export function killProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw error;
+  }
+}
+
+/** Zombies have no namespace any more, so they are never among the results. */
+async function filterProcesses(matches: (namespace: string, pid: number) => Promise<boolean>): Promise<number[]> {
+  const found: number[] = [];
+  for (const entry of await readdir('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isSafeInteger(pid)) continue;
+    const link = await readlink(`/proc/${pid}/ns/net`).catch(() => undefined);
+    const namespace = link?.match(/^net:\[(\d+)\]$/)?.[1];
+    if (namespace !== undefined && (await matches(namespace, pid))) found.push(pid);
+  }
+  return found;
+}
+
+async function readProc(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}

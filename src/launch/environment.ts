@@ -1,0 +1,93 @@
+/**
+ * The environment of a confined process, made from nothing: what castellan itself was started with may hold
+ * tokens and may steer loaders, so none of it goes through.
+ */
+import { CastellanError } from '../errors.ts';
+import type { SandboxIdentity } from './cell.ts';
+
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const DEFAULT_TERMINAL = 'xterm-256color';
+
+/** The explicit proxy's listener inside every sealed namespace. */
+export const PROXY_URL = 'http://127.0.0.1:3128';
+
+const PROXY_VARIABLES = ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy', 'all_proxy', 'grpc_proxy'];
+const LOOPBACK = '127.0.0.1,localhost,::1';
+
+/** Longer values are never meant; execve(2) refuses a single string above 128 KiB. */
+const MAX_VALUE_BYTES = 64 * 1024;
+const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
+const TERMINAL_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
+
+/** Variables that make an interpreter or the loader run other code before the command's own. */
+const CODE_LOADING = /^(LD_.*|BASH_ENV|BASH_FUNC_.*|ENV|SHELLOPTS|BASHOPTS|PS4|NODE_OPTIONS|PYTHONSTARTUP|PERL5OPT|RUBYOPT|CASTELLAN)$/;
+
+/** What an SSH client may set without being told to: words about language, terminal and taste. */
+const REQUESTABLE = /^(LANG|LANGUAGE|LC_[A-Z]+|TERM|COLORTERM|EDITOR|VISUAL|TZ)$/;
+
+/** Points every common client at the proxy, and Node's own fetch with it. */
+export function proxyEnvironment(url: string = PROXY_URL): Readonly<Record<string, string>> {
+  return {
+    ...Object.fromEntries(PROXY_VARIABLES.map((name) => [name, url])),
+    NO_PROXY: LOOPBACK,
+    no_proxy: LOOPBACK,
+    NODE_USE_ENV_PROXY: '1',
+  };
+}
+
+/**
+ * Checks what the operator adds with --env.
+ * @throws CastellanError `usage` for a malformed name, a value that execve(2) cannot carry, or a variable that loads code.
+ */
+export function operatorEnvironment(additions: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  for (const [name, value] of Object.entries(additions)) {
+    const problem = problemOf(name, value);
+    if (problem !== undefined)
+      throw new CastellanError('usage', `--env ${name}: ${problem}`, { step: 'environment', object: name });
+  }
+  return { ...additions };
+}
+
+/**
+ * Whether an SSH session may set a variable: the harmless ones, and those the operator named.
+ */
+export function isRequestable(name: string, value: string, allowed: readonly string[]): boolean {
+  return problemOf(name, value) === undefined && (REQUESTABLE.test(name) || allowed.includes(name));
+}
+
+export interface EnvironmentSources {
+  readonly identity: SandboxIdentity;
+  /** The sandbox's own: proxy, trust store. */
+  readonly shared: Readonly<Record<string, string>>;
+  /** This one process's, already checked. */
+  readonly requested: Readonly<Record<string, string>>;
+  /** TERM as the client gave it, where the process has a terminal. */
+  readonly terminal: string | undefined;
+}
+
+/** Later sources win; returns KEY=VALUE lines sorted by name. */
+export function childEnvironment({ identity, shared, requested, terminal }: EnvironmentSources): string[] {
+  const variables: Readonly<Record<string, string>> = {
+    HOME: identity.home,
+    LANG: 'C.UTF-8',
+    LOGNAME: identity.user,
+    PATH: DEFAULT_PATH,
+    SHELL: identity.shell,
+    USER: identity.user,
+    ...shared,
+    ...requested,
+    ...(terminal !== undefined && { TERM: TERMINAL_NAME.test(terminal) ? terminal : DEFAULT_TERMINAL }),
+    CASTELLAN: '1',
+  };
+  return Object.entries(variables)
+    .map(([name, value]) => `${name}=${value}`)
+    .sort();
+}
+
+function problemOf(name: string, value: string): string | undefined {
+  if (!NAME.test(name)) return 'not a variable name';
+  if (CODE_LOADING.test(name)) return 'this variable makes programs load code, or is reserved';
+  if (value.includes('\0')) return 'the value contains a NUL';
+  if (Buffer.byteLength(value) > MAX_VALUE_BYTES) return `the value is longer than ${MAX_VALUE_BYTES} bytes`;
+  return undefined;
+}

@@ -1,0 +1,89 @@
+/** argv → verb → exit code. The only toucher of process.argv, process.env, signals and the exit code. */
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { VerbName } from './cli/definition.ts';
+import { helpText } from './cli/help.ts';
+import type { ParsedCommand } from './cli/parse.ts';
+import { parseArguments } from './cli/parse.ts';
+import type { Verb, VerbContext } from './cli/verb.ts';
+import { FORWARDED_SIGNALS, type SignalName, type Surroundings } from './config/surroundings.ts';
+import { CastellanError } from './errors.ts';
+import { escapeText } from './lib/escape.ts';
+import { VERSION } from './version.ts';
+
+/** Loaded when called for: a verb pays only for what it imports. */
+const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Verb }>>> = {
+  run: () => import('./cli/run.ts'),
+  ssh: () => import('./cli/ssh.ts'),
+  list: () => import('./cli/list.ts'),
+  doctor: () => import('./cli/doctor.ts'),
+  policy: () => import('./cli/policy.ts'),
+  audit: () => import('./cli/audit.ts'),
+  'ssh-proxy': () => import('./cli/ssh-proxy.ts'),
+  'network-role': () => import('./cli/network-role.ts'),
+};
+
+async function main(): Promise<number> {
+  const parsed = parseArguments(process.argv.slice(2));
+  if (parsed.kind === 'help') return print(helpText(parsed.verb));
+  if (parsed.kind === 'version') return print(`castellan ${VERSION}\n`);
+  return runVerb(parsed.command);
+}
+
+async function runVerb(command: ParsedCommand): Promise<number> {
+  const { verb } = await VERB_MODULES[command.verb]();
+  const context: VerbContext = {
+    surroundings: surroundings(),
+    stdout: process.stdout,
+    stderr: process.stderr,
+    onSignal(listener) {
+      const handlers = FORWARDED_SIGNALS.map((name): [SignalName, () => void] => [name, () => listener(name)]);
+      for (const [name, handler] of handlers) process.on(name, handler);
+      return {
+        [Symbol.dispose]() {
+          for (const [name, handler] of handlers) process.off(name, handler);
+        },
+      };
+    },
+  };
+  return verb(command, context);
+}
+
+function surroundings(): Surroundings {
+  return Object.freeze({
+    uid: process.geteuid?.() ?? -1,
+    gid: process.getegid?.() ?? -1,
+    groups: process.getgroups?.() ?? [],
+    pid: process.pid,
+    workingDirectory: process.cwd(),
+    environment: process.env,
+    installRoot: dirname(dirname(fileURLToPath(import.meta.url))),
+    node: process.execPath,
+    stdinIsTerminal: process.stdin.isTTY === true,
+    stdoutIsTerminal: process.stdout.isTTY === true,
+    stderrIsTerminal: process.stderr.isTTY === true,
+  });
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+function describe(error: unknown): { readonly line: string; readonly exitCode: number } {
+  if (!(error instanceof CastellanError)) {
+    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return describe(new CastellanError('internal', detail, { step: 'main', cause: error }));
+  }
+  const where = error.errno === undefined ? error.step : `${error.step}: ${error.errno}`;
+  const line = `castellan: ${escapeText(error.message, 2000)} [${error.code}, ${where}]; ${error.remedy}\n`;
+  return { line, exitCode: error.exitCode };
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  const { line, exitCode } = describe(error);
+  process.stderr.write(line);
+  process.exitCode = exitCode;
+}

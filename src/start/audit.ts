@@ -1,0 +1,46 @@
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { hostname, release } from 'node:os';
+import type { Report } from '../audit/event.ts';
+import { openAudit } from '../audit/audit.ts';
+import type { RunConfig } from '../config/config.ts';
+import type { Surroundings } from '../config/surroundings.ts';
+import type { CastellanError } from '../errors.ts';
+import { VERSION } from '../version.ts';
+
+export interface RunAudit extends AsyncDisposable {
+  readonly report: Report;
+  /** Settles when the log can no longer be written: from then on nothing new may happen unseen. */
+  readonly failed: Promise<CastellanError>;
+}
+
+/**
+ * Opens the audit log of a run. Events also go to standard error in short form, unless that is asked not to be or
+ * a full-screen program is going to own the terminal.
+ * @throws CastellanError `audit_failed`
+ */
+export async function openRunAudit(config: RunConfig, surroundings: Surroundings): Promise<RunAudit> {
+  const { promise: failed, resolve } = Promise.withResolvers<CastellanError>();
+  const interactive = surroundings.stdinIsTerminal && surroundings.stdoutIsTerminal && surroundings.stderrIsTerminal;
+  const audit = await openAudit({
+    path: config.auditPath,
+    context: {
+      bootId: randomUUID(),
+      version: VERSION,
+      hostname: hostname(),
+      kernelRelease: release(),
+      osName: await operatingSystemName(),
+      sandboxId: config.name,
+    },
+    stderr: config.quiet || interactive ? 'quiet' : 'short',
+    colour: surroundings.stderrIsTerminal && surroundings.environment['NO_COLOR'] === undefined,
+    onFailure: resolve,
+  });
+  return { report: audit.report, failed, [Symbol.asyncDispose]: () => audit[Symbol.asyncDispose]() };
+}
+
+/** PRETTY_NAME of os-release(5), or `Linux` where an image has none. */
+async function operatingSystemName(): Promise<string> {
+  const text = await readFile('/etc/os-release', 'utf8').catch(() => '');
+  return text.match(/^PRETTY_NAME="?([^"\n]{1,100})"?$/m)?.[1] ?? 'Linux';
+}

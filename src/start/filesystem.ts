@@ -1,0 +1,153 @@
+/**
+ * Prepares what the agent may touch: creates missing read_write paths, and opens every path once. The descriptors
+ * opened here are the ones Landlock rules are made of at each launch, so no path is walked twice.
+ */
+import { constants, fchownSync, fstatSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import type { Report } from '../audit/event.ts';
+import { CastellanError, errnoOf } from '../errors.ts';
+import { posix } from '../kernel/posix.ts';
+import type { SandboxIdentity } from '../launch/cell.ts';
+import type { FilesystemPolicy } from '../policy/document.ts';
+import { covers, type OwnPlace, planPaths } from './path-plan.ts';
+
+export interface GrantedPath {
+  readonly path: string;
+  readonly descriptor: number;
+  readonly isDirectory: boolean;
+  readonly access: 'read' | 'write';
+}
+
+export interface PreparedFilesystem extends Disposable {
+  readonly granted: readonly GrantedPath[];
+}
+
+/** openat2(2) flags that node:fs does not name. */
+const O_PATH = 0o10000000;
+const RESOLVE_NO_MAGICLINKS = 0x02;
+const RESOLVE_NO_SYMLINKS = 0x04;
+const AT_FDCWD = -100;
+
+/**
+ * Opens and where needed creates the policy's paths.
+ * @throws CastellanError `filesystem_refused`, naming the path.
+ */
+export async function prepareFilesystem(
+  policy: FilesystemPolicy,
+  workingDirectory: string,
+  own: readonly OwnPlace[],
+  identity: SandboxIdentity,
+  report: Report,
+): Promise<PreparedFilesystem> {
+  const plan = planPaths(policy, workingDirectory, own);
+  for (const skipped of plan.skipped) report({ kind: 'path-skipped', ...skipped });
+  const granted: GrantedPath[] = [];
+  const prepared: PreparedFilesystem = {
+    granted,
+    [Symbol.dispose]: () => {
+      for (const { descriptor } of granted) posix().close(descriptor);
+    },
+  };
+  try {
+    for (const path of plan.readWrite) granted.push(grantWrite(path, identity, report));
+    for (const path of plan.readOnly) {
+      const grant = await grantRead(path, plan.readWrite);
+      if (grant === undefined) report({ kind: 'path-skipped', path, reason: 'does not exist' });
+      else granted.push(grant);
+    }
+    return prepared;
+  } catch (error) {
+    prepared[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function grantWrite(path: string, identity: SandboxIdentity, report: Report): GrantedPath {
+  let action: 'created' | 'kept' = 'kept';
+  let descriptor = openExisting(path);
+  if (descriptor === undefined) {
+    createDirectory(path, identity);
+    action = 'created';
+    descriptor = openExisting(path);
+  }
+  if (descriptor === undefined) throw refused(path, 'vanished while it was prepared', 'ENOENT');
+  report({ kind: 'path-prepared', path, action });
+  return { path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access: 'write' };
+}
+
+/**
+ * A symbolic link on the way is followed only where nobody confined could have put it: never below a
+ * read_write path, where a previous tenant could aim it at what the policy does not grant.
+ */
+async function grantRead(path: string, writable: readonly string[]): Promise<GrantedPath | undefined> {
+  const grant = (descriptor: number): GrantedPath => ({
+    path,
+    descriptor,
+    isDirectory: fstatSync(descriptor).isDirectory(),
+    access: 'read',
+  });
+  try {
+    const direct = openPath(path);
+    if (direct !== undefined) return grant(direct);
+    return undefined;
+  } catch (error) {
+    if (errnoOf(error) !== 'ELOOP') throw refused(path, 'cannot be opened', errnoOf(error));
+  }
+  if (writable.some((root) => covers(root, path))) throw refused(path, 'is reached through a symbolic link', 'ELOOP');
+  const target = await realpath(path).catch(() => undefined);
+  const descriptor = target === undefined ? undefined : openExisting(target);
+  return descriptor === undefined ? undefined : grant(descriptor);
+}
+
+/** Makes the directory and its missing parents; only the last one becomes the agent's. */
+function createDirectory(path: string, identity: SandboxIdentity): void {
+  const parentPath = dirname(path);
+  let parent = openExisting(parentPath);
+  if (parent === undefined) {
+    createDirectory(parentPath, { ...identity, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 });
+    parent = openExisting(parentPath);
+  }
+  if (parent === undefined) throw refused(parentPath, 'vanished while it was prepared', 'ENOENT');
+  try {
+    posix().mkdirat(parent, basename(path), 0o755);
+    const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+    const created = posix().openat2(parent, basename(path), flags, 0, RESOLVE_NO_SYMLINKS);
+    try {
+      fchownSync(created, identity.uid, identity.gid);
+    } finally {
+      posix().close(created);
+    }
+  } catch (error) {
+    throw refused(path, 'cannot be created', errnoOf(error));
+  } finally {
+    posix().close(parent);
+  }
+}
+
+/** @throws CastellanError `filesystem_refused` for anything but success and absence. */
+function openExisting(path: string): number | undefined {
+  try {
+    return openPath(path);
+  } catch (error) {
+    const errno = errnoOf(error);
+    throw refused(path, errno === 'ELOOP' ? 'is reached through a symbolic link' : 'cannot be opened', errno);
+  }
+}
+
+function openPath(path: string): number | undefined {
+  try {
+    return posix().openat2(AT_FDCWD, path, O_PATH, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function refused(path: string, problem: string, errno: string | undefined): CastellanError {
+  return new CastellanError('filesystem_refused', `${path} ${problem}`, {
+    step: 'filesystem',
+    object: path,
+    ...(errno && { errno }),
+  });
+}

@@ -1,0 +1,128 @@
+/**
+ * One directory per running sandbox under the run base, for its sockets and its state. Another start reads the
+ * state to list sandboxes and to clean up after runs that were killed.
+ */
+import { chmod, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import type { RunConfig } from '../config/config.ts';
+import type { Surroundings } from '../config/surroundings.ts';
+import { CastellanError, errnoOf } from '../errors.ts';
+import { processStartTime } from '../kernel/processes.ts';
+
+const StateSchema = v.object({
+  name: v.string(),
+  pid: v.number(),
+  /** With the pid it names one process for ever; see proc_pid_stat(5), field 22. */
+  startTime: v.string(),
+  user: v.string(),
+  command: v.array(v.string()),
+  startedAt: v.string(),
+  auditPath: v.string(),
+  /** Name of the inner network interface, unique to the run: it marks the processes that belong to it. */
+  networkInterface: v.string(),
+  ready: v.boolean(),
+});
+export type RunState = v.InferOutput<typeof StateSchema>;
+
+export interface RunDirectory extends AsyncDisposable {
+  readonly path: string;
+  readonly sshSocket: string;
+  readonly knownHosts: string;
+  readonly launchDirectory: string;
+  writeState(state: RunState): Promise<void>;
+}
+
+export interface KnownRun {
+  readonly path: string;
+  readonly state: RunState;
+  readonly alive: boolean;
+}
+
+export function sshSocketIn(runDirectory: string): string {
+  return join(runDirectory, 'ssh.sock');
+}
+
+export function knownHostsIn(runDirectory: string): string {
+  return join(runDirectory, 'known_hosts');
+}
+
+/**
+ * Makes the run base safe to use: a real directory of ours that nobody else can write.
+ * @throws CastellanError `filesystem_refused`
+ */
+export async function openRunBase(base: string, uid: number): Promise<void> {
+  await mkdir(dirname(base), { recursive: true });
+  // The root's base may be passed through (never listed): the network role's own uid reaches its code below it.
+  const mode = uid === 0 ? 0o711 : 0o700;
+  await mkdir(base, { mode }).catch((error: unknown) => {
+    if (errnoOf(error) !== 'EEXIST') throw refused(base, 'cannot be created', error);
+  });
+  const facts = await lstat(base);
+  if (!facts.isDirectory() || facts.uid !== uid || (facts.mode & 0o022) !== 0)
+    throw refused(base, `is not a directory that only uid ${uid} can write`);
+  await chmod(base, mode);
+}
+
+/**
+ * Claims `base/name` for this process.
+ * @throws CastellanError `address_in_use` when a sandbox of that name runs.
+ */
+export async function createRunDirectory(base: string, name: string): Promise<RunDirectory> {
+  const path = join(base, name);
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw refused(path, 'cannot be created', error);
+    throw new CastellanError('address_in_use', `a sandbox named ${name} is running already`, {
+      step: 'run-directory',
+      object: path,
+      remedy: 'choose another --name, or stop the other sandbox',
+    });
+  }
+  const launchDirectory = join(path, 'launch');
+  await mkdir(launchDirectory, { mode: 0o700 });
+  return {
+    path,
+    launchDirectory,
+    sshSocket: sshSocketIn(path),
+    knownHosts: knownHostsIn(path),
+    async writeState(state) {
+      const temporary = join(path, '.state.json');
+      await writeFile(temporary, JSON.stringify(state), { mode: 0o600 });
+      await rename(temporary, join(path, 'state.json'));
+    },
+    async [Symbol.asyncDispose]() {
+      await rm(path, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The runs under `base`, dead ones included; a directory whose state cannot be read yet is left out. */
+export async function knownRuns(base: string): Promise<KnownRun[]> {
+  const names = await readdir(base).catch((error: unknown): string[] => {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw refused(base, 'cannot be read', error);
+  });
+  const runs = await Promise.all(names.map((name) => readRun(join(base, name))));
+  return runs.filter((run) => run !== undefined);
+}
+
+async function readRun(path: string): Promise<KnownRun | undefined> {
+  try {
+    const state = v.parse(StateSchema, JSON.parse(await readFile(join(path, 'state.json'), 'utf8')));
+    return { path, state, alive: (await processStartTime(state.pid)) === state.startTime };
+  } catch {
+    return undefined;
+  }
+}
+
+function refused(path: string, problem: string, cause?: unknown): CastellanError {
+  const errno = errnoOf(cause);
+  return new CastellanError('filesystem_refused', `${path} ${problem}`, {
+    step: 'run-directory',
+    object: path,
+    remedy: 'remove it, or correct its owner and mode',
+    ...(errno && { errno }),
+  });
+}

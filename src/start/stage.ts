@@ -1,0 +1,24 @@
+import { CastellanError, errnoOf } from '../errors.ts';
+import { PROCESS_ROLE_STAGES, type RunStage, type StageName } from './plan.ts';
+
+/**
+ * Makes the runner of one start. A stage that fails with anything but a CastellanError becomes `internal`, with the
+ * stage as its step, so that every refusal names where it happened.
+ */
+export function stageRunner(): RunStage {
+  const order: readonly StageName[] = PROCESS_ROLE_STAGES.map(([name]) => name);
+  let next = 0;
+  return async (name, work) => {
+    if (order[next] !== name)
+      throw new CastellanError('internal', `stage ${name} ran where ${order[next]} was planned`, { step: name });
+    next += 1;
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof CastellanError) throw error;
+      const errno = errnoOf(error);
+      const message = error instanceof Error ? error.message : String(error);
+      throw new CastellanError('internal', message, { step: name, cause: error, ...(errno && { errno }) });
+    }
+  };
+}

@@ -1,0 +1,87 @@
+/**
+ * A small world for end-to-end runs: a network namespace with an origin at 10.77.0.1 (names under demo.test), in which
+ * castellan is then started as on any machine. Nothing of it is visible outside, and it ends with its owner.
+ */
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export const REPOSITORY = join(import.meta.dirname, '../..');
+export const CASTELLAN = join(REPOSITORY, 'build/bin/castellan');
+export const ORIGIN_ADDRESS = '10.77.0.1';
+export const NAMES = ['allowed.demo.test', 'forbidden.demo.test', 'other.demo.test'] as const;
+
+export interface World extends AsyncDisposable {
+  /** A directory of this world's own, readable by everyone; `ca.crt` verifies the origin. */
+  readonly directory: string;
+  /** Starts a program inside the world, as `uid` when the caller is root. */
+  spawn(argv: readonly string[], options?: SpawnOptions & { readonly asUid?: number }): ChildProcess;
+}
+
+export async function createWorld(): Promise<World> {
+  const directory = mkdtempSync(join(tmpdir(), 'castellan-world-'));
+  chmodSync(directory, 0o755);
+  writeFileSync(join(directory, 'hosts'), `127.0.0.1 localhost\n${ORIGIN_ADDRESS} ${NAMES.join(' ')}\n`);
+  writeFileSync(join(directory, 'resolv.conf'), 'nameserver 127.0.0.53\n');
+  makeCertificates(directory);
+  const root = process.getuid?.() === 0;
+  const unshare = root ? [] : ['--user', '--map-root-user'];
+  const script = join(import.meta.dirname, 'world-main.sh');
+  const origin = join(import.meta.dirname, 'origin.ts');
+  const host = spawn(
+    'unshare',
+    [...unshare, '--net', '--mount', '/bin/sh', script, directory, process.execPath, origin],
+    { stdio: ['pipe', 'pipe', 'inherit'], env: { PATH: '/usr/sbin:/sbin:/usr/bin:/bin' } },
+  );
+  await ready(host);
+  const enter = ['nsenter', `--target=${host.pid}`, ...(root ? [] : ['--user', '--preserve-credentials']), '--net', '--mount'];
+  return {
+    directory,
+    spawn(argv, { asUid, ...options } = {}) {
+      const become = root
+        ? asUid === undefined
+          ? []
+          : ['setpriv', `--reuid=${asUid}`, `--regid=${asUid}`, '--clear-groups', '--']
+        : ['unshare', '--user', `--map-user=${process.getuid?.()}`, `--map-group=${process.getgid?.()}`, '--'];
+      const working = options.cwd === undefined ? [] : [`--wd=${String(options.cwd)}`];
+      const [program = '', ...rest] = [...enter, ...working, '--', ...become, ...argv];
+      return spawn(program, rest, { ...options, cwd: '/' });
+    },
+    async [Symbol.asyncDispose]() {
+      host.stdin?.end();
+      if (host.exitCode === null && host.signalCode === null) await once(host, 'exit');
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A directory in the world that `uid` owns. */
+export function makeDirectory(world: World, name: string): string {
+  const path = join(world.directory, name);
+  mkdirSync(path, { recursive: true, mode: 0o755 });
+  return path;
+}
+
+async function ready(host: ChildProcess): Promise<void> {
+  const { stdout } = host;
+  if (stdout === null) throw new Error('the origin has no standard output');
+  const first = await Promise.race([
+    once(stdout, 'data'),
+    once(host, 'exit').then(([code]) => {
+      throw new Error(`the origin ended with ${code} before it was ready`);
+    }),
+  ]);
+  if (!String(first).includes('ready')) throw new Error(`the origin said ${String(first)}`);
+}
+
+function makeCertificates(directory: string): void {
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: directory, stdio: 'pipe' });
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+  const extensions = `subjectAltName=${NAMES.map((name) => `DNS:${name}`).join(',')},IP:${ORIGIN_ADDRESS}`;
+  writeFileSync(join(directory, 'extensions'), extensions);
+  openssl('req', '-x509', ...newKey, '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=castellan test CA');
+  openssl('req', ...newKey, '-keyout', 'origin.key', '-out', 'origin.csr', '-subj', '/CN=origin');
+  openssl('x509', '-req', '-in', 'origin.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'extensions', '-out', 'origin.crt');
+}
