@@ -34,8 +34,8 @@ async function runVerb(command: ParsedCommand): Promise<number> {
   const { verb } = await VERB_MODULES[command.verb]();
   const context: VerbContext = {
     surroundings: surroundings(),
+    stdin: process.stdin,
     stdout: process.stdout,
-    stderr: process.stderr,
     onSignal(listener) {
       const handlers = FORWARDED_SIGNALS.map((name): [SignalName, () => void] => [name, () => listener(name)]);
       for (const [name, handler] of handlers) process.on(name, handler);

@@ -211,8 +211,7 @@ static int make_internet_socket(bool stream, bool version6, const char *address,
     int family = version6 ? AF_INET6 : AF_INET;
     if (port > 65535 || inet_pton(family, address, bytes) != 1) fail("sockets", EINVAL, "%s", line);
     int made = make_socket(family, stream ? SOCK_STREAM : SOCK_DGRAM, 0, line);
-    /* Not for datagrams: there it would let the agent bind the same address and take the queries. */
-    if (stream) set_option(made, SOL_SOCKET, SO_REUSEADDR, 1, line);
+    set_option(made, SOL_SOCKET, SO_REUSEADDR, 1, line);
     if (version6) set_option(made, IPPROTO_IPV6, IPV6_V6ONLY, 1, line);
     if (bind(made, name, version6 ? sizeof address6 : sizeof address4) != 0) fail("sockets", errno, "%s", line);
     if (stream && listen(made, BACKLOG) != 0) fail("sockets", errno, "%s", line);
@@ -278,6 +277,17 @@ static int make_from_line(const char *line) {
     fail("sockets", EINVAL, "%s", line);
 }
 
+/*
+ * Sockets for datagrams may share an address only while all of them say SO_REUSEADDR. Withdrawn here, it keeps the
+ * agent from binding the address too and taking the queries.
+ */
+static void refuse_sharing(int socket) {
+    int type = 0;
+    socklen_t length = sizeof type;
+    if (getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &length) != 0) fail("sockets", errno, "SO_TYPE");
+    if (type == SOCK_DGRAM) set_option(socket, SOL_SOCKET, SO_REUSEADDR, 0, "SO_REUSEADDR");
+}
+
 static void send_descriptor(int to, int descriptor) {
     union {
         struct cmsghdr header;
@@ -323,6 +333,7 @@ int main(int argc, char **argv) {
         if (count == MAX_SOCKETS) fail("sockets", E2BIG, "%s", line);
         made[count++] = make_from_line(line);
     }
+    for (size_t i = 0; i < count; i++) refuse_sharing(made[i]);
     send_descriptor(supervisor, open_namespace("/proc/self/ns/net"));
     if (user_namespace) send_descriptor(supervisor, open_namespace("/proc/self/ns/user"));
     for (size_t i = 0; i < count; i++) send_descriptor(supervisor, made[i]);

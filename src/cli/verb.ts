@@ -1,11 +1,10 @@
-import type { Writable } from 'node:stream';
 import type { VerbArguments } from '../config/config.ts';
 import type { SignalName, Surroundings } from '../config/surroundings.ts';
 
 export interface VerbContext {
   readonly surroundings: Surroundings;
-  readonly stdout: Writable;
-  readonly stderr: Writable;
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
   /** Calls the listener for each signal castellan receives, until disposed. */
   onSignal(listener: (name: SignalName) => void): Disposable;
 }
@@ -14,6 +13,6 @@ export interface VerbContext {
 export type Verb = (command: VerbArguments, context: VerbContext) => Promise<number>;
 
 /** Prints one document for programs. */
-export function printJson(stdout: Writable, value: unknown): void {
+export function printJson(stdout: NodeJS.WriteStream, value: unknown): void {
   stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }

@@ -8,7 +8,11 @@ import type { Verdict } from '../policy/verdict.ts';
 /** How the destination was learned. */
 export type AdapterName = 'connect' | 'forward' | 'transparent-tls' | 'transparent-http' | 'transparent-dns';
 
-/** The two ends of the workload's TCP connection as the kernel sees them inside the namespace. */
+/**
+ * The workload's TCP connection as its own socket sees it, because sock_diag(7) is asked about that socket. Local is the
+ * workload's end; remote is the far end it dialled: the original destination of a redirected connection, the
+ * proxy's own address (127.0.0.1:3128) of an explicit one. IPv4-mapped addresses are written as IPv4.
+ */
 export interface Flow {
   readonly family: 4 | 6;
   readonly localAddress: string;

@@ -28,14 +28,18 @@ const MAX_ID = 4_294_967_294;
 export function parseAccounts(text: string): Account[] {
   return records(text, 7).flatMap(([name = '', , uid = '', gid = '', , home = '', shell = '']) => {
     const [user, group] = [parseId(uid), parseId(gid)];
-    return name === '' || user === undefined || group === undefined ? [] : [{ name, uid: user, gid: group, home, shell }];
+    return name === '' || user === undefined || group === undefined
+      ? []
+      : [{ name, uid: user, gid: group, home, shell }];
   });
 }
 
 export function parseGroups(text: string): Group[] {
   return records(text, 4).flatMap(([name = '', , gid = '', members = '']) => {
     const id = parseId(gid);
-    return name === '' || id === undefined ? [] : [{ name, gid: id, members: members.split(',').filter((m) => m !== '') }];
+    return name === '' || id === undefined
+      ? []
+      : [{ name, gid: id, members: members.split(',').filter((m) => m !== '') }];
   });
 }
 
@@ -55,13 +59,21 @@ export async function readAccountFile(path: string): Promise<string> {
     await using file = await open(path, 'r');
     const { size } = await file.stat();
     if (size > MAX_FILE_BYTES)
-      throw new CastellanError('identity_invalid', `${path} is larger than ${MAX_FILE_BYTES} bytes`, { step: 'identity', object: path });
+      throw new CastellanError('identity_invalid', `${path} is larger than ${MAX_FILE_BYTES} bytes`, {
+        step: 'identity',
+        object: path,
+      });
     return await file.readFile('utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return '';
     if (error instanceof CastellanError) throw error;
     const errno = errnoOf(error);
-    throw new CastellanError('identity_invalid', `${path} cannot be read`, { step: 'identity', object: path, cause: error, ...(errno && { errno }) });
+    throw new CastellanError('identity_invalid', `${path} cannot be read`, {
+      step: 'identity',
+      object: path,
+      cause: error,
+      ...(errno && { errno }),
+    });
   }
 }
 

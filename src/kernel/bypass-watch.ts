@@ -12,7 +12,11 @@ const MAX_DATAGRAMS_A_TURN = 64;
  * Reports every logged packet as `bypass-refused` until the signal. `descriptor` is the group's NETLINK_NETFILTER
  * socket; it stays the caller's, who closes it after the signal.
  */
-export function watchBypass(descriptor: number, report: Report, options: { readonly signal: AbortSignal }): void {
+export function watchBypass(
+  descriptor: number,
+  report: Report,
+  options: { readonly signal: AbortSignal },
+): void {
   const { signal } = options;
   if (signal.aborted) return;
   const stop = posix().watchReadable(descriptor, () => {

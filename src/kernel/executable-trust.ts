@@ -3,6 +3,7 @@
  * supervisor's restart forgets.
  */
 import { createHash } from 'node:crypto';
+import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
 /** Larger files are no programs; hashing one would keep the process role busy for seconds. */
@@ -18,32 +19,32 @@ const MAX_PATHS = 8192;
 export interface OpenedExecutable extends AsyncDisposable {
   /** Names one content: device, inode, size, mtime and ctime, which no user can set back. */
   readonly fingerprint: string;
-  readonly linkCount: bigint;
-  readonly device: bigint;
-  readonly inode: bigint;
+  readonly bytes: bigint;
   readonly file: FileHandle;
 }
-
-export type TrustResult =
-  | { readonly ok: true; readonly sha256: string }
-  | { readonly ok: false; readonly reason: string };
 
 /** Opens `/proc/pid/exe`, which reaches the file itself, whatever has become of its path. Throws as open(2) does. */
 export async function openExecutable(pid: number): Promise<OpenedExecutable> {
   const file = await open(`/proc/${pid}/exe`, 'r');
   try {
-    const { dev, ino, nlink, ...times } = await file.stat({ bigint: true });
-    const fingerprint = [dev, ino, times.size, times.mtimeNs, times.ctimeNs].join(':');
-    const close = (): Promise<void> => file.close();
-    return { fingerprint, linkCount: nlink, device: dev, inode: ino, file, [Symbol.asyncDispose]: close };
+    const status = await file.stat({ bigint: true });
+    return {
+      fingerprint: fingerprintOf(status),
+      bytes: status.size,
+      file,
+      [Symbol.asyncDispose]: () => file.close(),
+    };
   } catch (error) {
     await file.close();
     throw error;
   }
 }
 
-/** Checks an executable against the first one seen at the path, hashing it at most once a content. */
-export type ExecutableTrust = (path: string, executable: OpenedExecutable) => Promise<TrustResult>;
+/**
+ * The SHA-256 of an executable, which is hashed at most once a content. Throws an Error with the reason when it differs
+ * from the first one seen at the path, or cannot be hashed.
+ */
+export type ExecutableTrust = (path: string, executable: OpenedExecutable) => Promise<string>;
 
 /** An empty memory; `limits` are for tests. */
 export function createExecutableTrust(limits = { hashes: MAX_HASHES, paths: MAX_PATHS }): ExecutableTrust {
@@ -52,7 +53,7 @@ export function createExecutableTrust(limits = { hashes: MAX_HASHES, paths: MAX_
 
   const hashOf = (executable: OpenedExecutable): Promise<string> => {
     const { fingerprint } = executable;
-    const hash = hashes.get(fingerprint) ?? hashFile(executable.file);
+    const hash = hashes.get(fingerprint) ?? hashFile(executable);
     hashes.delete(fingerprint);
     hashes.set(fingerprint, hash);
     hash.catch(() => hashes.get(fingerprint) === hash && hashes.delete(fingerprint));
@@ -66,17 +67,16 @@ export function createExecutableTrust(limits = { hashes: MAX_HASHES, paths: MAX_
   return async (path, executable) => {
     const sha256 = await hashOf(executable);
     const first = firstSeen.get(path);
-    if (first === sha256) return { ok: true, sha256 };
-    if (first !== undefined) return { ok: false, reason: `the executable ${path} has changed since its first use` };
-    if (firstSeen.size >= limits.paths) return { ok: false, reason: 'too many different executables have been seen' };
+    if (first === sha256) return sha256;
+    if (first !== undefined) throw new Error(`the executable ${path} has changed since its first use`);
+    if (firstSeen.size >= limits.paths) throw new Error('too many different executables have been seen');
     firstSeen.set(path, sha256);
-    return { ok: true, sha256 };
+    return sha256;
   };
 }
 
-async function hashFile(file: FileHandle): Promise<string> {
-  const before = await file.stat({ bigint: true });
-  if (before.size > MAX_EXECUTABLE_BYTES) throw new Error('the executable is too large to be hashed');
+async function hashFile({ fingerprint, bytes, file }: OpenedExecutable): Promise<string> {
+  if (bytes > MAX_EXECUTABLE_BYTES) throw new Error('the executable is too large to be hashed');
   const deadline = performance.now() + HASH_TIMEOUT_MS;
   const hash = createHash('sha256');
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
@@ -87,8 +87,11 @@ async function hashFile(file: FileHandle): Promise<string> {
     position += bytesRead;
     if (performance.now() > deadline) throw new Error('hashing the executable took too long');
   }
-  const after = await file.stat({ bigint: true });
-  if (after.ctimeNs !== before.ctimeNs || after.size !== before.size)
+  if (fingerprintOf(await file.stat({ bigint: true })) !== fingerprint)
     throw new Error('the executable changed while it was read');
   return hash.digest('hex');
+}
+
+function fingerprintOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }

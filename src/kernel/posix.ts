@@ -25,7 +25,13 @@ export interface Posix {
    * in the framing of native/README.md, then reads the status record until end of file.
    * Resolves to the record's bytes; empty means the command was executed.
    */
-  serveLaunch(listener: number, pid: number, spec: Uint8Array, descriptors: number[], timeoutMs: number): Promise<Uint8Array>;
+  serveLaunch(
+    listener: number,
+    pid: number,
+    spec: Uint8Array,
+    descriptors: number[],
+    timeoutMs: number,
+  ): Promise<Uint8Array>;
   /** SO_PEERCRED of a connected Unix socket. */
   peerCredentials(socket: number): { pid: number; uid: number; gid: number };
   /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */

@@ -40,7 +40,9 @@ export function killProcess(pid: number, signal: NodeJS.Signals): void {
 }
 
 /** Zombies have no namespace any more, so they are never among the results. */
-async function filterProcesses(matches: (namespace: string, pid: number) => Promise<boolean>): Promise<number[]> {
+async function filterProcesses(
+  matches: (namespace: string, pid: number) => Promise<boolean>,
+): Promise<number[]> {
   const found: number[] = [];
   for (const entry of await readdir('/proc')) {
     const pid = Number(entry);

@@ -69,21 +69,31 @@ export async function createSealedNamespace(options: SealedNamespaceOptions): Pr
     const result = await runHelper(options, theirs, () => writeSync(mine, plan));
     if (result.code !== 0) throw helperFailure(result, options);
     const count = 1 + (options.userNamespace ? 1 : 0) + sockets.length;
-    return assemble(await posix().receiveDescriptors(mine, count, ANSWER_TIMEOUT_MS), options.userNamespace, sockets);
+    return assemble(
+      await posix().receiveDescriptors(mine, count, ANSWER_TIMEOUT_MS),
+      options.userNamespace,
+      sockets,
+    );
   } catch (error) {
-    throw error instanceof CastellanError ? error : failure('namespace/answer', errnoOf(error), options.helper, error);
+    options.signal?.throwIfAborted();
+    throw error instanceof CastellanError
+      ? error
+      : failure('namespace/answer', errnoOf(error), options.helper, error);
   } finally {
     posix().close(mine);
   }
 }
 
 interface PlannedSocket {
-  readonly use: 'proxy' | 'transparent' | 'dnsUdp' | 'dnsTcp' | 'nflog' | 'diag';
+  readonly use: 'proxy' | 'transparent' | 'dnsUdp' | 'dnsTcp' | 'nflog' | 'diag' | 'guard';
   readonly line: string;
 }
 
 function socketPlan(ipv6: boolean): PlannedSocket[] {
-  const families: readonly (readonly [4 | 6, string])[] = [[4, '127.0.0.1'], ...(ipv6 ? ([[6, '::1']] as const) : [])];
+  const families: readonly (readonly [4 | 6, string])[] = [
+    [4, '127.0.0.1'],
+    ...(ipv6 ? ([[6, '::1']] as const) : []),
+  ];
   const loopback = (use: PlannedSocket['use'], protocol: 'tcp' | 'udp', port: number): PlannedSocket[] =>
     families.map(([family, address]) => ({ use, line: `${protocol}${family} ${address} ${port}` }));
   return [
@@ -93,6 +103,10 @@ function socketPlan(ipv6: boolean): PlannedSocket[] {
     ...loopback('dnsTcp', 'tcp', DNS_PORT),
     { use: 'nflog', line: `nflog ${NFLOG_GROUP}` },
     { use: 'diag', line: 'diag' },
+    // libuv marks every UDP socket it is given as shareable (uv_udp_open). These, which it never sees, overlap with the
+    // resolver's and so keep the agent from binding its address.
+    { use: 'guard', line: `udp4 0.0.0.0 ${DNS_PORT}` },
+    ...(ipv6 ? [{ use: 'guard', line: `udp6 :: ${DNS_PORT}` } as const] : []),
   ];
 }
 
@@ -124,7 +138,11 @@ interface HelperResult {
 }
 
 /** Starts the helper with `socket` as its descriptor 3, closes `socket` here, sends the request, waits for the end. */
-async function runHelper(options: SealedNamespaceOptions, socket: number, send: () => void): Promise<HelperResult> {
+async function runHelper(
+  options: SealedNamespaceOptions,
+  socket: number,
+  send: () => void,
+): Promise<HelperResult> {
   const timeout = AbortSignal.timeout(CREATE_TIMEOUT_MS);
   const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
   const child = startHelper(options, socket, signal);
@@ -164,7 +182,6 @@ function startHelper(options: SealedNamespaceOptions, socket: number, signal: Ab
 
 function helperFailure(result: HelperResult, options: SealedNamespaceOptions): CastellanError {
   if (result.error !== undefined) {
-    options.signal?.throwIfAborted();
     const errno = result.error.name === 'AbortError' ? 'ETIMEDOUT' : errnoOf(result.error);
     return failure('namespace/helper', errno, options.helper, result.error);
   }
@@ -191,19 +208,20 @@ function assemble(
   const close = (which: Iterable<number>): void => {
     for (const descriptor of which) if (open.delete(descriptor)) posix().close(descriptor);
   };
+  const listeners = {
+    proxy: of('proxy'),
+    transparent: of('transparent'),
+    dnsUdp: of('dnsUdp'),
+    dnsTcp: of('dnsTcp'),
+    nflog,
+  };
   return {
     networkDescriptor,
     userDescriptor,
     inode: fstatSync(networkDescriptor, { bigint: true }).ino.toString(),
-    listeners: {
-      proxy: of('proxy'),
-      transparent: of('transparent'),
-      dnsUdp: of('dnsUdp'),
-      dnsTcp: of('dnsTcp'),
-      nflog,
-    },
+    listeners,
     diag,
-    closeListeners: () => close(rest.filter((descriptor) => descriptor !== diag)),
+    closeListeners: () => close(Object.values(listeners).flat()),
     [Symbol.dispose]: () => close(descriptors),
   };
 }

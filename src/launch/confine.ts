@@ -85,7 +85,10 @@ function seal(spec: LaunchSpec): ConfinedSpec {
     throw new CastellanError('usage', 'there is no command to run', { step: 'launch' });
   for (const text of [...spec.argv, ...spec.environment, spec.workingDirectory]) {
     if (text.includes('\0'))
-      throw new CastellanError('usage', 'a command, its environment and its directory cannot contain NUL', { step: 'launch', object: text });
+      throw new CastellanError('usage', 'a command, its environment and its directory cannot contain NUL', {
+        step: 'launch',
+        object: text,
+      });
   }
   return spec as ConfinedSpec;
 }

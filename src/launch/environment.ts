@@ -11,7 +11,15 @@ const DEFAULT_TERMINAL = 'xterm-256color';
 /** The explicit proxy's listener inside every sealed namespace. */
 export const PROXY_URL = 'http://127.0.0.1:3128';
 
-const PROXY_VARIABLES = ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy', 'all_proxy', 'grpc_proxy'];
+const PROXY_VARIABLES = [
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'ALL_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'all_proxy',
+  'grpc_proxy',
+];
 const LOOPBACK = '127.0.0.1,localhost,::1';
 
 /** Longer values are never meant; execve(2) refuses a single string above 128 KiB. */
@@ -20,7 +28,8 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 const TERMINAL_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
 
 /** Variables that make an interpreter or the loader run other code before the command's own. */
-const CODE_LOADING = /^(LD_.*|BASH_ENV|BASH_FUNC_.*|ENV|SHELLOPTS|BASHOPTS|PS4|NODE_OPTIONS|PYTHONSTARTUP|PERL5OPT|RUBYOPT|CASTELLAN)$/;
+const CODE_LOADING =
+  /^(LD_.*|BASH_ENV|BASH_FUNC_.*|ENV|SHELLOPTS|BASHOPTS|PS4|NODE_OPTIONS|PYTHONSTARTUP|PERL5OPT|RUBYOPT|CASTELLAN)$/;
 
 /** What an SSH client may set without being told to: words about language, terminal and taste. */
 const REQUESTABLE = /^(LANG|LANGUAGE|LC_[A-Z]+|TERM|COLORTERM|EDITOR|VISUAL|TZ)$/;
@@ -39,7 +48,9 @@ export function proxyEnvironment(url: string = PROXY_URL): Readonly<Record<strin
  * Checks what the operator adds with --env.
  * @throws CastellanError `usage` for a malformed name, a value that execve(2) cannot carry, or a variable that loads code.
  */
-export function operatorEnvironment(additions: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+export function operatorEnvironment(
+  additions: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
   for (const [name, value] of Object.entries(additions)) {
     const problem = problemOf(name, value);
     if (problem !== undefined)

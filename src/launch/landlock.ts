@@ -63,7 +63,10 @@ export function landlockSpec(abi: number, rules: readonly LandlockRule[]): Landl
     rules: rules.map(({ descriptor, isDirectory, access }) => ({
       descriptor,
       access: mask(
-        known.filter((right) => (isDirectory || right.on !== 'directory') && (access === 'write' || right.access === 'read')),
+        known.filter(
+          (right) =>
+            (isDirectory || right.on !== 'directory') && (access === 'write' || right.access === 'read'),
+        ),
       ),
     })),
   };

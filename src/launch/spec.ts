@@ -10,7 +10,9 @@ export interface LaunchSpec {
   /** Entered as the final identity. */
   readonly workingDirectory: string;
   /** Undefined leaves ids as they are (rootless: the caller's). */
-  readonly credentials: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] } | undefined;
+  readonly credentials:
+    | { readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
+    | undefined;
   /** setsid(2); a PTY's child is a session leader already. */
   readonly newSession: boolean;
   readonly resourceLimits: readonly ResourceLimit[];

@@ -75,7 +75,7 @@ function parseMessage(body: Uint8Array): LoggedPacket | undefined {
 function parsePacket(bytes: Uint8Array): Omit<LoggedPacket, 'uid'> | undefined {
   const view = viewOf(bytes);
   if (view.byteLength >= IPV4_HEADER_BYTES && view.getUint8(0) >> 4 === 4) return parseIpv4(bytes, view);
-  if (view.byteLength >= IPV6_HEADER_BYTES && view.getUint8(0) >> 4 === 6) return parseIpv6(bytes, view);
+  if (view.byteLength >= IPV6_HEADER_BYTES && view.getUint8(0) >> 4 === 6) return parseIpv6(view);
   return undefined;
 }
 
@@ -91,7 +91,7 @@ function parseIpv4(bytes: Uint8Array, view: DataView): Omit<LoggedPacket, 'uid'>
   };
 }
 
-function parseIpv6(bytes: Uint8Array, view: DataView): Omit<LoggedPacket, 'uid'> {
+function parseIpv6(view: DataView): Omit<LoggedPacket, 'uid'> {
   let protocol = view.getUint8(6);
   let offset = IPV6_HEADER_BYTES;
   let isFirstFragment = true;
@@ -99,7 +99,8 @@ function parseIpv6(bytes: Uint8Array, view: DataView): Omit<LoggedPacket, 'uid'>
     const words = view.getUint8(offset + 1);
     if (protocol === FRAGMENT && (view.getUint16(offset + 2) & 0xfff8) !== 0) isFirstFragment = false;
     // RFC 4302 counts words of 4 bytes less 2, RFC 8200 words of 8 bytes less 1; a fragment header is 8 bytes long.
-    const length = protocol === AUTHENTICATION ? (words + 2) * 4 : protocol === FRAGMENT ? 8 : (words + 1) * 8;
+    const length =
+      protocol === AUTHENTICATION ? (words + 2) * 4 : protocol === FRAGMENT ? 8 : (words + 1) * 8;
     protocol = view.getUint8(offset);
     offset += length;
     if (!isFirstFragment) break;

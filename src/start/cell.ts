@@ -3,7 +3,7 @@ import type { RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
 import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell, SandboxIdentity } from '../launch/cell.ts';
-import { operatorEnvironment, proxyEnvironment } from '../launch/environment.ts';
+import { proxyEnvironment } from '../launch/environment.ts';
 import { landlockSpec } from '../launch/landlock.ts';
 import type { LandlockSpec, MountStep, ResourceLimit } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
@@ -41,7 +41,7 @@ export function buildCell(parts: CellParts): Cell {
     mounts,
     landlock,
     resourceLimits: [NO_CORE],
-    environment: { ...proxyEnvironment(), ...operatorEnvironment(config.environment) },
+    environment: proxyEnvironment(),
   };
 }
 

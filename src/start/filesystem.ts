@@ -10,7 +10,7 @@ import { CastellanError, errnoOf } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
 import type { SandboxIdentity } from '../launch/cell.ts';
 import type { FilesystemPolicy } from '../policy/document.ts';
-import { covers, type OwnPlace, planPaths } from './path-plan.ts';
+import { BASELINE_DEVICES, covers, type OwnPlace, planPaths } from './path-plan.ts';
 
 export interface GrantedPath {
   readonly path: string;
@@ -45,17 +45,16 @@ export async function prepareFilesystem(
   const granted: GrantedPath[] = [];
   const prepared: PreparedFilesystem = {
     granted,
-    [Symbol.dispose]: () => {
-      for (const { descriptor } of granted) posix().close(descriptor);
-    },
+    [Symbol.dispose]: () => closeAll(granted),
   };
   try {
     for (const path of plan.readWrite) granted.push(grantWrite(path, identity, report));
     for (const path of plan.readOnly) {
       const grant = await grantRead(path, plan.readWrite);
-      if (grant === undefined) report({ kind: 'path-skipped', path, reason: 'does not exist' });
+      if (typeof grant === 'string') report({ kind: 'path-skipped', path, reason: grant });
       else granted.push(grant);
     }
+    granted.push(...openReadable(BASELINE_DEVICES).granted.map((device) => ({ ...device, access: 'write' as const })));
     return prepared;
   } catch (error) {
     prepared[Symbol.dispose]();
@@ -76,11 +75,34 @@ function grantWrite(path: string, identity: SandboxIdentity, report: Report): Gr
   return { path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access: 'write' };
 }
 
+/** Opens paths of the system's own for reading, following links; what is missing is left out. */
+export function openReadable(paths: readonly string[]): PreparedFilesystem {
+  const granted: GrantedPath[] = [];
+  for (const path of paths) {
+    const descriptor = openIfPermitted(path);
+    if (descriptor !== undefined) granted.push({ path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access: 'read' });
+  }
+  return { granted, [Symbol.dispose]: () => closeAll(granted) };
+}
+
+function openIfPermitted(path: string): number | undefined {
+  try {
+    return tryOpen(path, RESOLVE_NO_MAGICLINKS);
+  } catch (error) {
+    if (errnoOf(error) === 'EACCES') return undefined;
+    throw error;
+  }
+}
+
+function closeAll(granted: readonly GrantedPath[]): void {
+  for (const { descriptor } of granted) posix().close(descriptor);
+}
+
 /**
  * A symbolic link on the way is followed only where nobody confined could have put it: never below a
  * read_write path, where a previous tenant could aim it at what the policy does not grant.
  */
-async function grantRead(path: string, writable: readonly string[]): Promise<GrantedPath | undefined> {
+async function grantRead(path: string, writable: readonly string[]): Promise<GrantedPath | string> {
   const grant = (descriptor: number): GrantedPath => ({
     path,
     descriptor,
@@ -89,15 +111,17 @@ async function grantRead(path: string, writable: readonly string[]): Promise<Gra
   });
   try {
     const direct = openPath(path);
-    if (direct !== undefined) return grant(direct);
-    return undefined;
+    return direct === undefined ? 'does not exist' : grant(direct);
   } catch (error) {
-    if (errnoOf(error) !== 'ELOOP') throw refused(path, 'cannot be opened', errnoOf(error));
+    const errno = errnoOf(error);
+    // Not granting what castellan itself may not reach takes nothing away from anybody.
+    if (errno === 'EACCES') return 'may not be reached by this user';
+    if (errno !== 'ELOOP') throw refused(path, 'cannot be opened', errno);
   }
   if (writable.some((root) => covers(root, path))) throw refused(path, 'is reached through a symbolic link', 'ELOOP');
   const target = await realpath(path).catch(() => undefined);
   const descriptor = target === undefined ? undefined : openExisting(target);
-  return descriptor === undefined ? undefined : grant(descriptor);
+  return descriptor === undefined ? 'is a link to nothing' : grant(descriptor);
 }
 
 /** Makes the directory and its missing parents; only the last one becomes the agent's. */
@@ -136,8 +160,12 @@ function openExisting(path: string): number | undefined {
 }
 
 function openPath(path: string): number | undefined {
+  return tryOpen(path, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+}
+
+function tryOpen(path: string, resolve: number): number | undefined {
   try {
-    return posix().openat2(AT_FDCWD, path, O_PATH, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+    return posix().openat2(AT_FDCWD, path, O_PATH, 0, resolve);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;

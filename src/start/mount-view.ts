@@ -1,20 +1,48 @@
+import { readdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { logDirectory, type RunConfig } from '../config/config.ts';
+import type { InstallPaths } from '../config/install.ts';
 import type { MountStep } from '../launch/spec.ts';
-import { covers } from './path-plan.ts';
+import type { PreparedFilesystem } from './filesystem.ts';
+import { covers, type OwnPlace } from './path-plan.ts';
+
+/**
+ * Castellan's own places: sockets and state, the log, the program. The first two are covered in the agent's view; the
+ * program may be read, and is never writable.
+ */
+export function ownPlaces(config: RunConfig, install: InstallPaths): OwnPlace[] {
+  return [
+    { path: config.runBase, hidden: true, readable: false },
+    { path: config.auditPath, hidden: true, readable: false },
+    { path: install.root, hidden: false, readable: true },
+  ];
+}
 
 /**
  * What the agent's private mount namespace covers. Landlock does not mediate connect() to pathname Unix sockets, so
- * castellan's own sockets are hidden from everyone; and a rootless agent, which has the caller's uid, must not
- * reach the caller's session bus, container engine or agent sockets either: all of /run that the policy does not name goes.
+ * castellan's own sockets are hidden from everyone; and a rootless agent, which has the caller's uid, must not reach
+ * the caller's session bus, container engine or agent sockets either: all of /run that the policy does not name goes.
  *
- * @param own run base, log directory or audit file
- * @param runEntries paths of the entries of /run, empty when castellan is root (other uids guard them there)
+ * @param own paths to hide in any case
+ * @param runEntries paths of the entries of /run; empty when castellan is root, where other uids guard them
  * @param granted the policy's paths
  */
 export function mountView(own: readonly string[], runEntries: readonly string[], granted: readonly string[]): MountStep[] {
   const named = (entry: string) => granted.some((path) => covers(entry, path) || covers(path, entry));
-  const hidden = new Set([...own, ...runEntries.filter((entry) => !named(entry))]);
+  const hidden = [...new Set([...own, ...runEntries.filter((entry) => !named(entry))])];
   // A path below another hidden one is gone already, and could not be found to be covered.
-  return [...hidden]
-    .filter((path) => ![...hidden].some((other) => other !== path && covers(other, path)))
+  return hidden
+    .filter((path) => !hidden.some((other) => other !== path && covers(other, path)))
     .map((path) => ({ kind: 'hide', path }));
+}
+
+/** The view of one run. */
+export async function viewOfRun(config: RunConfig, own: readonly OwnPlace[], files: PreparedFilesystem): Promise<MountStep[]> {
+  const entries = config.mode === 'root' ? [] : await readdir('/run').catch(() => []);
+  const hidden = own.filter((place) => place.hidden).map(({ path }) => path);
+  return mountView(
+    hidden,
+    entries.map((entry) => join('/run', entry)),
+    files.granted.map(({ path }) => path),
+  );
 }

@@ -1,14 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import { createSealedNamespace, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import { findTool } from '../kernel/tools.ts';
-
-/** A name for the inner interface that no other run on this host has, now or later: it marks the processes of this one. */
-export function newInterfaceName(): string {
-  return `cs-${randomBytes(4).toString('hex')}`;
-}
 
 /**
  * Makes the sealed namespace of a run; rootless runs make a user namespace first, which gives the right to.

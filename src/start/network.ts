@@ -1,24 +1,24 @@
 /** The network role as the process role sees it: started confined, wired, given the policy, watched. */
-import { statSync } from 'node:fs';
-import { mkdir, rmdir } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { dirname, join, relative } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
-import type { Flow, IdentityResult } from '../egress/stages.ts';
 import { CastellanError } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
+import type { Identifier } from '../kernel/procfs.ts';
 import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
 import { confineRole } from '../launch/confine.ts';
 import { landlockSpec } from '../launch/landlock.ts';
 import type { Launcher, RunningProcess } from '../launch/launch.ts';
-import type { LandlockSpec, MountStep } from '../launch/spec.ts';
+import { endProcesses, within } from '../launch/process.ts';
+import { escapeText } from '../lib/escape.ts';
 import type { PolicyDocument } from '../policy/document.ts';
-import { type ProcessSide, openProcessSide } from '../roles/process-side.ts';
-import { CONTROL_DESCRIPTOR, type ListenerDescriptors } from '../roles/message.ts';
-import { type GrantedPath, openReadable } from './filesystem.ts';
-import { covers } from './path-plan.ts';
+import { CONTROL_DESCRIPTOR } from '../roles/message.ts';
+import { openProcessSide, type ProcessSide } from '../roles/process-side.ts';
+import { openReadable } from './filesystem.ts';
+import { layOutListeners } from './listener-layout.ts';
+import { type ReachableCode, reachableCode } from './role-code.ts';
 
 export interface NetworkRoleOptions {
   readonly config: RunConfig;
@@ -27,7 +27,7 @@ export interface NetworkRoleOptions {
   readonly policy: PolicyDocument;
   readonly landlockAbi: number;
   readonly launcher: Launcher;
-  readonly identify: (flow: Flow) => Promise<IdentityResult>;
+  readonly identify: Identifier;
   readonly report: Report;
 }
 
@@ -38,38 +38,77 @@ export interface NetworkRole extends AsyncDisposable {
 
 /** What Node and name resolution read; the role writes nothing. */
 const ROLE_READS: readonly string[] = [
-  '/usr/lib', '/usr/lib64', '/lib', '/lib64', '/etc', '/usr/share', '/proc', '/sys/fs/cgroup', '/sys/devices/system/cpu',
-  '/dev/null', '/dev/urandom', '/run/systemd/resolve', '/run/resolvconf', '/run/NetworkManager',
-]; // biome-ignore format: one list
+  ...['/usr/lib', '/usr/lib64', '/lib', '/lib64', '/usr/share', '/etc', '/proc', '/sys/fs/cgroup', '/sys/devices/system/cpu'],
+  ...['/dev/null', '/dev/urandom', '/run/systemd/resolve', '/run/resolvconf', '/run/NetworkManager'],
+];
 
 /** Node's own start takes some 100 ms; a loaded machine may need far longer. */
 const READY_DEADLINE_MS = 20_000;
-/** The relays drain within their own limit; after this the role is killed. */
+/** The role drains its relays within its own, shorter limit. */
 const STOP_DEADLINE_MS = 5000;
 
 /**
- * Starts the role and resolves once it listens.
+ * Starts the role and resolves once it serves.
  * @throws CastellanError `launch_failed`, `role_lost`, `timeout`
  */
 export async function startNetworkRole(options: NetworkRoleOptions): Promise<NetworkRole> {
+  const { config, install, namespace, policy, identify, report } = options;
   await using undo = new AsyncDisposableStack();
-  const { config, install, launcher } = options;
   const code = undo.use(await reachableCode(config, install));
   const [ours, theirs] = posix().socketPair();
   const socket = new Socket({ fd: ours, readable: true, writable: true });
   undo.defer(() => void socket.destroy());
-  const process = await launchRole(options, code, theirs).finally(() => posix().close(theirs));
-  undo.defer(() => endRole(process));
-  const side = openProcessSide(socket, options);
-  await ready(side, process, options);
-  options.report({ kind: 'control-applied', control: 'network-role', detail: `pid ${process.pid}, uid ${roleUid(config) ?? 'of the caller'}` });
+  const layout = layOutListeners(namespace.listeners, CONTROL_DESCRIPTOR + 1);
+  const keep = [{ descriptor: theirs, target: CONTROL_DESCRIPTOR }, ...layout.keep];
+  const role = await launchRole(options, code, keep).finally(() => posix().close(theirs));
+  undo.defer(() => endProcesses([role], { graceMs: 0 }));
+  namespace.closeListeners();
+  passOnComplaints(role, report);
+  const side = openProcessSide(socket, { listeners: layout.listeners, rules: policy.network, identify, report });
+  await untilReady(side);
+  const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
+  report({ kind: 'control-applied', control: 'network-role', detail: `pid ${role.pid}, ${uid}, no capabilities` });
   const kept = undo.move();
   return {
-    lost: lostReason(side, process),
+    lost: side.closed,
     async [Symbol.asyncDispose]() {
       side.stop();
-      await Promise.race([process.exited, deadline(STOP_DEADLINE_MS)]);
+      await within(role.exited, STOP_DEADLINE_MS);
       await kept.disposeAsync();
     },
   };
+}
+
+async function launchRole(
+  { config, landlockAbi, launcher }: NetworkRoleOptions,
+  code: ReachableCode,
+  keep: Parameters<typeof confineRole>[0]['keep'],
+): Promise<RunningProcess> {
+  const { networkRoleUid: uid } = config;
+  using reads = openReadable([code.source, ...ROLE_READS]);
+  return await launcher.launch(
+    confineRole({
+      argv: [code.node, code.main, 'network-role'],
+      environment: ['NODE_ENV=production'],
+      credentials: config.mode === 'root' ? { uid, gid: uid, groups: [] } : undefined,
+      mounts: code.mounts,
+      landlock: landlockAbi > 0 ? landlockSpec(landlockAbi, reads.granted) : undefined,
+      keep,
+    }),
+    { kind: 'pipes' },
+  );
+}
+
+async function untilReady(side: ProcessSide): Promise<void> {
+  if (await within(side.ready, READY_DEADLINE_MS)) return;
+  throw new CastellanError('timeout', 'the network role did not become ready', { step: 'network-role' });
+}
+
+/** The role has no terminal and no log of its own: what Node writes when it breaks becomes events. */
+function passOnComplaints({ io }: RunningProcess, report: Report): void {
+  if (io.kind !== 'pipes') return;
+  io.stdin.end();
+  io.stdout.resume();
+  const lines = createInterface(io.stderr);
+  lines.on('line', (line) => report({ kind: 'internal-error', where: 'network-role', message: escapeText(line) }));
 }

@@ -8,7 +8,8 @@ import * as v from 'valibot';
 import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
-import { processStartTime } from '../kernel/processes.ts';
+import { killProcess, processesWithInterface, processStartTime } from '../kernel/processes.ts';
+import { isInterfaceName, newInterfaceName } from './interface-name.ts';
 
 const StateSchema = v.object({
   name: v.string(),
@@ -29,8 +30,10 @@ export interface RunDirectory extends AsyncDisposable {
   readonly path: string;
   readonly sshSocket: string;
   readonly knownHosts: string;
-  readonly launchDirectory: string;
-  writeState(state: RunState): Promise<void>;
+  /** For the inner pair of the sealed namespace. */
+  readonly interfaceName: string;
+  /** From now on `castellan ssh` finds the sandbox. */
+  markReady(user: string): Promise<void>;
 }
 
 export interface KnownRun {
@@ -65,11 +68,44 @@ export async function openRunBase(base: string, uid: number): Promise<void> {
 }
 
 /**
- * Claims `base/name` for this process.
- * @throws CastellanError `address_in_use` when a sandbox of that name runs.
+ * Cleans up after dead runs and claims a directory for this one.
+ * @throws CastellanError `address_in_use` when a sandbox of that name runs, `filesystem_refused`
  */
-export async function createRunDirectory(base: string, name: string): Promise<RunDirectory> {
-  const path = join(base, name);
+export async function claimRunDirectory(config: RunConfig, surroundings: Surroundings): Promise<RunDirectory> {
+  const { runBase, name } = config;
+  await openRunBase(runBase, surroundings.uid);
+  await cleanDeadRuns(runBase);
+  const path = join(runBase, name);
+  await claim(path, name);
+  const interfaceName = newInterfaceName();
+  const facts = {
+    name,
+    pid: surroundings.pid,
+    startTime: (await processStartTime(surroundings.pid)) ?? '',
+    command: [...config.command],
+    startedAt: new Date().toISOString(),
+    auditPath: config.auditPath,
+    networkInterface: interfaceName,
+  };
+  const dispose = () => rm(path, { recursive: true, force: true });
+  try {
+    await mkdir(join(path, 'launch'), { mode: 0o700 });
+    await writeState(path, { ...facts, user: '', ready: false });
+  } catch (error) {
+    await dispose();
+    throw refused(path, 'cannot be prepared', error);
+  }
+  return {
+    path,
+    interfaceName,
+    sshSocket: sshSocketIn(path),
+    knownHosts: knownHostsIn(path),
+    markReady: (user) => writeState(path, { ...facts, user, ready: true }),
+    [Symbol.asyncDispose]: dispose,
+  };
+}
+
+async function claim(path: string, name: string): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 });
   } catch (error) {
@@ -80,22 +116,13 @@ export async function createRunDirectory(base: string, name: string): Promise<Ru
       remedy: 'choose another --name, or stop the other sandbox',
     });
   }
-  const launchDirectory = join(path, 'launch');
-  await mkdir(launchDirectory, { mode: 0o700 });
-  return {
-    path,
-    launchDirectory,
-    sshSocket: sshSocketIn(path),
-    knownHosts: knownHostsIn(path),
-    async writeState(state) {
-      const temporary = join(path, '.state.json');
-      await writeFile(temporary, JSON.stringify(state), { mode: 0o600 });
-      await rename(temporary, join(path, 'state.json'));
-    },
-    async [Symbol.asyncDispose]() {
-      await rm(path, { recursive: true, force: true });
-    },
-  };
+}
+
+/** Readers see the old state or the new one, never half of it. */
+async function writeState(path: string, state: RunState): Promise<void> {
+  const temporary = join(path, '.state.json');
+  await writeFile(temporary, JSON.stringify(state), { mode: 0o600 });
+  await rename(temporary, join(path, 'state.json'));
 }
 
 /** The runs under `base`, dead ones included; a directory whose state cannot be read yet is left out. */
@@ -114,6 +141,30 @@ async function readRun(path: string): Promise<KnownRun | undefined> {
     return { path, state, alive: (await processStartTime(state.pid)) === state.startTime };
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * Ends what dead runs left: their confined processes (found by the name of the inner network interface, which only
+ * they can see, and which keeps the namespace and its ruleset alive) and their directories.
+ */
+export async function cleanDeadRuns(base: string): Promise<void> {
+  const dead = (await knownRuns(base)).filter(({ alive }) => !alive);
+  for (const { path, state } of dead) {
+    await killByInterface(state.networkInterface);
+    await rm(path, { recursive: true, force: true });
+  }
+}
+
+/** Each round kills all that the last one saw forking; a fork bomb loses within a few. */
+const MAX_ROUNDS = 50;
+
+async function killByInterface(name: string): Promise<void> {
+  if (!isInterfaceName(name)) return;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const pids = await processesWithInterface(name);
+    if (pids.length === 0) return;
+    for (const pid of pids) killProcess(pid, 'SIGKILL');
   }
 }
 

@@ -1,28 +1,37 @@
 /** A START: config → identity → filesystem → network → ssh → launch → ready, and its end. A stage is a file beside this one. */
+import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import type { SignalName, Surroundings } from '../config/surroundings.ts';
 import { CastellanError } from '../errors.ts';
+import { posix } from '../kernel/posix.ts';
 import { createIdentifier } from '../kernel/procfs.ts';
+import { operatorEnvironment } from '../launch/environment.ts';
 import { createLauncher } from '../launch/launch.ts';
-import { openRunAudit } from './audit.ts';
+import { startMainProcess } from '../session/main-process.ts';
+import { openRunAudit, type RunAudit } from './audit.ts';
 import { buildCell } from './cell.ts';
-import { prepareRunFilesystem } from './filesystem.ts';
+import { prepareFilesystem } from './filesystem.ts';
 import { resolveRunIdentity } from './identity.ts';
+import { ownPlaces, viewOfRun } from './mount-view.ts';
 import { makeNamespace } from './namespace.ts';
 import { startNetworkRole } from './network.ts';
 import { loadPolicy, reportPolicy } from './policy.ts';
-import { claimRunDirectory, markReady } from './run-directory.ts';
+import { claimRunDirectory, type RunDirectory } from './run-directory.ts';
 import { startSsh } from './ssh.ts';
 import { stageRunner } from './stage.ts';
+import type { RunStage } from './plan.ts';
 import { endSandboxProcesses } from './stop.ts';
-import { type Ending, superviseMain } from './supervise.ts';
+import { awaitEnding, type Ending } from './supervise.ts';
 
 export interface StartRequest {
   readonly config: RunConfig;
   readonly surroundings: Surroundings;
   readonly install: InstallPaths;
   readonly onSignal: (listener: (name: SignalName) => void) => Disposable;
+  /** The operator's standard streams, for the command. */
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
 }
 
 /**
@@ -31,31 +40,73 @@ export interface StartRequest {
  * @throws CastellanError for every refusal of castellan's own.
  */
 export async function start(request: StartRequest): Promise<number> {
-  const { config, surroundings, install, onSignal } = request;
-  const began = performance.now();
+  const { config, surroundings } = request;
   const stage = stageRunner();
-  await using held = new AsyncDisposableStack();
-  const runDirectory = held.use(await stage('run-directory', () => claimRunDirectory(config, surroundings)));
-  const audit = held.use(await stage('audit', () => openRunAudit(config, surroundings)));
-  const { report } = audit;
-  report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
+  posix().setUndumpable();
+  await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
+  await using audit = await stage('audit', () => openRunAudit(config, surroundings));
+  audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
   try {
-    const policy = await stage('policy', () => loadPolicy(config.policyPath));
-    reportPolicy(policy, config.policyPath, report);
-    const identity = await stage('identity', () => resolveRunIdentity(config, surroundings, policy, report));
-    const files = held.use(await stage('filesystem', () => prepareRunFilesystem(request, policy, identity, report)));
-    const namespace = held.use(await stage('namespace', () => makeNamespace(config, install, runDirectory, report)));
-    held.defer(() => endSandboxProcesses(namespace.inode, config.graceMs));
-    const launcher = createLauncher({ launcherPath: install.launcher, runDirectory: runDirectory.path, report });
-    const cell = buildCell(request, policy, identity, files, namespace);
-    const network = held.use(await stage('network-role', () => startNetworkRole({ request, policy, namespace, launcher, identify: createIdentifier({ ...namespace, supervisorPid: surroundings.pid }), report })));
-    const ssh = held.use(await stage('ssh', () => startSsh(request, runDirectory, cell, launcher, namespace, report)));
-    const main = await stage('launch', () => superviseMain(request, cell, launcher, report));
-    await stage('ready', () => markReady(runDirectory, report, performance.now() - began));
-    const ending = await firstEnding(main.ended, network.lost, audit.failed);
-    report({ kind: 'supervisor-stopped', ...ending });
+    const ending = await runSandbox(request, stage, runDirectory, audit);
+    if (ending.error !== undefined) throw ending.error;
+    audit.report({ kind: 'supervisor-stopped', exitCode: ending.exitCode, reason: ending.reason });
     return ending.exitCode;
   } catch (error) {
+    reportFailure(error, audit.report);
     throw error;
   }
+}
+
+/** The stages between an open log and the end of the command, each undone when this returns. */
+async function runSandbox(
+  request: StartRequest,
+  stage: RunStage,
+  runDirectory: RunDirectory,
+  { report, failed }: RunAudit,
+): Promise<Ending> {
+  const { config, surroundings, install } = request;
+  const began = performance.now();
+  const landlockAbi = posix().landlockAbi();
+  const own = ownPlaces(config, install);
+  await using held = new AsyncDisposableStack();
+
+  const policy = await stage('policy', () => loadPolicy(config.policyPath));
+  reportPolicy(policy, config.policyPath, report);
+  const identity = await stage('identity', () => resolveRunIdentity(config, surroundings, policy.process, report));
+  const files = held.use(
+    await stage('filesystem', () => prepareFilesystem(policy.filesystem, config.workingDirectory, own, identity, report)),
+  );
+  const namespace = held.use(await stage('namespace', () => makeNamespace(config, install, runDirectory.interfaceName, report)));
+  held.defer(() => endSandboxProcesses(namespace.inode, config.graceMs));
+
+  const launcher = createLauncher({ launcherPath: install.launcher, runDirectory: runDirectory.path, report });
+  const mounts = await viewOfRun(config, own, files);
+  const cell = buildCell({ config, policy, identity, files, mounts, namespace, landlockAbi, report });
+  const identify = createIdentifier({ diag: namespace.diag, inode: namespace.inode, supervisorPid: surroundings.pid });
+  const network = held.use(
+    await stage('network-role', () => startNetworkRole({ config, install, namespace, policy, landlockAbi, launcher, identify, report })),
+  );
+  held.use(await stage('ssh', () => startSsh({ config, surroundings, runDirectory, launcher, cell, report })));
+  const main = await stage('launch', () =>
+    startMainProcess({
+      launcher,
+      cell,
+      argv: config.command,
+      environment: operatorEnvironment(config.environment),
+      terminalName: surroundings.environment['TERM'],
+      stdin: request.stdin,
+      stdout: request.stdout,
+    }),
+  );
+  await stage('ready', async () => {
+    await runDirectory.markReady(identity.user);
+    report({ kind: 'supervisor-ready', sshSocket: runDirectory.sshSocket, durationMs: performance.now() - began });
+  });
+  return awaitEnding({ main, graceMs: config.graceMs, onSignal: request.onSignal, losses: [network.lost, failed] });
+}
+
+function reportFailure(error: unknown, report: Report): void {
+  if (error instanceof CastellanError)
+    report({ kind: 'supervisor-failed', code: error.code, step: error.step, message: error.message });
+  else report({ kind: 'internal-error', where: 'start', message: String(error) });
 }

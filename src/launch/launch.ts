@@ -1,0 +1,236 @@
+/**
+ * The boundary: the only way to start code we do not trust. Everything goes through castellan-launch, which gets a
+ * ConfinedSpec over a socket that exists for one launch and says which step failed, if one did.
+ */
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import type { LaunchedProcess, Report, SessionKind } from '../audit/event.ts';
+import { CastellanError, type ErrorCode, errnoOf } from '../errors.ts';
+import { posix } from '../kernel/posix.ts';
+import type { SandboxIdentity } from './cell.ts';
+import { encodeSpec } from './encode.ts';
+import { startInherited } from './inherit.ts';
+import { startWithPipes } from './pipes.ts';
+import {
+  type RunningProcess,
+  runningProcess,
+  type StartedLauncher,
+  type TerminalSize,
+  within,
+} from './process.ts';
+import { startOnTerminal } from './pty.ts';
+import type { ConfinedSpec, LaunchFailure } from './spec.ts';
+import { parseStatus } from './status.ts';
+
+export type { RunningProcess } from './process.ts';
+
+/** Where a process's standard streams go. */
+export type LaunchIo =
+  /** The supervisor's own. */
+  | { readonly kind: 'inherit' }
+  | { readonly kind: 'pipes' }
+  /** The spec must come from a command with a terminal. */
+  | ({ readonly kind: 'pty' } & TerminalSize);
+
+/** On whose account a process runs, for the record. */
+export interface LaunchPurpose {
+  readonly kind: SessionKind;
+  readonly sessionId: string;
+  readonly identity: SandboxIdentity;
+}
+
+export interface Launcher {
+  /**
+   * Resolves once the command itself runs, confined. Without a purpose (castellan's own roles) nothing is reported.
+   * @throws CastellanError `command_not_found`, `command_not_executable`, `kernel_feature_missing`, `launch_failed`,
+   *   `timeout`, `install_incomplete`; the command has not run then.
+   */
+  launch(spec: ConfinedSpec, io: LaunchIo, purpose?: LaunchPurpose): Promise<RunningProcess>;
+}
+
+export interface LauncherOptions {
+  readonly launcherPath: string;
+  /** Its `launch` directory holds the sockets; nobody but the supervisor may enter it. */
+  readonly runDirectory: string;
+  readonly report: Report;
+}
+
+/** The steps take milliseconds; a machine under heavy load may need seconds. */
+const LAUNCH_DEADLINE_MS = 10_000;
+/** A launcher that reported a failure, or was killed, only has to exit. */
+const EXIT_DEADLINE_MS = 5000;
+const SOCKET_MODE = 0o600;
+
+/** Makes the one launcher of a sandbox. */
+export function createLauncher({ launcherPath, runDirectory, report }: LauncherOptions): Launcher {
+  return {
+    async launch(spec, io, purpose) {
+      const startedAt = performance.now();
+      try {
+        const started = await startConfined(spec, io, {
+          launcherPath,
+          directory: join(runDirectory, 'launch'),
+        });
+        const running = runningProcess(started);
+        if (purpose !== undefined) reportLife(running, spec, purpose, startedAt, report);
+        return running;
+      } catch (error) {
+        const refused = asLaunchError(error, spec, launcherPath);
+        if (purpose !== undefined) reportRefusal(refused, spec, purpose, report);
+        throw refused;
+      }
+    },
+  };
+}
+
+interface LaunchPlace {
+  readonly launcherPath: string;
+  readonly directory: string;
+}
+
+async function startConfined(
+  spec: ConfinedSpec,
+  io: LaunchIo,
+  { launcherPath, directory }: LaunchPlace,
+): Promise<StartedLauncher> {
+  const { bytes, descriptors } = encodeSpec(spec);
+  const socketPath = join(directory, `${randomBytes(16).toString('hex')}.sock`);
+  const listener = posix().listenUnix(socketPath, SOCKET_MODE);
+  try {
+    const started = await startLauncher(launcherPath, socketPath, io, spec.credentials?.uid);
+    try {
+      const status = await posix().serveLaunch(listener, started.pid, bytes, descriptors, LAUNCH_DEADLINE_MS);
+      const failure = parseStatus(status);
+      if (failure === undefined) return started;
+      throw new StepFailed(failure);
+    } catch (error) {
+      await endLauncher(started);
+      throw error;
+    }
+  } finally {
+    posix().close(listener);
+    await rm(socketPath, { force: true });
+  }
+}
+
+function startLauncher(
+  program: string,
+  socketPath: string,
+  io: LaunchIo,
+  owner: number | undefined,
+): Promise<StartedLauncher> {
+  switch (io.kind) {
+    case 'inherit':
+      return startInherited(program, socketPath);
+    case 'pipes':
+      return startWithPipes(program, socketPath, owner);
+    case 'pty':
+      return startOnTerminal(program, socketPath, io, owner);
+  }
+}
+
+/** It may not lead a process group yet, so it is killed by its own pid, which is ours until `exited`. */
+async function endLauncher({ pid, exited, discard }: StartedLauncher): Promise<void> {
+  let alive = true;
+  void exited.then(() => {
+    alive = false;
+  });
+  // Lets an exit that was waited for already be seen first.
+  await within(exited, 0);
+  if (alive) process.kill(pid, 'SIGKILL');
+  await within(exited, EXIT_DEADLINE_MS);
+  discard();
+}
+
+/** What the launcher said; it becomes a CastellanError where the command is known. */
+class StepFailed extends Error {
+  readonly failure: LaunchFailure;
+
+  constructor(failure: LaunchFailure) {
+    super(`step ${failure.step} failed`);
+    this.failure = failure;
+  }
+}
+
+const NOT_FOUND: readonly string[] = ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'];
+const NOT_EXECUTABLE: readonly string[] = [
+  'EACCES',
+  'EPERM',
+  'ENOEXEC',
+  'EISDIR',
+  'ELOOP',
+  'ETXTBSY',
+  'ELIBBAD',
+];
+const UNSUPPORTED: readonly string[] = ['ENOSYS', 'EOPNOTSUPP'];
+
+function asLaunchError(error: unknown, spec: ConfinedSpec, launcherPath: string): CastellanError {
+  if (error instanceof CastellanError) return error;
+  const command = spec.argv[0] ?? '';
+  if (error instanceof StepFailed) {
+    const { step, object } = error.failure;
+    const errno = errnoName(error.failure.errno);
+    const code = codeOf(error.failure, errno);
+    const message =
+      step === 'execute' ? `${command} cannot be run: ${errno}` : `the launch of ${command} failed: ${errno}`;
+    return new CastellanError(code, message, { step: `launch/${step}`, object: object || command, errno });
+  }
+  const errno = errnoOf(error);
+  const facts = { step: 'launch', object: command, cause: error, ...(errno && { errno }) };
+  if (errno === 'ETIMEDOUT')
+    return new CastellanError('timeout', `the launch of ${command} took too long`, facts);
+  const syscall = error instanceof Error && 'syscall' in error ? String(error.syscall) : '';
+  if (errno === 'ENOENT' && syscall.startsWith('spawn'))
+    return new CastellanError('install_incomplete', `${launcherPath} is missing`, {
+      ...facts,
+      object: launcherPath,
+    });
+  return new CastellanError('launch_failed', `${command} could not be launched`, facts);
+}
+
+function codeOf({ step }: LaunchFailure, errno: string): ErrorCode {
+  if (step === 'execute' && NOT_FOUND.includes(errno)) return 'command_not_found';
+  if (step === 'execute' && NOT_EXECUTABLE.includes(errno)) return 'command_not_executable';
+  if (step === 'landlock' && UNSUPPORTED.includes(errno)) return 'kernel_feature_missing';
+  return 'launch_failed';
+}
+
+function errnoName(number: number): string {
+  const known = Object.entries(constants.errno).find(([, value]) => value === number);
+  return known?.[0] ?? `errno ${number}`;
+}
+
+function reportLife(
+  running: RunningProcess,
+  spec: ConfinedSpec,
+  purpose: LaunchPurpose,
+  startedAt: number,
+  report: Report,
+): void {
+  const { kind, sessionId, identity } = purpose;
+  const process: LaunchedProcess = {
+    pid: running.pid,
+    argv: spec.argv,
+    uid: identity.uid,
+    gid: identity.gid,
+    user: identity.user,
+    kind,
+    sessionId,
+  };
+  report({ kind: 'process-launched', process });
+  void running.exited.then((status) => {
+    report({ kind: 'process-exited', process, ...status, durationMs: performance.now() - startedAt });
+  });
+}
+
+function reportRefusal(
+  error: CastellanError,
+  spec: ConfinedSpec,
+  { sessionId }: LaunchPurpose,
+  report: Report,
+): void {
+  const { step, object, errno = error.code } = error;
+  report({ kind: 'launch-refused', argv: spec.argv, sessionId, step, errno, object });
+}

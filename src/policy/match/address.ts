@@ -1,0 +1,112 @@
+/**
+ * IP addresses and CIDR blocks as numbers. An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`) is its IPv4 address here, because
+ * the kernel sends to that one. No zone identifiers, no octal, hexadecimal or short forms of IPv4.
+ */
+import { isIP } from 'node:net';
+
+export interface Address {
+  readonly family: 4 | 6;
+  readonly value: bigint;
+}
+
+export interface Block extends Address {
+  /** `value` has no bits beyond it. */
+  readonly prefix: number;
+}
+
+const MAPPED_PREFIX = 0xffffn;
+const BITS = { 4: 32, 6: 128 } as const;
+
+/** The address a literal stands for, or undefined when it is none. */
+export function parseAddress(text: string): Address | undefined {
+  const address = parseUnmapped(text);
+  return address === undefined ? undefined : unmap(address);
+}
+
+/** The one spelling of an address: dotted decimal, or RFC 5952 for IPv6. */
+export function formatAddress({ family, value }: Address): string {
+  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 0xffn).join('.');
+  const groups = Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - 16 * index)) & 0xffffn).toString(16));
+  const zeros = longestZeroRun(groups);
+  if (zeros.length < 2) return groups.join(':');
+  return `${groups.slice(0, zeros.start).join(':')}::${groups.slice(zeros.start + zeros.length).join(':')}`;
+}
+
+/** `parseAddress` and `formatAddress` in one: two literals of one address give the same text. */
+export function canonicalAddress(text: string): string | undefined {
+  const address = parseAddress(text);
+  return address === undefined ? undefined : formatAddress(address);
+}
+
+/** A CIDR block, or a single address as the block that holds only it. Bits beyond the prefix are cleared. */
+export function parseBlock(text: string): Block | undefined {
+  const [literal = '', length, ...rest] = text.split('/');
+  const address = parseUnmapped(literal);
+  if (address === undefined || rest.length > 0) return undefined;
+  if (length !== undefined && !/^(?:0|[1-9][0-9]{0,2})$/.test(length)) return undefined;
+  const prefix = length === undefined ? BITS[address.family] : Number(length);
+  if (prefix > BITS[address.family]) return undefined;
+  const unmapped = prefix >= 96 ? unmap(address) : address;
+  const shortened = unmapped.family === address.family ? prefix : prefix - 96;
+  return { family: unmapped.family, value: network(unmapped, shortened), prefix: shortened };
+}
+
+/** The one spelling of a block. */
+export function formatBlock(block: Block): string {
+  return `${formatAddress(block)}/${block.prefix}`;
+}
+
+/** Whether the address lies in the block. */
+export function contains(block: Block, address: Address): boolean {
+  return block.family === address.family && network(address, block.prefix) === block.value;
+}
+
+/** Whether every address of `inner` lies in `outer`. */
+export function covers(outer: Block, inner: Block): boolean {
+  return outer.prefix <= inner.prefix && contains(outer, inner);
+}
+
+function network({ family, value }: Address, prefix: number): bigint {
+  const host = BigInt(BITS[family] - prefix);
+  return (value >> host) << host;
+}
+
+function unmap(address: Address): Address {
+  if (address.family === 4 || address.value >> 32n !== MAPPED_PREFIX) return address;
+  return { family: 4, value: address.value & 0xffff_ffffn };
+}
+
+function parseUnmapped(text: string): Address | undefined {
+  const family = text.includes('%') ? 0 : isIP(text);
+  if (family === 4) return { family, value: parseIpv4(text) };
+  if (family === 6) return { family, value: parseIpv6(text) };
+  return undefined;
+}
+
+function parseIpv4(text: string): bigint {
+  return text.split('.').reduce((value, octet) => (value << 8n) | BigInt(octet), 0n);
+}
+
+/** `text` has passed isIP, so that only its meaning is left to find. */
+function parseIpv6(text: string): bigint {
+  const tail = text.lastIndexOf(':') + 1;
+  const dotted = text.includes('.') ? parseIpv4(text.slice(tail)) : undefined;
+  const groupText =
+    dotted === undefined ? text : `${text.slice(0, tail)}${(dotted >> 16n).toString(16)}:${(dotted & 0xffffn).toString(16)}`;
+  const [head = '', after] = groupText.split('::');
+  const left = head === '' ? [] : head.split(':');
+  const right = after === undefined || after === '' ? [] : after.split(':');
+  const zeros = Array.from({ length: 8 - left.length - right.length }, () => '0');
+  return [...left, ...zeros, ...right].reduce((value, group) => (value << 16n) | BigInt(`0x${group}`), 0n);
+}
+
+/** The first of the longest runs, as RFC 5952 §4.2.3 asks. */
+function longestZeroRun(groups: readonly string[]): { start: number; length: number } {
+  let best = { start: 0, length: 0 };
+  for (let start = 0; start < groups.length; start++) {
+    let end = start;
+    while (groups[end] === '0') end++;
+    if (end - start > best.length) best = { start, length: end - start };
+  }
+  return best;
+}

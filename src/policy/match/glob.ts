@@ -1,0 +1,211 @@
+/**
+ * The one glob dialect of castellan. The delimiter is `/` in paths and `.` in host names.
+ *
+ *   *        any run without the delimiter, also an empty one
+ *   **       any run, delimiters included; as a whole component, `/ ** /` (without spaces) also stands for a single `/`
+ *   ?        one character, not the delimiter
+ *   [a-z_]   one of these characters, [!a-z] or [^a-z] one of the others; never the delimiter
+ *   {a,b}    one of the alternatives, which may hold globs
+ *   \x       the character x itself
+ *
+ * Host names have only `*` and `**`. Everything is case-sensitive and the whole text has to match.
+ *
+ * A pattern becomes a non-deterministic automaton that is run over all its states at once: the time is at most the
+ * length of the text times the length of the pattern, whatever an agent calls its files.
+ */
+
+export interface GlobDialect {
+  readonly delimiter: '/' | '.';
+  /** Whether `?`, `[]`, `{}` and `\` mean anything; where they do not, they are refused. */
+  readonly classes: boolean;
+}
+
+export const PATH_GLOB: GlobDialect = { delimiter: '/', classes: true };
+export const HOST_GLOB: GlobDialect = { delimiter: '.', classes: false };
+
+export interface Glob {
+  readonly matches: (text: string) => boolean;
+}
+
+export interface GlobProblem {
+  readonly problem: string;
+}
+
+/** Patterns are compared with every name an agent makes up; real ones are far shorter. */
+const MAX_GLOB_LENGTH = 1024;
+const MAX_NESTED_BRACES = 8;
+
+type Test = (character: string) => boolean;
+
+type Token =
+  | { readonly kind: 'one'; readonly test: Test }
+  | { readonly kind: 'run'; readonly test: Test }
+  | { readonly kind: 'choice'; readonly branches: readonly (readonly Token[])[] };
+
+interface State {
+  /** Which characters lead on; undefined where none is consumed. */
+  readonly test: Test | undefined;
+  /** A run: the character leads back here, and the next states are reached without one. */
+  readonly loops: boolean;
+  readonly next: readonly number[];
+}
+
+/** Compiles a pattern, or says what is wrong with it. */
+export function parseGlob(source: string, dialect: GlobDialect): Glob | GlobProblem {
+  if (source.length > MAX_GLOB_LENGTH) return { problem: `the pattern is longer than ${MAX_GLOB_LENGTH} characters` };
+  const parsed = new GlobParser(source, dialect).parse();
+  return 'problem' in parsed ? parsed : compile(parsed.tokens);
+}
+
+const anything: Test = () => true;
+
+/** Recursive descent; the first problem stays and ends it. */
+class GlobParser {
+  readonly #characters: readonly string[];
+  readonly #dialect: GlobDialect;
+  readonly #inComponent: Test;
+  #at = 0;
+  #problem: string | undefined;
+
+  constructor(source: string, dialect: GlobDialect) {
+    this.#characters = [...source];
+    this.#dialect = dialect;
+    this.#inComponent = (character) => character !== dialect.delimiter;
+  }
+
+  parse(): { readonly tokens: readonly Token[] } | GlobProblem {
+    const tokens = this.#sequence(0);
+    return this.#problem === undefined ? { tokens } : { problem: this.#problem };
+  }
+
+  #sequence(depth: number): Token[] {
+    const tokens: Token[] = [];
+    while (this.#problem === undefined && this.#at < this.#characters.length) {
+      if (depth > 0 && this.#looksAt(',', '}')) break;
+      tokens.push(this.#token(depth));
+    }
+    return tokens;
+  }
+
+  #token(depth: number): Token {
+    const character = this.#take();
+    if (character === '*') return this.#stars();
+    if ('?[]{}\\'.includes(character)) {
+      if (!this.#dialect.classes) return this.#fail(`"${character}" has no meaning here, only * and ** have`);
+      if (character === '?') return { kind: 'one', test: this.#inComponent };
+      if (character === '[') return this.#class();
+      if (character === '{') return this.#choice(depth + 1);
+      if (character === '\\') return this.#at < this.#characters.length ? literal(this.#take()) : this.#fail('a "\\" at the end');
+      return this.#fail(`a "${character}" that nothing opened`);
+    }
+    return literal(character);
+  }
+
+  #stars(): Token {
+    if (!this.#looksAt('*')) return { kind: 'run', test: this.#inComponent };
+    const { delimiter } = this.#dialect;
+    const startsComponent = this.#characters[this.#at - 2] === delimiter;
+    this.#at++;
+    if (this.#looksAt('*')) return this.#fail('more than two "*" in a row');
+    if (!startsComponent || !this.#looksAt(delimiter)) return { kind: 'run', test: anything };
+    this.#at++;
+    return { kind: 'choice', branches: [[], [{ kind: 'run', test: anything }, literal(delimiter)]] };
+  }
+
+  #choice(depth: number): Token {
+    if (depth > MAX_NESTED_BRACES) return this.#fail(`"{" nested deeper than ${MAX_NESTED_BRACES}`);
+    const branches = [this.#sequence(depth)];
+    while (this.#looksAt(',')) {
+      this.#at++;
+      branches.push(this.#sequence(depth));
+    }
+    if (this.#take() !== '}') return this.#fail('a "{" that is not closed');
+    return { kind: 'choice', branches };
+  }
+
+  #class(): Token {
+    const negated = this.#looksAt('!', '^');
+    if (negated) this.#at++;
+    const ranges: [number, number][] = [];
+    while (this.#at < this.#characters.length && !this.#looksAt(']')) {
+      const low = this.#classMember();
+      const isRange = this.#looksAt('-') && this.#characters[this.#at + 1] !== ']';
+      if (isRange) this.#at++;
+      const high = isRange ? this.#classMember() : low;
+      if (high < low) return this.#fail('a range in "[]" that runs backwards');
+      ranges.push([low, high]);
+    }
+    if (this.#take() !== ']') return this.#fail('a "[" that is not closed');
+    if (ranges.length === 0) return this.#fail('an empty "[]"');
+    const { delimiter } = this.#dialect;
+    const test: Test = (character) => {
+      const point = character.codePointAt(0) ?? 0;
+      return character !== delimiter && ranges.some(([low, high]) => low <= point && point <= high) !== negated;
+    };
+    return { kind: 'one', test };
+  }
+
+  #classMember(): number {
+    const character = this.#take();
+    return (character === '\\' ? this.#take() : character).codePointAt(0) ?? 0;
+  }
+
+  #looksAt(...characters: readonly string[]): boolean {
+    return characters.includes(this.#characters[this.#at] ?? '');
+  }
+
+  /** The next character; empty at the end, which no caller takes for one. */
+  #take(): string {
+    return this.#characters[this.#at++] ?? '';
+  }
+
+  #fail(problem: string): Token {
+    this.#problem ??= problem;
+    return { kind: 'choice', branches: [] };
+  }
+}
+
+function literal(wanted: string): Token {
+  return { kind: 'one', test: (character) => character === wanted };
+}
+
+/** State 0 is the end; each token is placed before the state that follows it. */
+function compile(tokens: readonly Token[]): Glob {
+  const states: State[] = [{ test: undefined, loops: false, next: [] }];
+  const place = (sequence: readonly Token[], following: number): number =>
+    sequence.reduceRight((next, token) => {
+      if (token.kind !== 'choice') return states.push({ test: token.test, loops: token.kind === 'run', next: [next] }) - 1;
+      const starts = token.branches.map((branch) => place(branch, next));
+      return states.push({ test: undefined, loops: false, next: starts }) - 1;
+    }, following);
+  const start = place(tokens, 0);
+  return { matches: (text) => run(states, start, text) };
+}
+
+function run(states: readonly State[], start: number, text: string): boolean {
+  let active = new Set<number>();
+  enter(states, start, active);
+  for (const character of text) {
+    const reached = new Set<number>();
+    for (const index of active) {
+      const state = states[index];
+      if (!state?.test?.(character)) continue;
+      if (state.loops) enter(states, index, reached);
+      else for (const next of state.next) enter(states, next, reached);
+    }
+    if (reached.size === 0) return false;
+    active = reached;
+  }
+  return active.has(0);
+}
+
+/** Adds a state and all that are reached from it without a character. */
+function enter(states: readonly State[], first: number, active: Set<number>): void {
+  const pending = [first];
+  for (let index = pending.pop(); index !== undefined; index = pending.pop()) {
+    if (active.has(index)) continue;
+    active.add(index);
+    const state = states[index];
+    if (state !== undefined && (state.loops || state.test === undefined)) pending.push(...state.next);
+  }
+}

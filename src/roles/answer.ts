@@ -1,0 +1,35 @@
+/** The process role's answers to the network role's questions. */
+import type { Flow, IdentityResult } from '../egress/stages.ts';
+
+/** Searches of /proc at once; more would only slow each other down. */
+const MAX_CONCURRENT = 16;
+
+export type Identify = (flow: Flow) => Promise<IdentityResult>;
+
+/**
+ * Returns the function that takes one question. It settles as soon as the question has a place, not when it is answered:
+ * a reader that awaits it reads no further while all places are taken, which slows the asker down.
+ */
+export function createAnswerer(
+  identify: Identify,
+  send: (id: number, result: IdentityResult) => void,
+  options: { readonly maxConcurrent?: number } = {},
+): (id: number, flow: Flow) => Promise<void> {
+  const { maxConcurrent = MAX_CONCURRENT } = options;
+  const running = new Set<Promise<void>>();
+  return async (id, flow) => {
+    while (running.size >= maxConcurrent) await Promise.race(running);
+    const work: Promise<void> = answerOne(identify, flow)
+      .then((result) => send(id, result))
+      .finally(() => running.delete(work));
+    running.add(work);
+  };
+}
+
+async function answerOne(identify: Identify, flow: Flow): Promise<IdentityResult> {
+  try {
+    return await identify(flow);
+  } catch (error) {
+    return { ok: false, reason: error instanceof Error ? error.message : 'identification failed' };
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * What may come over the wire, checked field by field. From the network role only facts of its own side are taken:
+ * it parses hostile bytes, and once taken over it must not be able to write the process role's part of the record.
+ */
+import { isIP } from 'node:net';
+import * as v from 'valibot';
+import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
+
+/** The longest path of a request head (16 KiB) and every sentence of ours fit; nothing longer belongs in a record. */
+const MAX_TEXT = 16 * 1024;
+const MAX_HOST = 255;
+/** PATH_MAX of Linux. */
+const MAX_PATH = 4096;
+const MAX_ANCESTORS = 64;
+
+const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
+const host = v.pipe(v.string(), v.maxLength(MAX_HOST));
+const path = v.pipe(v.string(), v.maxLength(MAX_PATH));
+const address = v.pipe(
+  v.string(),
+  v.check((value) => isIP(value) !== 0, 'not an IP address'),
+);
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const port = v.pipe(count, v.maxValue(65_535));
+const duration = v.pipe(v.number(), v.finite(), v.minValue(0));
+const descriptor = v.pipe(count, v.minValue(3));
+
+const flow = v.strictObject({
+  family: v.picklist([4, 6]),
+  localAddress: address,
+  localPort: port,
+  remoteAddress: address,
+  remotePort: port,
+});
+
+const identity = v.strictObject({
+  pid: v.pipe(count, v.minValue(1)),
+  startTime: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
+  uid: count,
+  executable: path,
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
+});
+
+const identityResult = v.variant('ok', [
+  v.strictObject({ ok: v.literal(true), identity }),
+  v.strictObject({ ok: v.literal(false), reason: text }),
+]);
+
+const intent = v.strictObject({
+  connectionId: v.pipe(v.string(), v.regex(/^[0-9a-f-]{1,64}(\.\d{1,15})?$/)),
+  adapter: v.picklist(['connect', 'forward', 'transparent-tls', 'transparent-http', 'transparent-dns']),
+  host,
+  port,
+  flow,
+  startedAt: duration,
+  http: v.exactOptional(v.strictObject({ method: v.pipe(v.string(), v.maxLength(64)), path: text })),
+});
+
+const denyReason = v.picklist([
+  'no_policy',
+  'host_not_listed',
+  'port_not_listed',
+  'binary_not_listed',
+  'identity_unknown',
+  'address_not_allowed',
+  'name_mismatch',
+  'destination_unknown',
+]);
+
+const rule = v.optional(text);
+const socketAddress = v.strictObject({ address, port });
+const dns = { name: host, type: v.pipe(v.string(), v.maxLength(32)), source: socketAddress };
+
+/** The facts of the network side, and no others. */
+const networkFact = v.variant('kind', [
+  v.strictObject({ kind: v.literal('connection-allowed'), intent, identity, rule: text, address }),
+  v.strictObject({
+    kind: v.literal('connection-denied'),
+    intent,
+    identity: v.optional(identity),
+    reason: denyReason,
+    detail: text,
+    rule,
+  }),
+  v.strictObject({
+    kind: v.literal('connection-failed'),
+    intent,
+    identity: v.optional(identity),
+    rule,
+    detail: text,
+  }),
+  v.strictObject({
+    kind: v.literal('connection-closed'),
+    intent,
+    identity,
+    rule: text,
+    address,
+    bytesOut: count,
+    bytesIn: count,
+    durationMs: duration,
+    httpStatus: v.exactOptional(v.pipe(count, v.maxValue(999))),
+  }),
+  v.strictObject({ kind: v.literal('dns-answered'), ...dns, address: v.optional(address) }),
+  v.strictObject({ kind: v.literal('dns-refused'), ...dns, rcode: v.pipe(count, v.maxValue(15)) }),
+  v.strictObject({
+    kind: v.literal('bypass-refused'),
+    protocol: v.pipe(count, v.maxValue(255)),
+    source: socketAddress,
+    destination: socketAddress,
+    uid: v.optional(count),
+  }),
+  v.strictObject({ kind: v.literal('internal-error'), where: text, message: text }),
+]);
+
+const toProcessRole = v.variant('type', [
+  v.strictObject({ type: v.literal('hello'), version: count, pid: count }),
+  v.strictObject({ type: v.literal('ready') }),
+  v.strictObject({ type: v.literal('identify'), id: count, flow }),
+  v.strictObject({ type: v.literal('fact'), fact: networkFact }),
+  v.strictObject({ type: v.literal('fatal'), message: text }),
+  v.strictObject({ type: v.literal('stopped') }),
+]);
+
+const position = v.strictObject({ line: count, column: count });
+const endpoint = v.strictObject({
+  host,
+  ports: v.array(port),
+  protocol: v.picklist(['', 'tcp']),
+  allowedIps: v.array(host),
+  position,
+});
+const networkRule = v.strictObject({
+  name: text,
+  endpoints: v.array(endpoint),
+  binaries: v.array(v.strictObject({ path })),
+  position,
+});
+
+const descriptors = v.pipe(v.array(descriptor), v.maxLength(8));
+const toNetworkRole = v.variant('type', [
+  v.strictObject({
+    type: v.literal('start'),
+    version: v.literal(WIRE_VERSION),
+    listeners: v.strictObject({
+      proxy: descriptors,
+      transparent: descriptors,
+      dnsUdp: descriptors,
+      dnsTcp: descriptors,
+      nflog: descriptor,
+    }),
+    policy: v.strictObject({ generation: count, rules: v.array(networkRule) }),
+  }),
+  v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),
+  v.strictObject({ type: v.literal('stop') }),
+]);
+
+/** A message of the network role. @throws ValiError for anything else. */
+export function parseToProcessRole(value: unknown): ToProcessRole {
+  // JSON leaves out what is undefined: a key of the contract may be absent, which reads the same.
+  return v.parse(toProcessRole, value) as ToProcessRole;
+}
+
+/** A message of the process role. @throws ValiError for anything else. */
+export function parseToNetworkRole(value: unknown): ToNetworkRole {
+  return v.parse(toNetworkRole, value);
+}

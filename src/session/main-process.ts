@@ -1,0 +1,85 @@
+/** The command that `castellan run` was given: on the operator's terminal through one of its own, else on the same streams. */
+import type { ReadStream, WriteStream } from 'node:tty';
+import type { Cell } from '../launch/cell.ts';
+import { confine } from '../launch/confine.ts';
+import type { Launcher } from '../launch/launch.ts';
+import type { ExitStatus, RunningProcess } from '../launch/process.ts';
+
+export interface MainProcessOptions {
+  readonly launcher: Launcher;
+  readonly cell: Cell;
+  readonly argv: readonly string[];
+  /** Checked by operatorEnvironment(). */
+  readonly environment: Readonly<Record<string, string>>;
+  /** TERM of the operator's terminal. */
+  readonly terminalName: string | undefined;
+  /** The supervisor's own standard streams. */
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
+}
+
+export interface MainProcess {
+  readonly pid: number;
+  /** The command has ended, all its terminal output is written, and the operator's terminal is as it was. */
+  readonly ended: Promise<ExitStatus>;
+  signal(name: NodeJS.Signals): void;
+}
+
+/**
+ * Starts the command.
+ * @throws CastellanError as Launcher.launch() does; the operator's terminal is untouched then.
+ */
+export async function startMainProcess(options: MainProcessOptions): Promise<MainProcess> {
+  const { launcher, cell, argv, environment, stdin, stdout } = options;
+  const purpose = { kind: 'main', sessionId: 'main', identity: cell.identity } as const;
+  if (!stdin.isTTY || !stdout.isTTY) {
+    const process = await launcher.launch(confine(cell, { argv, environment }), { kind: 'inherit' }, purpose);
+    return { pid: process.pid, ended: process.exited, signal: process.signal };
+  }
+  // The command must not hold the operator's own terminal: it could push input into it (TIOCSTI) or change it for ever.
+  const spec = confine(cell, { argv, environment, terminal: options.terminalName ?? '' });
+  const process = await launcher.launch(
+    spec,
+    { kind: 'pty', columns: stdout.columns, rows: stdout.rows },
+    purpose,
+  );
+  return { pid: process.pid, ended: relay(process, stdin, stdout), signal: process.signal };
+}
+
+async function relay(
+  { io, exited }: RunningProcess,
+  stdin: ReadStream,
+  stdout: WriteStream,
+): Promise<ExitStatus> {
+  if (io.kind !== 'terminal') return exited;
+  const { stream, resize } = io;
+  const onInput = (chunk: Buffer) => {
+    if (!stream.write(chunk)) stdin.pause();
+  };
+  const onDrain = () => stdin.resume();
+  const onResize = () => resize({ columns: stdout.columns, rows: stdout.rows });
+  stdin.setRawMode(true);
+  try {
+    stdout.on('resize', onResize);
+    stdin.on('data', onInput);
+    stream.on('drain', onDrain);
+    // A size that changed during the launch had nobody to tell.
+    onResize();
+    for await (const chunk of stream) await written(stdout, chunk);
+    return await exited;
+  } finally {
+    stream.off('drain', onDrain);
+    stdin.off('data', onInput);
+    stdout.off('resize', onResize);
+    stdin.pause();
+    stdin.setRawMode(false);
+    stream.destroy();
+  }
+}
+
+function written(stdout: WriteStream, chunk: Uint8Array): Promise<void> {
+  return new Promise((resolve) => {
+    // A terminal that was closed reports it here; the HUP that comes with it ends the run.
+    stdout.write(chunk, () => resolve());
+  });
+}

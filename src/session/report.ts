@@ -1,0 +1,32 @@
+import type { PeerProcess, Report } from '../audit/event.ts';
+
+/** What one SSH connection puts on record. */
+export interface ConnectionReport {
+  readonly sessionId: string;
+  readonly peer: PeerProcess;
+  opened(): void;
+  /** Reported only for a connection that was opened. */
+  closed(): void;
+  /** The whole connection, or one request in it when `channel` names it. */
+  refused(reason: string, channel?: string): void;
+}
+
+/** Facts of one connection, all under its session id. */
+export function connectionReport(report: Report, sessionId: string, peer: PeerProcess): ConnectionReport {
+  let openedAt: number | undefined;
+  return {
+    sessionId,
+    peer,
+    opened() {
+      openedAt = performance.now();
+      report({ kind: 'ssh-opened', sessionId, peer });
+    },
+    closed() {
+      if (openedAt !== undefined)
+        report({ kind: 'ssh-closed', sessionId, peer, durationMs: performance.now() - openedAt });
+    },
+    refused(reason, channel = sessionId) {
+      report({ kind: 'ssh-refused', sessionId: channel, peer, reason });
+    },
+  };
+}

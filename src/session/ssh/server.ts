@@ -1,0 +1,104 @@
+/** The SSH server of a sandbox: a Unix socket for the owner, an ephemeral host key, sessions confined like the agent. */
+import { unlink } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import ssh2 from 'ssh2';
+import type { PeerProcess, Report } from '../../audit/event.ts';
+import { posix } from '../../kernel/posix.ts';
+import type { Cell } from '../../launch/cell.ts';
+import type { Launcher } from '../../launch/launch.ts';
+import { connectionReport } from '../report.ts';
+import { serveConnection } from './connection.ts';
+import { listenOnSocket } from './listen.ts';
+import { refusePeer } from './peer.ts';
+
+export interface SshServerOptions {
+  /** In a directory that only the owner may enter. */
+  readonly socketPath: string;
+  readonly launcher: Launcher;
+  readonly cell: Cell;
+  /** Who may connect: root and the owner of the run. */
+  readonly allowedUids: readonly number[];
+  /** Names of variables a client may set beside the harmless ones. */
+  readonly environmentAllowList: readonly string[];
+  readonly report: Report;
+}
+
+export interface SshServer extends AsyncDisposable {
+  /** Public part of the host key, as in known_hosts after the name. */
+  readonly hostKey: string;
+  /** Ends every session and resolves when their processes are gone. */
+  close(): Promise<void>;
+}
+
+/** People and editors open a few each; more is a client gone wrong. */
+const MAX_CONNECTIONS = 64;
+
+/**
+ * Starts listening.
+ * @throws CastellanError `address_in_use`, `filesystem_refused`
+ */
+export async function startSshServer(options: SshServerOptions): Promise<SshServer> {
+  const { socketPath, report } = options;
+  const key = ssh2.utils.generateKeyPairSync('ed25519');
+  const listener = await listenOnSocket(socketPath);
+  const ending = new AbortController();
+  const connections = new Set<Promise<void>>();
+  const onError = (error: unknown) =>
+    report({
+      kind: 'internal-error',
+      where: 'ssh',
+      message: error instanceof Error ? error.message : String(error),
+    });
+  let accepted = 0;
+
+  const admit = (socket: Socket) => {
+    accepted += 1;
+    // Until the connection takes over, its failures concern nobody.
+    socket.on('error', () => {});
+    const facts = connectionReport(report, `ssh-${accepted}`, peerOf(socket));
+    const refusal =
+      connections.size >= MAX_CONNECTIONS
+        ? 'too many connections'
+        : refusePeer(facts.peer, options.allowedUids, options.cell.namespaces);
+    if (refusal !== undefined) {
+      facts.refused(refusal);
+      socket.destroy();
+      return;
+    }
+    const served = serveConnection(socket, {
+      ...options,
+      hostKey: key.private,
+      report: facts,
+      onError,
+      signal: ending.signal,
+    }).catch(onError);
+    connections.add(served);
+    void served.finally(() => connections.delete(served));
+  };
+  listener.on('connection', (socket) => {
+    try {
+      admit(socket);
+    } catch (error) {
+      onError(error);
+      socket.destroy();
+    }
+  });
+  listener.on('error', onError);
+  report({ kind: 'ssh-listening', path: socketPath });
+
+  const close = async () => {
+    if (ending.signal.aborted) return;
+    ending.abort();
+    const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
+    await unlink(socketPath).catch(() => {});
+    await Promise.all([closed, ...connections]);
+  };
+  return { hostKey: key.public, close, [Symbol.asyncDispose]: close };
+}
+
+/** Node has no public way to the descriptor of a Unix socket. */
+function peerOf(socket: Socket): PeerProcess {
+  const handle = (socket as unknown as { readonly _handle: { readonly fd: number } | null })._handle;
+  if (handle === null || handle.fd < 0) throw new Error('the connection has closed already');
+  return posix().peerCredentials(handle.fd);
+}

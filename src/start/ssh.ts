@@ -1,0 +1,32 @@
+import { writeFile } from 'node:fs/promises';
+import type { Report } from '../audit/event.ts';
+import type { RunConfig } from '../config/config.ts';
+import type { Surroundings } from '../config/surroundings.ts';
+import type { Cell } from '../launch/cell.ts';
+import type { Launcher } from '../launch/launch.ts';
+import { knownHostsLine } from '../session/ssh/client-arguments.ts';
+import { startSshServer } from '../session/ssh/server.ts';
+import type { RunDirectory } from './run-directory.ts';
+
+export interface SshStart {
+  readonly config: RunConfig;
+  readonly surroundings: Surroundings;
+  readonly runDirectory: RunDirectory;
+  readonly launcher: Launcher;
+  readonly cell: Cell;
+  readonly report: Report;
+}
+
+/** Opens the sandbox's SSH socket and writes down its host key for `castellan ssh`. */
+export async function startSsh({ config, surroundings, runDirectory, launcher, cell, report }: SshStart): Promise<AsyncDisposable> {
+  const server = await startSshServer({
+    socketPath: runDirectory.sshSocket,
+    launcher,
+    cell,
+    allowedUids: [...new Set([0, surroundings.uid])],
+    environmentAllowList: [],
+    report,
+  });
+  await writeFile(runDirectory.knownHosts, knownHostsLine(config.name, server.hostKey), { mode: 0o600 });
+  return server;
+}

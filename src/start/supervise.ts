@@ -1,0 +1,49 @@
+/** The main process and everything that can end a run: its own exit, a signal, the loss of a role or of the audit log. */
+import type { SignalName } from '../config/surroundings.ts';
+import type { CastellanError } from '../errors.ts';
+import type { MainProcess } from '../session/main-process.ts';
+
+export interface Ending {
+  readonly exitCode: number;
+  readonly reason: string;
+  /** Set when castellan itself is why. */
+  readonly error?: CastellanError;
+}
+
+export interface EndingSources {
+  readonly main: MainProcess;
+  readonly graceMs: number;
+  readonly onSignal: (listener: (name: SignalName) => void) => Disposable;
+  /** Each settles with the reason why the sandbox cannot go on. */
+  readonly losses: readonly Promise<CastellanError>[];
+}
+
+/** These ask for an end: after the first, the command has the grace; a second one is an order. HUP may mean "reload". */
+const STOP_SIGNALS: readonly SignalName[] = ['SIGINT', 'SIGTERM', 'SIGQUIT'];
+
+/**
+ * Waits for the end of the run. Signals go to the command's process group; one that asks for an end also starts the
+ * grace, after which the group is killed.
+ */
+export async function awaitEnding({ main, graceMs, onSignal, losses }: EndingSources): Promise<Ending> {
+  let timer: NodeJS.Timeout | undefined;
+  let asked: SignalName | undefined;
+  using _subscription = onSignal((name) => {
+    if (!STOP_SIGNALS.includes(name)) return main.signal(name);
+    main.signal(asked === undefined ? name : 'SIGKILL');
+    asked ??= name;
+    timer ??= setTimeout(() => main.signal('SIGKILL'), graceMs);
+  });
+  try {
+    const lost = losses.map((loss) => loss.then((error): Ending => ({ exitCode: error.exitCode, reason: error.message, error })));
+    const exited = main.ended.then(
+      ({ exitCode, signal }): Ending => ({
+        exitCode,
+        reason: `the command ended${signal === undefined ? ` with ${exitCode}` : ` by ${signal}`}${asked === undefined ? '' : ` after ${asked}`}`,
+      }),
+    );
+    return await Promise.race([exited, ...lost]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

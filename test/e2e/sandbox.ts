@@ -1,0 +1,129 @@
+/** Runs of castellan in a test world, as root and rootless, with their output and their audit log. */
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CASTELLAN, type World } from '../fakes/world.ts';
+
+/** Nobody's uids on any machine that runs the tests. */
+export const AGENT_UID = 20_101;
+export const CALLER_UID = 20_102;
+
+export const MODES = ['root', 'rootless'] as const;
+export type Mode = (typeof MODES)[number];
+
+export interface Setup {
+  readonly world: World;
+  readonly mode: Mode;
+  readonly directory: string;
+  readonly work: string;
+  readonly auditPath: string;
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+let count = 0;
+
+/** Directories of one run: everything it writes lies below `directory`. */
+export function prepare(world: World, mode: Mode): Setup {
+  const directory = join(world.directory, `${mode}-${++count}`);
+  const work = join(directory, 'work');
+  for (const path of [directory, work, join(directory, 'runtime'), join(directory, 'log')]) mkdirSync(path, { mode: path.endsWith('log') || path.endsWith('runtime') ? 0o700 : 0o755 });
+  if (mode === 'rootless') for (const path of [directory, 'work', 'runtime', 'log'].map((name) => join(directory, name === directory ? '.' : name))) chownSync(path, CALLER_UID, CALLER_UID);
+  else chownSync(work, AGENT_UID, AGENT_UID);
+  return {
+    world,
+    mode,
+    directory,
+    work,
+    auditPath: join(directory, 'log', 'audit.jsonl'),
+    environment: { PATH: '/usr/bin:/bin', HOME: work, XDG_RUNTIME_DIR: join(directory, 'runtime'), SECRET_OF_THE_CALLER: 'must not get in' },
+  };
+}
+
+/** A policy with the given network rules; everything else is what most tests want. */
+export function writePolicy({ directory, work, mode }: Setup, network = '', extra = ''): string {
+  const path = join(directory, 'policy.yaml');
+  const runAs = mode === 'root' ? `process: { run_as_user: "${AGENT_UID}" }\n` : '';
+  writeFileSync(path, `version: 1\nfilesystem_policy: { include_workdir: true, read_write: [${work}] }\n${runAs}${extra}${network}`);
+  return path;
+}
+
+export const ALLOW_CURL = `network_policies:
+  test:
+    endpoints: [{ host: allowed.demo.test, ports: [8443, 8080, 2525], allowed_ips: [10.77.0.0/24] }]
+    binaries: [{ path: /usr/bin/curl }]
+`;
+
+export interface RunOptions {
+  readonly policy: string;
+  readonly name?: string;
+  readonly options?: readonly string[];
+  readonly stdin?: 'pipe' | 'ignore';
+}
+
+/** Starts `castellan run` in the world. */
+export function run(setup: Setup, command: readonly string[], { policy, name, options = [], stdin = 'ignore' }: RunOptions): ChildProcess {
+  const naming = name === undefined ? [] : ['--name', name];
+  const argv = [CASTELLAN, 'run', '--policy', policy, '--workdir', setup.work, '--audit-file', setup.auditPath, ...naming, ...options, '--', ...command];
+  return setup.world.spawn(argv, { stdio: [stdin, 'pipe', 'pipe'], env: setup.environment, ...who(setup) });
+}
+
+/** Any other verb, as the same user. */
+export function castellan(setup: Setup, argv: readonly string[], stdin: 'pipe' | 'ignore' = 'ignore'): ChildProcess {
+  return setup.world.spawn([CASTELLAN, ...argv], { stdio: [stdin, 'pipe', 'pipe'], env: setup.environment, ...who(setup) });
+}
+
+function who({ mode }: Setup): { readonly asUid?: number } {
+  return mode === 'rootless' && process.getuid?.() === 0 ? { asUid: CALLER_UID } : {};
+}
+
+export interface Result {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export async function finish(child: ChildProcess): Promise<Result> {
+  let stdout = '';
+  let stderr = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  child.stderr?.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const [code] = await once(child, 'close');
+  return { code, stdout, stderr };
+}
+
+/** Resolves when the child has printed a line that contains `text` on its standard output. */
+export async function untilPrinted(child: ChildProcess, text: string): Promise<void> {
+  let seen = '';
+  await new Promise<void>((resolve, reject) => {
+    child.stdout?.on('data', (chunk: Buffer) => {
+      seen += chunk.toString();
+      if (seen.includes(text)) resolve();
+    });
+    child.once('close', (code) => reject(new Error(`ended with ${code} before printing ${text}; printed ${seen}`)));
+  });
+}
+
+export interface AuditEvent {
+  readonly class_uid: number;
+  readonly activity_id: number;
+  readonly type_uid: number;
+  readonly action?: string;
+  readonly message: string;
+  readonly status_detail?: string;
+  readonly severity_id: number;
+  readonly dst_endpoint?: { readonly hostname?: string; readonly port?: number };
+  readonly unmapped?: Readonly<Record<string, unknown>>;
+  readonly [other: string]: unknown;
+}
+
+export function auditEvents({ auditPath }: Setup): AuditEvent[] {
+  return readFileSync(auditPath, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}

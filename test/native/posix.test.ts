@@ -1,0 +1,464 @@
+import { spawn, spawnSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { posix } from '../../src/kernel/posix.ts';
+import { isRoot } from './namespace-client.ts';
+import { type Program, startPython, wrapProgram } from './python.ts';
+
+const O_DIRECTORY = 0o200000;
+const O_PATH = 0o10000000;
+const O_CREAT = 0o100;
+const O_CLOEXEC = 0o2000000;
+const RESOLVE_NO_SYMLINKS = 0x04;
+const RESOLVE_BENEATH = 0x08;
+const AT_FDCWD = -100;
+
+let directory: string;
+let undo: AsyncDisposableStack;
+
+beforeEach(() => {
+  undo = new AsyncDisposableStack();
+  directory = mkdtempSync(join(tmpdir(), 'castellan-posix-'));
+  undo.defer(() => rmSync(directory, { recursive: true }));
+});
+afterEach(() => undo.disposeAsync());
+
+/** Closed after the test. */
+function owned(descriptor: number): number {
+  undo.defer(() => posix().close(descriptor));
+  return descriptor;
+}
+
+/** A socket pair of which a Python program has the other end as descriptor 3. */
+function withPeer(script: string, ...args: string[]): { socket: number; program: Program } {
+  const [socket, theirs] = posix().socketPair();
+  const program = undo.use(startPython(script, args, [theirs]));
+  posix().close(theirs);
+  return { socket: owned(socket), program };
+}
+
+function flagsOf(descriptor: number): number {
+  return Number.parseInt(
+    /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${descriptor}`, 'utf8'))?.[1] ?? '',
+    8,
+  );
+}
+
+/** How many of our descriptors lead to files in the test's directory: what a leak would leave. */
+function openFilesHere(): number {
+  return readdirSync('/proc/self/fd').filter((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`).startsWith(directory);
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
+describe('files', () => {
+  test('openat2 opens below a directory, close-on-exec', () => {
+    writeFileSync(join(directory, 'file'), 'text');
+    const parent = owned(posix().openat2(AT_FDCWD, directory, O_PATH | O_DIRECTORY, 0, 0));
+    const file = owned(posix().openat2(parent, 'file', 0, 0, RESOLVE_BENEATH));
+    expect(readFileSync(file, 'utf8')).toBe('text');
+    expect(flagsOf(file) & O_CLOEXEC).toBe(O_CLOEXEC);
+  });
+
+  test.each([
+    ['what is not there', 'missing', 0, 'ENOENT'],
+    ['a way up', '../x', RESOLVE_BENEATH, 'EXDEV'],
+    ['an absolute path', '/etc/passwd', RESOLVE_BENEATH, 'EXDEV'],
+    ['a symbolic link', 'link', RESOLVE_NO_SYMLINKS, 'ELOOP'],
+  ])('openat2 refuses %s', (_, path, resolve, code) => {
+    symlinkSync('/etc', join(directory, 'link'));
+    const parent = owned(posix().openat2(AT_FDCWD, directory, O_PATH | O_DIRECTORY, 0, 0));
+    expect(() => posix().openat2(parent, path, 0, 0, resolve)).toThrow(
+      expect.objectContaining({ code, syscall: 'openat2' }),
+    );
+  });
+
+  test('openat2 passes the mode on', () => {
+    const path = join(directory, 'new');
+    owned(posix().openat2(AT_FDCWD, path, O_CREAT, 0o600, 0));
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+  });
+
+  test('mkdirat makes a directory once', () => {
+    const parent = owned(posix().openat2(AT_FDCWD, directory, O_PATH | O_DIRECTORY, 0, 0));
+    posix().mkdirat(parent, 'made', 0o700);
+    expect(statSync(join(directory, 'made')).mode & 0o7777).toBe(0o700);
+    expect(() => posix().mkdirat(parent, 'made', 0o700)).toThrow(
+      expect.objectContaining({ code: 'EEXIST', syscall: 'mkdirat' }),
+    );
+  });
+
+  test.each([
+    ['a NUL in a path', () => posix().openat2(AT_FDCWD, '/etc\0/x', 0, 0, 0)],
+    ['a fraction for a descriptor', () => posix().close(3.5)],
+    ['a number too large for a descriptor', () => posix().close(2 ** 32 + 1)],
+    ['a string for a descriptor', () => posix().close('3' as unknown as number)],
+    ['a missing argument', () => (posix().mkdirat as (...some: unknown[]) => void)(1, 'x')],
+  ])('%s is a TypeError', (_, call) => {
+    expect(call).toThrow(TypeError);
+  });
+
+  test('close closes once', () => {
+    const [one, other] = posix().socketPair();
+    posix().close(one);
+    posix().close(other);
+    expect(() => posix().close(one)).toThrow(expect.objectContaining({ code: 'EBADF', syscall: 'close' }));
+  });
+});
+
+describe('this process', () => {
+  test('setUndumpable closes /proc to others of the same user', async () => {
+    const script = `
+      import { posix } from ${JSON.stringify(join(import.meta.dirname, '../../src/kernel/posix.ts'))};
+      process.stdin.once('data', () => { posix().setUndumpable(); console.log('closed'); });
+      console.log('open');
+    `;
+    // Root sees everything, unless it lacks the capability to.
+    const wrapper = isRoot ? ['/usr/bin/setpriv', '--bounding-set=-all'] : ['/usr/bin/env'];
+    const [command = '', ...before] = [
+      ...wrapper,
+      process.execPath,
+      '--input-type=module-typescript',
+      '--eval',
+      script,
+    ];
+    const program = undo.use(wrapProgram(spawn(command, before, { stdio: 'pipe' })));
+    const [reader = '', ...rest] = [...wrapper, '/bin/cat', `/proc/${program.pid}/environ`];
+    expect(await program.line()).toBe('open');
+    expect(spawnSync(reader, rest).status).toBe(0);
+    program.say('now');
+    expect(await program.line()).toBe('closed');
+    expect(spawnSync(reader, rest).status).toBe(1);
+  });
+
+  test('landlockAbi is what the kernel says', async () => {
+    const asked = undo.use(
+      startPython('import ctypes; print(max(0, ctypes.CDLL(None).syscall(444, None, 0, 1)))'),
+    );
+    expect(posix().landlockAbi()).toBe(Number(await asked.line()));
+  });
+});
+
+describe('Unix sockets', () => {
+  const connect = `
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+print('connected', flush=True)
+sys.stdin.read()`;
+
+  test.each([0o600, 0o660, 0o666])('listenUnix gives the file mode %o, whatever the umask', (mode) => {
+    const path = join(directory, 'socket');
+    const before = process.umask(0o077);
+    try {
+      owned(posix().listenUnix(path, mode));
+    } finally {
+      process.umask(before);
+    }
+    expect(statSync(path).mode & 0o777).toBe(mode);
+  });
+
+  test.each([
+    ['a path too long', () => join(directory, 'x'.repeat(108)), 'ENAMETOOLONG'],
+    ['an empty path', () => '', 'EINVAL'],
+    ['a missing directory', () => join(directory, 'missing/socket'), 'ENOENT'],
+    ['a path in use', () => directory, 'EADDRINUSE'],
+  ])('listenUnix refuses %s', (_, path, code) => {
+    expect(() => posix().listenUnix(path(), 0o600)).toThrow(
+      expect.objectContaining({ code, syscall: 'bind' }),
+    );
+  });
+
+  test('peerCredentials names the process at the other end', async () => {
+    const path = join(directory, 'socket');
+    const server = createServer();
+    const accepted = new Promise<number>((resolve) => {
+      server.on('connection', (socket) => {
+        undo.defer(() => void socket.destroy());
+        resolve((socket as unknown as { _handle: { fd: number } })._handle.fd);
+      });
+    });
+    server.listen({ fd: posix().listenUnix(path, 0o600) });
+    undo.defer(() => void server.close());
+    const client = undo.use(startPython(connect, [path]));
+    const [uid, gid] = [process.geteuid?.(), process.getegid?.()];
+    expect(posix().peerCredentials(await accepted)).toEqual({ pid: client.pid, uid, gid });
+  });
+
+  test('peerCredentials refuses a socket without a peer', () => {
+    const listener = owned(posix().openat2(AT_FDCWD, '/dev/null', 0, 0, 0));
+    expect(() => posix().peerCredentials(listener)).toThrow(
+      expect.objectContaining({ code: 'ENOTSOCK', syscall: 'getsockopt' }),
+    );
+  });
+});
+
+describe('receiveDescriptors', () => {
+  /** Each argument is one message: how many descriptors of new files go with its payload byte. */
+  const send = `
+import os, socket, sys
+peer = socket.socket(fileno=3)
+number = 0
+for count in sys.argv[2:]:
+    files = []
+    for _ in range(int(count)):
+        files.append(os.open(f'{sys.argv[1]}/{number}', os.O_RDWR | os.O_CREAT))
+        os.write(files[-1], str(number).encode())
+        number += 1
+    if files: socket.send_fds(peer, [b'x'], files)
+    else: peer.send(b'x')
+print('sent', flush=True)
+if sys.argv[2:]: peer.close()
+sys.stdin.read()`;
+
+  test('gives them in order, across messages, close-on-exec', async () => {
+    const { socket } = withPeer(send, directory, '1', '200', '3');
+    const received = await posix().receiveDescriptors(socket, 204, 10_000);
+    for (const descriptor of received) owned(descriptor);
+    expect(received.map((descriptor) => Number(readFileSync(`/proc/self/fd/${descriptor}`, 'utf8')))).toEqual(
+      Array.from({ length: 204 }, (_, index) => index),
+    );
+    expect(received.every((descriptor) => flagsOf(descriptor) & O_CLOEXEC)).toBe(true);
+  });
+
+  test('may be asked in parts', async () => {
+    const { socket } = withPeer(send, directory, '1', '2');
+    expect(
+      await posix()
+        .receiveDescriptors(socket, 1, 10_000)
+        .then((some) => some.map(owned)),
+    ).toHaveLength(1);
+    expect(
+      await posix()
+        .receiveDescriptors(socket, 2, 10_000)
+        .then((some) => some.map(owned)),
+    ).toHaveLength(2);
+  });
+
+  test.each([
+    ['too few before the end', ['2', '1'], 4, 'ECONNRESET'],
+    ['more than asked for', ['2', '3'], 4, 'EPROTO'],
+    ['a message without any', ['1', '0'], 2, 'EPROTO'],
+  ])('%s fails and leaves none open', async (_, messages, count, code) => {
+    const { socket } = withPeer(send, directory, ...messages);
+    await expect(posix().receiveDescriptors(socket, count, 10_000)).rejects.toMatchObject({
+      code,
+      syscall: 'recvmsg',
+    });
+    expect(openFilesHere()).toBe(0);
+  });
+
+  test('silence ends with the deadline, also when the caller has closed its socket', async () => {
+    const [socket, other] = posix().socketPair();
+    owned(other);
+    const pending = posix().receiveDescriptors(socket, 1, 50);
+    posix().close(socket);
+    await expect(pending).rejects.toMatchObject({ code: 'ETIMEDOUT', syscall: 'poll' });
+  });
+});
+
+describe('serveLaunch', () => {
+  /** A launcher that reads everything, prints what it got, and ends with the status given as text. */
+  const launcher = `
+import array, json, os, socket, struct, sys
+supervisor = socket.socket(socket.AF_UNIX)
+supervisor.connect(sys.argv[1])
+def exactly(count):
+    data = b''
+    while len(data) < count: data += supervisor.recv(count - len(data))
+    return data
+magic, version, length, count = struct.unpack('<4I', exactly(16))
+spec = exactly(length)
+messages = []
+files = []
+while len(files) < count:
+    payload, received, _, _ = socket.recv_fds(supervisor, 1, 253)
+    messages.append(len(received))
+    files += received
+texts = [os.pread(file, 100, 0).decode() for file in files]
+supervisor.sendall(sys.argv[2].encode())
+supervisor.close()
+print(json.dumps([magic, version, spec.decode(), messages, texts]), flush=True)
+sys.stdin.read()`;
+
+  function listen(): { path: string; listener: number } {
+    const path = join(directory, 'socket');
+    return { path, listener: owned(posix().listenUnix(path, 0o600)) };
+  }
+
+  test.each([
+    ['', 0],
+    ['', 3],
+    ['a record', 1],
+    ['x'.repeat(263), 450],
+  ])('sends spec and descriptors and gives the status %j (%i descriptors)', async (status, count) => {
+    const { path, listener } = listen();
+    const program = undo.use(startPython(launcher, [path, status]));
+    const descriptors = Array.from({ length: count }, (_, index) => {
+      writeFileSync(join(directory, `${index}`), `${index}`);
+      return openSync(join(directory, `${index}`), 'r');
+    });
+    const spec = Buffer.from('specification '.repeat(20_000));
+    const serving = posix().serveLaunch(listener, program.pid, spec, descriptors, 10_000);
+    // From here on everything of the caller's may change or go.
+    for (const descriptor of descriptors) posix().close(descriptor);
+    spec.fill(0);
+    expect(Buffer.from(await serving).toString()).toBe(status);
+    const [magic, version, received, messages, texts] = JSON.parse(await program.line());
+    expect([magic, version]).toEqual([0x4c545343, 1]);
+    expect(received).toBe('specification '.repeat(20_000));
+    expect(messages).toEqual(count === 450 ? [200, 200, 50] : count === 0 ? [] : [count]);
+    expect(texts).toEqual(Array.from({ length: count }, (_, index) => `${index}`));
+    expect(openFilesHere()).toBe(0);
+  });
+
+  test('turns away whoever is not the launcher', async () => {
+    const { path, listener } = listen();
+    const impostor = undo.use(
+      startPython(
+        `import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+print('connected', flush=True)
+print(client.recv(100), flush=True)`,
+        [path],
+      ),
+    );
+    expect(await impostor.line()).toBe('connected');
+    const program = undo.use(startPython(launcher, [path, '']));
+    expect(await posix().serveLaunch(listener, program.pid, Buffer.from('spec'), [], 10_000)).toHaveLength(0);
+    expect(await impostor.line()).toBe("b''");
+  });
+
+  const connecting = (then: string): string => `
+import socket, sys
+supervisor = socket.socket(socket.AF_UNIX)
+supervisor.connect(sys.argv[1])
+${then}`;
+
+  test.each([
+    ['never connects and ends', 'pass', 10_000, 'ESRCH', 'accept'],
+    ['never connects and stays', 'import sys; sys.stdin.read()', 100, 'ETIMEDOUT', 'accept'],
+    ['connects and says nothing', connecting('sys.stdin.read()'), 100, 'ETIMEDOUT', 'recv'],
+    [
+      'leaves before it has read all',
+      connecting('supervisor.recv(16); supervisor.recv(1, socket.MSG_PEEK)'),
+      10_000,
+      'ECONNRESET',
+      'recv',
+    ],
+    [
+      'says too much',
+      connecting("supervisor.recv(99); supervisor.sendall(b'x' * 264); sys.stdin.read()"),
+      10_000,
+      'EMSGSIZE',
+      'recv',
+    ],
+  ])('a launcher that %s is an error', async (_, script, timeout, code, syscall) => {
+    const { path, listener } = listen();
+    const program = undo.use(startPython(script, [path]));
+    const serving = posix().serveLaunch(listener, program.pid, Buffer.from('spec'), [], timeout);
+    await expect(serving).rejects.toMatchObject({ code, syscall });
+  });
+
+  test('a launcher that left before a large spec was sent is no success', async () => {
+    const { path, listener } = listen();
+    const program = undo.use(startPython(connecting(''), [path]));
+    await program.end();
+    const serving = posix().serveLaunch(listener, program.pid, Buffer.alloc(4 * 1024 * 1024), [], 10_000);
+    await expect(serving).rejects.toThrow(/EPIPE|ECONNRESET/);
+  });
+
+  test.each([
+    ['a spec too large', Buffer.alloc(4 * 1024 * 1024 + 1), [], TypeError],
+    ['too many descriptors', Buffer.alloc(1), Array<number>(1025).fill(0), TypeError],
+    ['a closed descriptor', Buffer.alloc(1), [0, 999_999], /EBADF/],
+  ])('%s is refused at once', (_, spec, descriptors, error) => {
+    const { listener } = listen();
+    expect(() => posix().serveLaunch(listener, process.pid, spec, descriptors, 1000)).toThrow(error);
+  });
+});
+
+describe('watching and receiving', () => {
+  test('each readability calls back until stopped', async () => {
+    const [reader, writer] = posix().socketPair().map(owned) as [number, number];
+    expect(posix().receive(reader, 100)).toBeUndefined();
+    const read: string[] = [];
+    let wake = (): void => undefined;
+    const stop = posix().watchReadable(reader, () => {
+      read.push(Buffer.from(posix().receive(reader, 3) ?? []).toString());
+      wake();
+    });
+    const lengthIs = async (length: number): Promise<void> => {
+      while (read.length < length) await new Promise<void>((resolve) => (wake = resolve));
+    };
+    writeSync(writer, 'abcdef');
+    await lengthIs(2);
+    writeSync(writer, 'g');
+    await lengthIs(3);
+    expect(read).toEqual(['abc', 'def', 'g']);
+    stop();
+    stop();
+    writeSync(writer, 'unseen');
+    // A second watch turns the loop: had the first still been there, it would have read.
+    await new Promise<void>((resolve) => {
+      const again = posix().watchReadable(reader, () => resolve(again()));
+    });
+    expect(Buffer.from(posix().receive(reader, 100) ?? []).toString()).toBe('unseen');
+  });
+
+  test('the end of a stream is empty, not undefined', () => {
+    const [reader, writer] = posix().socketPair();
+    owned(reader);
+    posix().close(writer);
+    expect(posix().receive(reader, 10)).toHaveLength(0);
+  });
+
+  test('an error in the callback is an uncaught exception, as in any event handler', () => {
+    const script = `
+      const { posix } = await import(${JSON.stringify(join(import.meta.dirname, '../../src/kernel/posix.ts'))});
+      const [reader, writer] = posix().socketPair();
+      posix().watchReadable(reader, () => { throw new Error('from the callback'); });
+      (await import('node:fs')).writeSync(writer, 'x');`;
+    const result = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
+      encoding: 'utf8',
+      timeout: 10_000,
+    });
+    expect(result.stderr).toContain('from the callback');
+    expect(result.status).toBe(1);
+  });
+
+  test.each([0, 65_537])('receive refuses %i bytes', (bytes) => {
+    const [reader] = posix().socketPair().map(owned) as [number, number];
+    expect(() => posix().receive(reader, bytes)).toThrow(
+      expect.objectContaining({ code: 'EINVAL', syscall: 'recv' }),
+    );
+  });
+
+  test('a file cannot be watched', () => {
+    mkdirSync(join(directory, 'sub'));
+    const file = owned(openSync(join(directory, 'sub'), 'r'));
+    expect(() => posix().watchReadable(file, () => undefined)).toThrow(
+      expect.objectContaining({ code: 'EPERM' }),
+    );
+  });
+});
