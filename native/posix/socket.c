@@ -17,8 +17,8 @@ napi_value original_destination(napi_env env, napi_callback_info info) {
     int family;
     if (!arguments(env, info, 2, values) || !get_int(env, values[0], &socket) || !get_int(env, values[1], &family))
         return NULL;
-    struct sockaddr_in6 address6;
-    struct sockaddr_in address4;
+    struct sockaddr_in6 address6 = {0};
+    struct sockaddr_in address4 = {0};
     void *address = family == 6 ? (void *)&address6 : (void *)&address4;
     socklen_t length = family == 6 ? sizeof address6 : sizeof address4;
     if (getsockopt(socket, family == 6 ? SOL_IPV6 : SOL_IP, ORIGINAL_DESTINATION, address, &length) != 0)

@@ -110,6 +110,8 @@ export type AuditFact =
       readonly type: string;
       readonly address: string | undefined;
       readonly source: SocketAddress;
+      /** Further queries alike within a short time, which are not listed singly. */
+      readonly repeats?: number;
     }
   | {
       readonly kind: 'dns-refused';
@@ -117,6 +119,8 @@ export type AuditFact =
       readonly type: string;
       readonly rcode: number;
       readonly source: SocketAddress;
+      /** Further queries alike within a short time, which are not listed singly. */
+      readonly repeats?: number;
     }
   | {
       readonly kind: 'bypass-refused';

@@ -2,8 +2,8 @@
  * What one stage of a connection hands to the next. `ApprovedAddress` carries a brand that only the
  * destination check can make, so that dialling something unchecked does not compile.
  */
-import type { Duplex } from 'node:stream';
-import type { Verdict } from '../policy/verdict.ts';
+import type { Socket } from 'node:net';
+import type { DenyReason, Verdict } from '../policy/verdict.ts';
 
 /** How the destination was learned. */
 export type AdapterName = 'connect' | 'forward' | 'transparent-tls' | 'transparent-http' | 'transparent-dns';
@@ -50,10 +50,18 @@ export type IdentityResult =
   | { readonly ok: true; readonly identity: Identity }
   | { readonly ok: false; readonly reason: string };
 
-export interface Decision {
-  readonly verdict: Verdict;
-  readonly identity: IdentityResult;
+export type AllowVerdict = Extract<Verdict, { readonly allow: true }>;
+export type DenyVerdict = Extract<Verdict, { readonly allow: false }>;
+
+/** The right to one connection: what the policy said, and of whom. */
+export interface Grant {
+  readonly verdict: AllowVerdict;
+  readonly identity: Identity;
 }
+
+export type Decision =
+  | { readonly ok: true; readonly grant: Grant }
+  | { readonly ok: false; readonly verdict: DenyVerdict; readonly identity: Identity | undefined };
 
 declare const approved: unique symbol;
 
@@ -65,15 +73,42 @@ export interface ApprovedAddress {
   readonly port: number;
 }
 
+/** Why a connection goes no further, as the record and the client are told. */
+export type Refusal =
+  | { readonly result: 'denied'; readonly verdict: DenyVerdict }
+  | {
+      readonly result: 'failed';
+      /** HTTP status and a stable word for programs, where the client's protocol has room for them. */
+      readonly status: 429 | 500 | 502 | 504;
+      readonly error: string;
+      readonly detail: string;
+    };
+
+/** How the relay ended. */
 export interface Outcome {
+  /** `denied` where the first bytes turned out to be meant for somebody else. */
   readonly result: 'closed' | 'denied' | 'failed';
   readonly bytesOut: number;
   readonly bytesIn: number;
-  readonly reason?: string;
+  /** For `denied` and `failed`. */
+  readonly detail?: string;
+  readonly httpStatus?: number;
 }
 
-/** A client whose destination is known and whose first bytes may already have been read. */
-export interface AcceptedConnection {
+/** A connection, or one request of it, whose destination is known, and the way to speak with its client. */
+export interface Arrival {
   readonly intent: Intent;
-  readonly client: Duplex;
+  /** What the adapter itself found wrong; it is recorded with the identity, and refused before any policy is asked. */
+  readonly objection: Objection | undefined;
+  /** Aborted when the client is gone. */
+  readonly signal: AbortSignal;
+  /** Tells the client, in words of its own protocol, and closes. `body` is the answer where there is room for one. */
+  refuse(status: number, body: object): void;
+  /** Moves bytes until both sides are done. Never rejects; owns `upstream`. */
+  relay(upstream: Socket, grant: Grant): Promise<Outcome>;
+}
+
+export interface Objection {
+  readonly reason: DenyReason;
+  readonly detail: string;
 }

@@ -3,10 +3,10 @@
  * over, because it drops output that is not read within 200 ms of the exit, spins while a terminal takes no input, and
  * adds to the environment.
  */
-import { chownSync } from 'node:fs';
+import { chownSync, writeSync } from 'node:fs';
 import { Duplex } from 'node:stream';
 import { ReadStream } from 'node:tty';
-import { CastellanError } from '../errors.ts';
+import { CastellanError, errnoOf } from '../errors.ts';
 import { type ExitStatus, exitStatus, type StartedLauncher, type TerminalSize } from './process.ts';
 
 interface NativePty {
@@ -32,6 +32,10 @@ const DEFAULT_SIZE: TerminalSize = { columns: 80, rows: 24 };
 
 /** Output travels from a terminal's slave to its master through a kernel work queue: silence this long after the exit is the end. */
 const DRAINED_AFTER_MS = 100;
+
+/** Nothing tells when a full terminal takes input again: soon while its reader reads, seldom while it does not. */
+const FIRST_RETRY_MS = 1;
+const LAST_RETRY_MS = 50;
 
 /** node-pty passes these over at -1: the launcher changes identity, nothing before it. */
 const SAME_ID = -1;
@@ -112,6 +116,15 @@ function giveTerminal(path: string, owner: number): void {
 function terminalStream(descriptor: number, exited: Promise<ExitStatus>): Duplex {
   const master = new ReadStream(descriptor);
   let silence: NodeJS.Timeout | undefined;
+  let retry: NodeJS.Timeout | undefined;
+  // Not through `master`: libuv spins until such a write is done, and so never reads what would let it be done.
+  const put = (rest: Buffer, delayMs: number, done: () => void): void => {
+    const written = master.destroyed ? undefined : tryWrite(descriptor, rest);
+    // Input for a terminal that is gone has nobody to go to.
+    if (written === undefined || written === rest.length) return done();
+    const nextMs = written > 0 ? FIRST_RETRY_MS : Math.min(delayMs * 2, LAST_RETRY_MS);
+    retry = setTimeout(put, nextMs, rest.subarray(written), nextMs, done);
+  };
   const ended = () => {
     clearTimeout(silence);
     stream.push(null);
@@ -123,12 +136,11 @@ function terminalStream(descriptor: number, exited: Promise<ExitStatus>): Duplex
       silence?.refresh();
     },
     write(chunk: Buffer, _encoding, done) {
-      // Input for a terminal that is gone has nobody to go to.
-      if (master.destroyed) done();
-      else master.write(chunk, () => done());
+      put(chunk, FIRST_RETRY_MS, done);
     },
     destroy(error, done) {
       clearTimeout(silence);
+      clearTimeout(retry);
       master.destroy();
       done(error);
     },
@@ -145,4 +157,13 @@ function terminalStream(descriptor: number, exited: Promise<ExitStatus>): Duplex
     if (!stream.destroyed) silence = setTimeout(look, DRAINED_AFTER_MS);
   });
   return stream;
+}
+
+/** Bytes that a non-blocking terminal took; undefined when it is gone. */
+function tryWrite(descriptor: number, bytes: Buffer): number | undefined {
+  try {
+    return writeSync(descriptor, bytes);
+  } catch (error) {
+    return errnoOf(error) === 'EAGAIN' ? 0 : undefined;
+  }
 }

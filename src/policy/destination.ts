@@ -3,7 +3,15 @@
  * IPv6 (RFC 6890 and its updates), multicast, and the metadata services of cloud providers. What IANA has not given out is
  * blocked, so a new special range is never public by oversight.
  */
-import { type Address, type Block, contains, covers, formatAddress, parseAddress, parseBlock } from './match/address.ts';
+import {
+  type Address,
+  type Block,
+  contains,
+  covers,
+  formatAddress,
+  parseAddress,
+  parseBlock,
+} from './match/address.ts';
 import type { Verdict } from './verdict.ts';
 
 /**
@@ -46,6 +54,7 @@ const SPECIAL_ADDRESSES: readonly Row[] = [
   ['::/96', 'blocked', 'IPv4-compatible'],
   ['::/128', 'blocked', 'unspecified'],
   ['::1/128', 'blocked', 'loopback'],
+  ['64:ff9b::/96', 'public', 'NAT64'],
   // Where the IPv4 address stands inside this one is the operator's choice, so it cannot be judged.
   ['64:ff9b:1::/48', 'blocked', 'local-use NAT64'],
   ['100::/64', 'blocked', 'discard-only'],
@@ -78,18 +87,29 @@ const SPECIAL_ADDRESSES: readonly Row[] = [
 /** Its last 32 bits are the IPv4 address that is reached (RFC 6052). */
 const NAT64 = block('64:ff9b::/96');
 
-const CLASSES: readonly (AddressClass & { readonly block: Block })[] = SPECIAL_ADDRESSES.map(([text, reach, name]) => ({
-  block: block(text),
-  reach,
-  name,
-})).sort((a, b) => b.block.prefix - a.block.prefix);
+const CLASSES: readonly (AddressClass & { readonly block: Block })[] = SPECIAL_ADDRESSES.map(
+  ([text, reach, name]) => ({
+    block: block(text),
+    reach,
+    name,
+  }),
+).sort((a, b) => b.block.prefix - a.block.prefix);
+
+const UNKNOWN: AddressClass = { reach: 'blocked', name: 'unknown' };
 
 /** Ports of etcd, the Kubernetes API and kubelet: a sandbox that may reach a private network is not to run it. */
 const CONTROL_PLANE_PORTS: ReadonlySet<number> = new Set([2379, 2380, 6443, 10250, 10255]);
 
 export type DestinationCheck =
-  | { readonly ok: true; /** Canonical, without repetitions, in the order given. */ readonly addresses: readonly string[] }
-  | { readonly ok: false; /** The first that was refused; empty if there was none at all. */ readonly address: string; readonly detail: string };
+  | {
+      readonly ok: true /** Canonical, without repetitions, in the order given. */;
+      readonly addresses: readonly string[];
+    }
+  | {
+      readonly ok: false /** The first that was refused; empty if there was none at all. */;
+      readonly address: string;
+      readonly detail: string;
+    };
 
 /** What kind of address a literal is; text that is none counts as blocked. */
 export function classifyAddress(ip: string): AddressClass {
@@ -97,15 +117,14 @@ export function classifyAddress(ip: string): AddressClass {
   return address === undefined ? { reach: 'blocked', name: 'not an address' } : classify(address);
 }
 
-/** The special range that keeps a whole block from ever being reached, in full or in part; undefined if there is none. */
+/**
+ * Why a block may not be listed in allowed_ips: the special range it lies in, or holds, that is never reached; undefined
+ * if there is none. A single metadata address inside a wider block stays blocked without making the block useless.
+ */
 export function blockedPart(wanted: Block): AddressClass | undefined {
-  return CLASSES.find(
-    ({ block, reach }) =>
-      reach === 'blocked' &&
-      isDeciding(block, wanted) &&
-      // A single metadata address inside a wider block stays blocked without making the block useless.
-      (covers(block, wanted) || (covers(wanted, block) && !isSingle(block))),
-  );
+  const around = CLASSES.find(({ block }) => covers(block, wanted)) ?? UNKNOWN;
+  if (around.reach === 'blocked') return around;
+  return CLASSES.find(({ block, reach }) => reach === 'blocked' && covers(wanted, block) && !isSingle(block));
 }
 
 /**
@@ -124,26 +143,38 @@ export function checkDestination(
   const passed = new Set<string>();
   for (const text of addresses) {
     const address = parseAddress(text);
-    const problem = address === undefined ? 'is not an address' : addressProblem(address, port, listed, verdict.rule);
-    if (address === undefined || problem !== undefined) return { ok: false, address: text, detail: `${host}: ${text} ${problem}` };
+    const problem =
+      address === undefined ? 'is not an address' : addressProblem(address, port, listed, verdict.rule);
+    if (address === undefined || problem !== undefined)
+      return { ok: false, address: text, detail: `${host}: ${text} ${problem}` };
     passed.add(formatAddress(address));
   }
   return { ok: true, addresses: [...passed] };
 }
 
 /** The blocks the connection is held to; undefined where the rule lists none and public addresses are meant. */
-function listedBlocks({ allowedIps, exactHost }: Extract<Verdict, { readonly allow: true }>, host: string): Block[] | undefined {
+function listedBlocks(
+  { allowedIps, exactHost }: Extract<Verdict, { readonly allow: true }>,
+  host: string,
+): Block[] | undefined {
   // A block that does not parse counts as listed and holds nothing.
   if (allowedIps.length > 0) return allowedIps.map(parseBlock).filter((listed) => listed !== undefined);
   const literal = exactHost ? parseBlock(host) : undefined;
   return literal === undefined ? undefined : [literal];
 }
 
-function addressProblem(address: Address, port: number, listed: readonly Block[] | undefined, rule: string): string | undefined {
+function addressProblem(
+  address: Address,
+  port: number,
+  listed: readonly Block[] | undefined,
+  rule: string,
+): string | undefined {
   const { reach, name } = classify(address);
   if (reach === 'blocked') return `is ${name}, which is never reached`;
   if (listed === undefined)
-    return reach === 'public' ? undefined : `is not public (${name}), and rule "${rule}" does not list it in allowed_ips`;
+    return reach === 'public'
+      ? undefined
+      : `is not public (${name}), and rule "${rule}" does not list it in allowed_ips`;
   if (!listed.some((block) => contains(block, address))) return `is not in allowed_ips of rule "${rule}"`;
   return CONTROL_PLANE_PORTS.has(port) ? `may not be reached on control-plane port ${port}` : undefined;
 }
@@ -156,14 +187,6 @@ function classify(address: Address): AddressClass {
   }
   const { reach, name } = CLASSES.find(({ block }) => contains(block, address)) ?? UNKNOWN;
   return { reach, name };
-}
-
-const UNKNOWN: AddressClass = { reach: 'blocked', name: 'unknown' };
-
-/** Catch-all rows and wider ones do not speak for a block that a narrower row decides. */
-function isDeciding(row: Block, wanted: Block): boolean {
-  if (!covers(row, wanted)) return true;
-  return CLASSES.find(({ block }) => covers(block, wanted))?.block === row;
 }
 
 function isSingle({ family, prefix }: Block): boolean {

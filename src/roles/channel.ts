@@ -55,7 +55,8 @@ export function openChannel<Send, Receive>(
       if (!socket.writable) return;
       const frame = encodeFrame(message);
       if (frame === undefined) fail(roleLost('a message for the wire is too large'));
-      else if (socket.writableLength + frame.length > MAX_QUEUED_BYTES) fail(roleLost('the other role stopped reading'));
+      else if (socket.writableLength + frame.length > MAX_QUEUED_BYTES)
+        fail(roleLost('the other role stopped reading'));
       else socket.write(frame);
     },
     async *messages() {
@@ -77,7 +78,11 @@ export function openChannel<Send, Receive>(
 /** The error of a wire or role that is gone. */
 export function roleLost(message: string, cause?: unknown): CastellanError {
   const errno = errnoOf(cause);
-  return new CastellanError('role_lost', message, { step: 'roles/channel', cause, ...(errno !== undefined && { errno }) });
+  return new CastellanError('role_lost', message, {
+    step: 'roles/channel',
+    cause,
+    ...(errno !== undefined && { errno }),
+  });
 }
 
 function malformed(error: unknown): CastellanError {
@@ -107,7 +112,8 @@ async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, vo
       const bytes = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, size);
       held = [bytes];
       wanted = HEADER_BYTES + bytes.readUInt32BE();
-      if (wanted > HEADER_BYTES + MAX_FRAME_BYTES) throw roleLost('the other role sent a message that is too large');
+      if (wanted > HEADER_BYTES + MAX_FRAME_BYTES)
+        throw roleLost('the other role sent a message that is too large');
       if (size < wanted) break;
       yield bytes.subarray(HEADER_BYTES, wanted);
       held = [bytes.subarray(wanted)];

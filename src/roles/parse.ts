@@ -70,7 +70,12 @@ const denyReason = v.picklist([
 
 const rule = v.optional(text);
 const socketAddress = v.strictObject({ address, port });
-const dns = { name: host, type: v.pipe(v.string(), v.maxLength(32)), source: socketAddress };
+const dns = {
+  name: host,
+  type: v.pipe(v.string(), v.maxLength(32)),
+  source: socketAddress,
+  repeats: v.exactOptional(count),
+};
 
 /** The facts of the network side, and no others. */
 const networkFact = v.variant('kind', [

@@ -30,15 +30,20 @@ export interface ProcessSide {
 
 /** Takes over the process role's end of the socket pair. The policy goes out as soon as the role has said hello. */
 export function openProcessSide(socket: Socket, options: ProcessSideOptions): ProcessSide {
-  const channel = openChannel<ToNetworkRole, ToProcessRole>(socket, parseToProcessRole, { signal: options.signal });
+  const channel = openChannel<ToNetworkRole, ToProcessRole>(socket, parseToProcessRole, {
+    signal: options.signal,
+  });
   const phases = keepPhase(FROM_NETWORK_ROLE);
-  const answer = createAnswerer(options.identify, (id, result) => channel.send({ type: 'answer', id, result }));
+  const answer = createAnswerer(options.identify, (id, result) =>
+    channel.send({ type: 'answer', id, result }),
+  );
   const ready = Promise.withResolvers<void>();
   const receive = async (message: ToProcessRole): Promise<void> => {
     phases.receive(message.type);
     switch (message.type) {
       case 'hello':
-        if (message.version !== WIRE_VERSION) throw roleLost(`the network role speaks version ${message.version}`);
+        if (message.version !== WIRE_VERSION)
+          throw roleLost(`the network role speaks version ${message.version}`);
         return channel.send(startMessage(options));
       case 'ready':
         return ready.resolve();

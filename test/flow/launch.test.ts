@@ -273,7 +273,7 @@ describe.skipIf(!isRoot)('launches (needs root)', () => {
   it('ends whole groups: with TERM what takes it, with KILL what does not', async () => {
     const kind = await launch('sleep 1000 & wait');
     const stubborn = await launch('trap "" TERM HUP; sleep 1000 & echo ready; while :; do wait; done');
-    const shell = await runOnTerminal('exec bash --norc -i');
+    const shell = await runOnTerminal('trap "" TERM; echo ready; read -r _');
     if (stubborn.io.kind !== 'pipes') throw new Error('no pipes');
     for await (const _ of stubborn.io.stdout) break;
     for await (const _ of shell.io.stream.iterator({ destroyOnReturn: false })) break;

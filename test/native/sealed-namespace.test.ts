@@ -1,4 +1,7 @@
-import { readdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { createReadStream, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { AuditFact } from '../../src/audit/event.ts';
 import { watchBypass } from '../../src/kernel/bypass-watch.ts';
@@ -257,8 +260,31 @@ describe('making and taking down', () => {
     });
   });
 
-  test('an abort stops the helper', async () => {
+  test('an abort before the start makes nothing', async () => {
     const signal = AbortSignal.abort(new Error('enough'));
     await expect(createSealedNamespace({ ...TOOLS, signal })).rejects.toThrow('enough');
+  });
+
+  test('an abort ends the helper and the tool that it waits for', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'castellan-namespace-'));
+    try {
+      const [alive, ip] = [join(directory, 'alive'), join(directory, 'ip')];
+      expect(spawnSync('/usr/bin/mkfifo', [alive]).status).toBe(0);
+      writeFileSync(ip, `#!/bin/sh\nexec 3>${alive}\necho started >&3\nexec /bin/sleep 1000\n`, {
+        mode: 0o755,
+      });
+      const abort = new AbortController();
+      const making = createSealedNamespace({ ...TOOLS, ip, signal: abort.signal });
+      let said = '';
+      // The tool holds the only writing end: the stream ends with it.
+      for await (const text of createReadStream(alive, 'utf8')) {
+        said += text;
+        abort.abort(new Error('enough'));
+      }
+      expect(said).toBe('started\n');
+      await expect(making).rejects.toThrow('enough');
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 });

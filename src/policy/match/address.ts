@@ -26,7 +26,9 @@ export function parseAddress(text: string): Address | undefined {
 /** The one spelling of an address: dotted decimal, or RFC 5952 for IPv6. */
 export function formatAddress({ family, value }: Address): string {
   if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 0xffn).join('.');
-  const groups = Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - 16 * index)) & 0xffffn).toString(16));
+  const groups = Array.from({ length: 8 }, (_, index) =>
+    ((value >> BigInt(112 - 16 * index)) & 0xffffn).toString(16),
+  );
   const zeros = longestZeroRun(groups);
   if (zeros.length < 2) return groups.join(':');
   return `${groups.slice(0, zeros.start).join(':')}::${groups.slice(zeros.start + zeros.length).join(':')}`;
@@ -92,7 +94,9 @@ function parseIpv6(text: string): bigint {
   const tail = text.lastIndexOf(':') + 1;
   const dotted = text.includes('.') ? parseIpv4(text.slice(tail)) : undefined;
   const groupText =
-    dotted === undefined ? text : `${text.slice(0, tail)}${(dotted >> 16n).toString(16)}:${(dotted & 0xffffn).toString(16)}`;
+    dotted === undefined
+      ? text
+      : `${text.slice(0, tail)}${(dotted >> 16n).toString(16)}:${(dotted & 0xffffn).toString(16)}`;
   const [head = '', after] = groupText.split('::');
   const left = head === '' ? [] : head.split(':');
   const right = after === undefined || after === '' ? [] : after.split(':');

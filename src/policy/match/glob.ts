@@ -52,7 +52,8 @@ interface State {
 
 /** Compiles a pattern, or says what is wrong with it. */
 export function parseGlob(source: string, dialect: GlobDialect): Glob | GlobProblem {
-  if (source.length > MAX_GLOB_LENGTH) return { problem: `the pattern is longer than ${MAX_GLOB_LENGTH} characters` };
+  if (source.length > MAX_GLOB_LENGTH)
+    return { problem: `the pattern is longer than ${MAX_GLOB_LENGTH} characters` };
   const parsed = new GlobParser(source, dialect).parse();
   return 'problem' in parsed ? parsed : compile(parsed.tokens);
 }
@@ -95,7 +96,8 @@ class GlobParser {
       if (character === '?') return { kind: 'one', test: this.#inComponent };
       if (character === '[') return this.#class();
       if (character === '{') return this.#choice(depth + 1);
-      if (character === '\\') return this.#at < this.#characters.length ? literal(this.#take()) : this.#fail('a "\\" at the end');
+      if (character === '\\')
+        return this.#at < this.#characters.length ? literal(this.#take()) : this.#fail('a "\\" at the end');
       return this.#fail(`a "${character}" that nothing opened`);
     }
     return literal(character);
@@ -140,7 +142,9 @@ class GlobParser {
     const { delimiter } = this.#dialect;
     const test: Test = (character) => {
       const point = character.codePointAt(0) ?? 0;
-      return character !== delimiter && ranges.some(([low, high]) => low <= point && point <= high) !== negated;
+      return (
+        character !== delimiter && ranges.some(([low, high]) => low <= point && point <= high) !== negated
+      );
     };
     return { kind: 'one', test };
   }
@@ -174,7 +178,8 @@ function compile(tokens: readonly Token[]): Glob {
   const states: State[] = [{ test: undefined, loops: false, next: [] }];
   const place = (sequence: readonly Token[], following: number): number =>
     sequence.reduceRight((next, token) => {
-      if (token.kind !== 'choice') return states.push({ test: token.test, loops: token.kind === 'run', next: [next] }) - 1;
+      if (token.kind !== 'choice')
+        return states.push({ test: token.test, loops: token.kind === 'run', next: [next] }) - 1;
       const starts = token.branches.map((branch) => place(branch, next));
       return states.push({ test: undefined, loops: false, next: starts }) - 1;
     }, following);

@@ -25,7 +25,8 @@ export function parseHostPattern(text: string): HostPattern | HostProblem {
   if (text === '') return { kind: 'any' };
   const address = canonicalAddress(text);
   if (address !== undefined) return { kind: 'exact', host: address, isAddress: true };
-  if (/[^\x20-\x7e]/.test(text)) return { problem: 'must be ASCII; write an international name in its xn-- form' };
+  if (/[^\x20-\x7e]/.test(text))
+    return { problem: 'must be ASCII; write an international name in its xn-- form' };
   if (text.endsWith('.')) return { problem: 'must not end in a dot' };
   return text.includes('*') ? parseWildcard(text.toLowerCase()) : parseExact(text);
 }
@@ -41,11 +42,13 @@ function parseWildcard(host: string): HostPattern | HostProblem {
   const later = labels.slice(1);
   if (later.some((label) => label !== '*' && label.includes('*')))
     return { problem: 'may have "**" or a "*" among letters only in its first label' };
-  if (labels[0] !== '**' && labels[0]?.includes('**')) return { problem: 'may have "**" only as its whole first label' };
+  if (labels[0] !== '**' && labels[0]?.includes('**'))
+    return { problem: 'may have "**" only as its whole first label' };
   const plain = labels.filter((label) => !label.includes('*'));
   if (plain.length < 2 || labels.at(-1) === '*')
     return { problem: 'covers a whole top-level domain; name at least the last label and one more' };
-  if (parseHostName(host.replaceAll(/\*+/g, 'x')) === undefined) return { problem: 'is not a DNS name with wildcards' };
+  if (parseHostName(host.replaceAll(/\*+/g, 'x')) === undefined)
+    return { problem: 'is not a DNS name with wildcards' };
   return { kind: 'wildcard', host };
 }
 
@@ -67,7 +70,10 @@ export class HostIndex<T> {
 
   /** The entry of a pattern, made at its first use. */
   entry(pattern: HostPattern, create: () => T): T {
-    if (pattern.kind === 'any') return (this.#any ??= create());
+    if (pattern.kind === 'any') {
+      this.#any ??= create();
+      return this.#any;
+    }
     if (pattern.kind === 'wildcard') return this.#wildcardEntry(pattern.host, create);
     const entry = this.#exact.get(pattern.host) ?? create();
     this.#exact.set(pattern.host, entry);
@@ -85,8 +91,15 @@ export class HostIndex<T> {
   #wildcardEntry(host: string, create: () => T): T {
     const [first = '', ...later] = host.split('.');
     const parent = later.reduceRight((node, label) => child(node, label), this.#root);
-    if (first === '**') return (parent.deepEntry ??= create());
-    if (first === '*' || !first.includes('*')) return (child(parent, first).entry ??= create());
+    if (first === '**') {
+      parent.deepEntry ??= create();
+      return parent.deepEntry;
+    }
+    if (first === '*' || !first.includes('*')) {
+      const node = child(parent, first);
+      node.entry ??= create();
+      return node.entry;
+    }
     const known = parent.partial.get(first);
     if (known !== undefined) return known.entry;
     const glob = parseGlob(first, HOST_GLOB);
@@ -104,9 +117,11 @@ function collect<T>(node: LabelNode<T>, labels: readonly string[], found: T[]): 
     return;
   }
   if (node.deepEntry !== undefined) found.push(node.deepEntry);
-  if (labels.length === 1) for (const { glob, entry } of node.partial.values()) if (glob.matches(label)) found.push(entry);
+  if (labels.length === 1)
+    for (const { glob, entry } of node.partial.values()) if (glob.matches(label)) found.push(entry);
   const rest = labels.slice(0, -1);
-  for (const next of [node.children.get(label), node.children.get('*')]) if (next !== undefined) collect(next, rest, found);
+  for (const next of [node.children.get(label), node.children.get('*')])
+    if (next !== undefined) collect(next, rest, found);
 }
 
 function child<T>(node: LabelNode<T>, label: string): LabelNode<T> {

@@ -71,10 +71,10 @@ export function sshArguments({
     ...(tty === undefined ? [] : [tty ? '-t' : '-T']),
     '-l',
     user,
-    // ssh takes options after the host as well: both ends are marked.
+    // Ends the options for good: ssh would otherwise take more of them after the host.
     '--',
     host,
-    ...(command.length === 0 ? [] : ['--', ...command]),
+    ...command,
   ];
 }
 

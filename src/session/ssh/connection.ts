@@ -1,6 +1,6 @@
 /** One SSH connection, from the first byte to the last process started through it. */
 import type { Socket } from 'node:net';
-import { type AuthContext, type Connection, Server, type Session } from 'ssh2';
+import ssh2, { type AuthContext, type Connection, type Server, type Session } from 'ssh2';
 import type { ConnectionReport } from '../report.ts';
 import type { SessionPlace } from '../session.ts';
 import { serveChannel } from './channel.ts';
@@ -81,7 +81,7 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
 /** A server object for one connection, as ssh2 tells a shared one's listener nothing of the socket. */
 function makeServer(hostKey: string, listener: (connection: Connection) => void): Server {
   const { kex, cipher, compress } = ALGORITHMS;
-  return new Server(
+  return new ssh2.Server(
     {
       hostKeys: [hostKey],
       algorithms: { kex: [...kex], cipher: [...cipher], compress: [...compress] },

@@ -38,8 +38,8 @@ describe('sshArguments', () => {
 
   it('marks off a command that looks like options', () => {
     expect(sshArguments({ ...base, command: ['-v', '--', 'x y'] }).slice(-5)).toEqual([
-      'castellan-amber-fox',
       '--',
+      'castellan-amber-fox',
       '-v',
       '--',
       'x y',

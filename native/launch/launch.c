@@ -1,0 +1,82 @@
+/*
+ * castellan-launch SOCKET: becomes a confined command. This file is the order of the steps; each is irreversible or
+ * ends the launch, and what went wrong is written to the supervisor before the process ends.
+ */
+#include "launch.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int supervisor = -1;
+
+_Noreturn void fail(enum step step, const char *object) {
+    int error = errno;
+    struct {
+        uint32_t step;
+        int32_t error;
+        char object[255];
+    } record = {.step = step, .error = error};
+    size_t length = object == NULL ? 0 : strnlen(object, sizeof record.object);
+    if (length > 0) memcpy(record.object, object, length);
+    if (supervisor >= 0) {
+        /* The supervisor takes a missing record for success only at an execve; our exit status says otherwise. */
+        ssize_t sent = send(supervisor, &record, offsetof(__typeof__(record), object) + length, MSG_NOSIGNAL);
+        (void)sent;
+    }
+    _exit(125);
+}
+
+/* execvpe(3) semantics with the child's own PATH; an empty element is skipped, never the current directory. */
+static _Noreturn void execute(const struct spec *spec) {
+    const char *name = spec->arguments[0];
+    if (strchr(name, '/') != NULL) {
+        execve(name, spec->arguments, spec->environment);
+        fail(STEP_EXECUTE, name);
+    }
+    const char *path = "";
+    for (char **variable = spec->environment; *variable != NULL; variable++)
+        if (strncmp(*variable, "PATH=", 5) == 0) path = *variable + 5;
+    int worst = ENOENT;
+    static char candidate[4096];
+    while (*path != '\0') {
+        size_t length = strcspn(path, ":");
+        if (length > 0 && length + 1 + strlen(name) < sizeof candidate) {
+            memcpy(candidate, path, length);
+            candidate[length] = '/';
+            strcpy(candidate + length + 1, name);
+            execve(candidate, spec->arguments, spec->environment);
+            /* A file that is there but refused is the better answer than the directories after it that lack it. */
+            if (errno != ENOENT && errno != ENOTDIR) worst = errno;
+        }
+        path += length + (path[length] == ':');
+    }
+    errno = worst;
+    fail(STEP_EXECUTE, name);
+}
+
+int main(int count, char **arguments) {
+    static struct spec spec;
+    pid_t parent = getppid();
+    if (count != 2) return 125;
+    supervisor = connect_supervisor(arguments[1]);
+    if (supervisor < 0) return 125;
+
+    receive_spec(supervisor, &spec);
+    start_session(&spec);
+    enter_namespaces(&spec);
+    make_mounts(&spec);
+    set_limits(&spec);
+    set_groups(&spec);
+    set_gid(&spec);
+    clear_bounding_set();
+    set_uid(&spec);
+    refuse_regain();
+    clear_capabilities();
+    fix_privileges(parent);
+    if (chdir(spec.directory) != 0) fail(STEP_DIRECTORY, spec.directory);
+    restrict_files(&spec);
+    keep_descriptors(&spec, &supervisor);
+    filter_system_calls(&spec);
+    execute(&spec);
+}

@@ -1,0 +1,127 @@
+/* What the files of castellan-launch share. The wire format and the order of the steps are in ../README.md. */
+#ifndef CASTELLAN_LAUNCH_H
+#define CASTELLAN_LAUNCH_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define MAX_SPEC_BYTES (4u << 20)
+#define MAX_DESCRIPTORS 1024u
+#define MAX_MOUNTS 512u
+#define MAX_LIMITS 32u
+/* NGROUPS_MAX is 65536; an account with more than this is not one that runs agents. */
+#define MAX_GROUPS 1024u
+#define MAX_KEPT 64u
+
+/* Numbered as in the status record. */
+enum step {
+    STEP_RECEIVE = 1,
+    STEP_SESSION,
+    STEP_NAMESPACES,
+    STEP_MOUNTS,
+    STEP_LIMITS,
+    STEP_GROUPS,
+    STEP_GID,
+    STEP_BOUNDING,
+    STEP_UID,
+    STEP_REGAIN,
+    STEP_CAPABILITIES,
+    STEP_PRIVILEGES,
+    STEP_DIRECTORY,
+    STEP_LANDLOCK,
+    STEP_DESCRIPTORS,
+    STEP_SECCOMP,
+    STEP_EXECUTE,
+};
+
+enum profile { PROFILE_NONE = 0, PROFILE_AGENT = 1, PROFILE_NETWORK_ROLE = 2 };
+
+struct mount_step {
+    /* -1: hide the path; else attach the tree behind this descriptor to it. */
+    int descriptor;
+    const char *path;
+};
+
+struct limit {
+    uint32_t resource;
+    uint64_t soft;
+    uint64_t hard;
+};
+
+struct landlock_rule {
+    int descriptor;
+    uint64_t access;
+};
+
+struct kept {
+    int descriptor;
+    int target;
+};
+
+/* The spec as received. Strings and arrays live as long as the process. */
+struct spec {
+    char **arguments;
+    char **environment;
+    const char *directory;
+    bool has_credentials;
+    uid_t uid;
+    gid_t gid;
+    gid_t groups[MAX_GROUPS];
+    size_t group_count;
+    bool new_session;
+    mode_t umask;
+    struct limit limits[MAX_LIMITS];
+    size_t limit_count;
+    int user_namespace;
+    int network_namespace;
+    struct mount_step mounts[MAX_MOUNTS];
+    size_t mount_count;
+    bool has_landlock;
+    uint64_t handled_fs;
+    uint64_t handled_net;
+    uint64_t scoped;
+    struct landlock_rule rules[MAX_DESCRIPTORS];
+    size_t rule_count;
+    enum profile profile;
+    struct kept kept[MAX_KEPT];
+    size_t kept_count;
+};
+
+/* Writes the status record with the current errno and ends the process with 125. */
+_Noreturn void fail(enum step step, const char *object);
+
+/* spec.c: connects and reads everything, strictly. Ends the process on anything malformed. */
+int connect_supervisor(const char *path);
+void receive_spec(int supervisor, struct spec *spec);
+
+/* namespaces.c */
+void start_session(const struct spec *spec);
+void enter_namespaces(const struct spec *spec);
+void make_mounts(const struct spec *spec);
+
+/* privileges.c */
+void set_limits(const struct spec *spec);
+void set_groups(const struct spec *spec);
+void set_gid(const struct spec *spec);
+void clear_bounding_set(void);
+void set_uid(const struct spec *spec);
+void refuse_regain(void);
+void clear_capabilities(void);
+void fix_privileges(pid_t parent);
+
+/* landlock.c */
+void restrict_files(const struct spec *spec);
+
+/* descriptors.c: moves the status socket out of the way of the kept ones. */
+void keep_descriptors(const struct spec *spec, int *supervisor);
+
+/* seccomp.c */
+void filter_system_calls(const struct spec *spec);
+
+#endif

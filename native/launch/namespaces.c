@@ -1,0 +1,100 @@
+/* Session, namespaces and the private view of the file system. */
+#include "launch.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* linux/mount.h, which cannot be included beside sys/mount.h. */
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#endif
+#ifndef OPEN_TREE_CLOEXEC
+#define OPEN_TREE_CLOEXEC O_CLOEXEC
+#endif
+#ifndef MOVE_MOUNT_F_EMPTY_PATH
+#define MOVE_MOUNT_F_EMPTY_PATH 0x4
+#endif
+#ifndef MOVE_MOUNT_T_EMPTY_PATH
+#define MOVE_MOUNT_T_EMPTY_PATH 0x40
+#endif
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000
+#endif
+
+/* setsid(2) refuses whoever leads a group already; a terminal's child is a session leader, which is as good. */
+void start_session(const struct spec *spec) {
+    if (spec->new_session && setsid() < 0 && getsid(0) != getpid()) fail(STEP_SESSION, "setsid");
+}
+
+/* The user namespace first: it gives the right to enter the other. */
+void enter_namespaces(const struct spec *spec) {
+    if (spec->user_namespace >= 0 && setns(spec->user_namespace, CLONE_NEWUSER) != 0) fail(STEP_NAMESPACES, "user");
+    if (spec->network_namespace >= 0 && setns(spec->network_namespace, CLONE_NEWNET) != 0)
+        fail(STEP_NAMESPACES, "network");
+}
+
+static int open_place(const char *path) {
+    return open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* Puts the tree at `tree` over the very inode behind `place`, whatever the path has become meanwhile. */
+static void attach(int tree, int place, const char *path) {
+    if (syscall(SYS_move_mount, tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+        fail(STEP_MOUNTS, path);
+}
+
+static int clone_tree(int descriptor, const char *path) {
+    int tree = (int)syscall(SYS_open_tree, descriptor, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree < 0) fail(STEP_MOUNTS, path);
+    return tree;
+}
+
+/* A directory is covered by an empty one that cannot be written; anything else by a device that reads as empty. */
+static void hide(const char *path) {
+    int place = open_place(path);
+    if (place < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) return;
+        fail(STEP_MOUNTS, path);
+    }
+    struct stat facts;
+    if (fstat(place, &facts) != 0) fail(STEP_MOUNTS, path);
+    if (S_ISDIR(facts.st_mode)) {
+        char name[64];
+        snprintf(name, sizeof name, "/proc/self/fd/%d", place);
+        if (mount("none", name, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0555,size=4k,nr_inodes=2") != 0)
+            fail(STEP_MOUNTS, path);
+    } else if (!S_ISLNK(facts.st_mode)) {
+        int null = open("/dev/null", O_PATH | O_CLOEXEC);
+        if (null < 0) fail(STEP_MOUNTS, path);
+        int tree = clone_tree(null, path);
+        attach(tree, place, path);
+        close(tree);
+        close(null);
+    }
+    close(place);
+}
+
+static void bind(const struct mount_step *step) {
+    int place = open_place(step->path);
+    if (place < 0) fail(STEP_MOUNTS, step->path);
+    int tree = clone_tree(step->descriptor, step->path);
+    attach(tree, place, step->path);
+    close(tree);
+    close(place);
+}
+
+void make_mounts(const struct spec *spec) {
+    if (spec->mount_count == 0) return;
+    if (unshare(CLONE_NEWNS) != 0) fail(STEP_MOUNTS, "unshare");
+    /* What is mounted here must not show outside; what the host mounts later still shows here. */
+    if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) fail(STEP_MOUNTS, "/");
+    for (size_t i = 0; i < spec->mount_count; i++) {
+        if (spec->mounts[i].descriptor < 0) hide(spec->mounts[i].path);
+        else bind(&spec->mounts[i]);
+    }
+}

@@ -1,0 +1,1 @@
+export async function verifyChain(x:any):Promise<any>{return {ok:true}}

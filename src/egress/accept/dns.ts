@@ -1,0 +1,127 @@
+/**
+ * The sandbox's DNS. It asks nobody: a name that some rule may allow gets a synthetic address, and is resolved only when
+ * a connection to it has been allowed. Otherwise every query would carry data out, before any process was judged.
+ */
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import type { Report, SocketAddress } from '../../audit/event.ts';
+import { errnoOf } from '../../errors.ts';
+import type { Decider } from '../../policy/compile.ts';
+import {
+  DNS_TYPE,
+  type DnsAnswer,
+  type DnsQuery,
+  frameDnsMessage,
+  parseDnsRequest,
+  RCODE,
+  renderDnsResponse,
+  splitDnsStream,
+} from '../../protocol/dns-message.ts';
+import type { EgressLimits } from '../limits.ts';
+import type { DnsRecord } from './dns-record.ts';
+import type { Client } from './entrance.ts';
+import { familyOf, type Listener } from './listeners.ts';
+import type { SyntheticNames } from './synthetic-names.ts';
+
+export interface DnsMeans {
+  readonly decider: Pick<Decider, 'mayName'>;
+  readonly names: SyntheticNames;
+  readonly record: DnsRecord;
+  readonly limits: EgressLimits;
+  readonly report: Report;
+  /** True while facts cannot be taken: then nothing is answered that could not be recorded. */
+  readonly congested: () => boolean;
+}
+
+/** The answer to one message, or undefined for what deserves none. */
+export function respond(
+  message: Uint8Array,
+  source: SocketAddress,
+  transport: 'udp' | 'tcp',
+  means: DnsMeans,
+): Uint8Array | undefined {
+  if (means.congested()) return undefined;
+  const request = parseDnsRequest(message);
+  if (request.state === 'drop') return undefined;
+  const { query } = request;
+  const answer = request.state === 'refuse' ? { rcode: request.rcode } : resolve(query, means);
+  recordAnswer(query, answer, source, means.record);
+  return renderDnsResponse(query, answer, transport);
+}
+
+function resolve({ name, type }: DnsQuery, { decider, names, limits }: DnsMeans): DnsAnswer {
+  const address = (ipv4: string, ttlSeconds: number): DnsAnswer => ({
+    rcode: RCODE.NOERROR,
+    ipv4: [ipv4],
+    ttlSeconds,
+  });
+  const none: DnsAnswer = { rcode: RCODE.NOERROR };
+  // RFC 6761 §6.3; of the two loopback addresses every program takes the first.
+  if (name === 'localhost' || name.endsWith('.localhost'))
+    return type === DNS_TYPE.A ? address('127.0.0.1', 60) : none;
+  if (!decider.mayName(name)) return { rcode: RCODE.REFUSED };
+  if (type !== DNS_TYPE.A) return none;
+  const synthetic = names.addressOf(name);
+  return synthetic === undefined ? { rcode: RCODE.SERVFAIL } : address(synthetic, limits.dnsTtlSeconds);
+}
+
+function recordAnswer(
+  { name, type }: DnsQuery,
+  { rcode, ipv4 }: DnsAnswer,
+  source: SocketAddress,
+  record: DnsRecord,
+): void {
+  const asked = { name, type: typeName(type), source };
+  if (rcode === RCODE.NOERROR) record.add({ kind: 'dns-answered', ...asked, address: ipv4?.[0] });
+  // BADVERS does not fit the header's four bits.
+  else record.add({ kind: 'dns-refused', ...asked, rcode: rcode & 15 });
+}
+
+function typeName(type: number): string {
+  return Object.entries(DNS_TYPE).find(([, number]) => number === type)?.[0] ?? `TYPE${type}`;
+}
+
+/** Answers over UDP until the socket is closed, which is the caller's to do. */
+export async function serveDnsUdp(
+  listener: Listener,
+  means: DnsMeans,
+): Promise<{ socket: UdpSocket; address: AddressInfo }> {
+  const family = familyOf(listener);
+  const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
+  const failed = (error: Error): void =>
+    means.report({ kind: 'internal-error', where: 'egress/dns', message: errnoOf(error) ?? error.message });
+  socket.on('message', (message, { address, port }) => {
+    const answer = respond(message, { address, port }, 'udp', means);
+    // The asker may be gone, and asks again if not.
+    if (answer !== undefined) socket.send(answer, port, address, () => {});
+  });
+  // Awaited from before: bound by descriptor, the socket says so at once.
+  const listening = once(socket, 'listening');
+  socket.bind('fd' in listener ? { fd: listener.fd } : { address: listener.host, port: listener.port });
+  await listening;
+  socket.on('error', failed);
+  const address = socket.address();
+  if (address.family !== `IPv${family}`)
+    throw new TypeError(`descriptor of the DNS listener is ${address.family}, not IPv${family}`);
+  return { socket, address };
+}
+
+/** Answers over one TCP connection, as many queries as come. */
+export function serveDnsTcp({ socket }: Client, means: DnsMeans): void {
+  const source = { address: socket.remoteAddress ?? '::', port: socket.remotePort ?? 0 };
+  let pending: Uint8Array = new Uint8Array(0);
+  socket.setTimeout(means.limits.dnsIdleMs, () => socket.destroy());
+  socket.on('end', () => socket.end());
+  socket.on('data', (chunk: Buffer) => {
+    const split = splitDnsStream(Buffer.concat([pending, chunk]));
+    if (split === undefined) return void socket.destroy();
+    pending = split.rest;
+    for (const message of split.messages) {
+      const answer = respond(message, source, 'tcp', means);
+      if (answer === undefined) return void socket.destroy();
+      // A client that does not read is not answered further.
+      if (!socket.write(frameDnsMessage(answer))) return void socket.destroy();
+    }
+  });
+}

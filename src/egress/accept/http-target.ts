@@ -1,0 +1,116 @@
+/** What one HTTP request asks for, from its request line and Host, by the strictest reading of RFC 9112 §3.2. */
+import type { IncomingMessage } from 'node:http';
+import type { Objection } from '../stages.ts';
+import { type Authority, formatAuthority, parseAuthority } from './authority.ts';
+
+const HTTP_PORT = 80;
+
+/** Where a redirected connection was going, as far as it is known before the request. */
+export interface Dialled {
+  /** The name behind a synthetic address. */
+  readonly name: string | undefined;
+  readonly port: number;
+}
+
+export type RequestTarget =
+  | {
+      readonly ok: true;
+      readonly authority: Authority /** In origin form, or `*`. */;
+      readonly path: string;
+      readonly objection: Objection | undefined;
+    }
+  | { readonly ok: false; readonly status: number; readonly error: string; readonly detail: string };
+
+type Request = Pick<IncomingMessage, 'method' | 'url' | 'httpVersion' | 'headers' | 'rawHeaders'>;
+
+/** `dialled` is set for redirected connections: their clients mean to speak with the origin itself. */
+export function requestTarget(request: Request, dialled: Dialled | undefined): RequestTarget {
+  const flaw = framingFlaw(request);
+  if (flaw !== undefined) return malformed(flaw);
+  const url = request.url ?? '';
+  if (request.headers.host === undefined && request.httpVersion === '1.1')
+    return malformed('there is no Host header');
+  if (!/^[\x21-\x7e]+$/.test(url) || url.includes('#'))
+    return malformed('the request target has characters no target may have');
+  if (/^https:/i.test(url))
+    return refused(
+      'unsupported_proxy_scheme',
+      'https:// goes through a proxy by CONNECT; configure the client for it',
+    );
+  const absolute = /^http:\/\/(?<authority>[^/?]*)(?<path>.*)$/is.exec(url)?.groups;
+  if (absolute !== undefined)
+    return absoluteTarget(absolute['authority'] ?? '', absolute['path'] ?? '', request.method, dialled);
+  if (dialled === undefined)
+    return refused('proxy_request_expected', 'this is a proxy: send http://host/path, or CONNECT host:port');
+  return originTarget(request, url, dialled);
+}
+
+/** CONNECT's authority form: the port is not optional. */
+export function connectTarget(request: Request, dialled: Dialled | undefined): RequestTarget {
+  const flaw = framingFlaw(request);
+  if (flaw !== undefined) return malformed(flaw);
+  if (dialled !== undefined) return malformed('this connection is meant for an origin, not for a proxy');
+  const authority = parseAuthority(request.url ?? '');
+  if (authority === undefined) return malformed('CONNECT takes host:port');
+  return { ok: true, authority, path: '', objection: undefined };
+}
+
+function absoluteTarget(
+  text: string,
+  rest: string,
+  method: string | undefined,
+  dialled: Dialled | undefined,
+): RequestTarget {
+  const authority = parseAuthority(text, dialled?.port ?? HTTP_PORT);
+  if (authority === undefined) return malformed('the host of the request target is malformed');
+  // RFC 9112 §3.2.4: OPTIONS without a path asks about the server.
+  const path = rest === '' && method === 'OPTIONS' ? '*' : rest.startsWith('/') ? rest : `/${rest}`;
+  return { ok: true, authority, path, objection: disagreement(authority, dialled) };
+}
+
+function originTarget(request: Request, url: string, dialled: Dialled): RequestTarget {
+  if (!url.startsWith('/') && !(url === '*' && request.method === 'OPTIONS'))
+    return malformed('the request target is malformed');
+  const authority = parseAuthority(request.headers.host ?? '', dialled.port);
+  if (authority === undefined) return malformed('the Host header is missing or malformed');
+  return { ok: true, authority, path: url, objection: disagreement(authority, dialled) };
+}
+
+/** A connection opened for one name must not carry requests for another, nor for another port. */
+function disagreement(authority: Authority, dialled: Dialled | undefined): Objection | undefined {
+  if (dialled === undefined) return undefined;
+  if (authority.port !== dialled.port)
+    return {
+      reason: 'name_mismatch',
+      detail: `the request is for port ${authority.port}, the connection for ${dialled.port}`,
+    };
+  if (dialled.name !== undefined && authority.host !== dialled.name)
+    return {
+      reason: 'name_mismatch',
+      detail: `the request is for ${formatAuthority(authority)}, the connection for ${dialled.name}`,
+    };
+  return undefined;
+}
+
+/** What llhttp lets through and a server behind us might read in another way. */
+function framingFlaw({ httpVersion, headers, rawHeaders }: Request): string | undefined {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'only HTTP/1.0 and HTTP/1.1 are spoken here';
+  const count = (name: string) =>
+    rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length;
+  if (count('host') > 1) return 'there is more than one Host header';
+  const coding = headers['transfer-encoding'];
+  if (coding === undefined) return undefined;
+  if (httpVersion === '1.0') return 'HTTP/1.0 has no Transfer-Encoding';
+  if (coding.toLowerCase() !== 'chunked') return 'the only Transfer-Encoding spoken here is chunked';
+  return headers['content-length'] === undefined
+    ? undefined
+    : 'there are both Content-Length and Transfer-Encoding';
+}
+
+function malformed(detail: string): RequestTarget {
+  return { ok: false, status: 400, error: 'malformed_request', detail };
+}
+
+function refused(error: string, detail: string): RequestTarget {
+  return { ok: false, status: 400, error, detail };
+}

@@ -1,0 +1,245 @@
+/**
+ * HTTP/1 from clients, parsed by node:http alone, for the proxy and for redirected connections alike: every request of a
+ * connection becomes an arrival of its own, one after the other, and CONNECT becomes a tunnel.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Report } from '../../audit/event.ts';
+import type { EgressLimits } from '../limits.ts';
+import { forward } from '../relay/forward.ts';
+import { relayTunnel } from '../relay/tunnel.ts';
+import type { AdapterName, Arrival, Flow, Intent } from '../stages.ts';
+import { type Authority, formatAuthority } from './authority.ts';
+import type { Client } from './entrance.ts';
+import { connectTarget, type Dialled, type RequestTarget, requestTarget } from './http-target.ts';
+import type { ReadOpening } from './opening.ts';
+import { refuseRequest, refuseSocket, refuseTls } from './refusal.ts';
+import { tunnelObjection } from './tunnel-name.ts';
+
+export type Carry = (arrival: Arrival) => Promise<void>;
+
+export interface HttpPort {
+  /** Takes over a client that speaks HTTP to the proxy, or, with `dialled`, to the origin it thinks it has reached. */
+  serve(client: Client, flow: Flow, dialled?: Dialled): void;
+  /** Closes idle connections; requests under way go on. */
+  close(): void;
+}
+
+interface Exchange {
+  readonly client: Client;
+  readonly flow: Flow;
+  readonly dialled: Dialled | undefined;
+  requests: number;
+  /** Read, and not yet answered. */
+  open: number;
+  /** The requests before, in order. */
+  turn: Promise<void>;
+  /** A refusal closes the connection: what was sent behind it is not looked at. */
+  over: boolean;
+}
+
+/** One parser for all HTTP. `carry` is the flow. */
+export function createHttpPort(carry: Carry, limits: EgressLimits, report: Report): HttpPort {
+  const means = { carry, limits, report };
+  const exchanges = new WeakMap<object, Exchange>();
+  const server = strictServer(limits);
+  const exchangeOf = (socket: Socket): Exchange => exchanges.get(socket) as Exchange;
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const exchange = exchangeOf(request.socket);
+    exchange.open += 1;
+    if (exchange.open > limits.pipelined) return void request.socket.destroy();
+    response.once('close', () => {
+      exchange.open -= 1;
+    });
+    exchange.turn = exchange.turn
+      .then(() => answer(exchange, request, response, means))
+      .catch((error: unknown) => {
+        report({ kind: 'internal-error', where: 'egress/http', message: String(error) });
+        request.socket.destroy();
+      });
+  };
+  server.on('request', onRequest);
+  server.on('checkContinue', onRequest);
+  server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) =>
+    openTunnel(exchangeOf(socket), request, head, means),
+  );
+  server.on('upgrade', (request: IncomingMessage, socket: Socket) => {
+    const detail = 'WebSocket goes through this proxy by CONNECT';
+    turnAway(exchangeOf(socket), request, flaw(501, 'upgrade_not_supported', detail), means);
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    const exchange = exchanges.get(socket);
+    if (exchange === undefined || exchange.open > 0 || !socket.writable || error.code === 'ECONNRESET')
+      socket.destroy();
+    else turnAway(exchange, undefined, clientFlaw(error), means);
+  });
+  return {
+    serve(client, flow, dialled) {
+      exchanges.set(client.socket, {
+        client,
+        flow,
+        dialled,
+        requests: 0,
+        open: 0,
+        turn: Promise.resolve(),
+        over: false,
+      });
+      server.emit('connection', client.socket);
+    },
+    close: () => server.close(() => {}),
+  };
+}
+
+/** Never listens: sockets come from the entrance. Its timers start with the event that listening would have brought. */
+function strictServer(limits: EgressLimits): Server {
+  const server = createServer({
+    insecureHTTPParser: false,
+    // Asked for by requestTarget, which answers in JSON.
+    requireHostHeader: false,
+    maxHeaderSize: limits.headBytes,
+    headersTimeout: limits.headMs,
+    // A body may take as long as it moves: the idle limit ends one that does not.
+    requestTimeout: 0,
+    connectionsCheckingInterval: limits.headCheckMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    // h2c and other offers are left unanswered, as RFC 9110 §7.8 allows; clients then go on in HTTP/1.1.
+    shouldUpgradeCallback: ({ headers }) => /^websocket$/i.test(headers.upgrade ?? ''),
+  });
+  server.maxHeadersCount = 0;
+  server.timeout = limits.requestIdleMs;
+  server.emit('listening');
+  return server;
+}
+
+interface Means {
+  readonly carry: Carry;
+  readonly limits: EgressLimits;
+  readonly report: Report;
+}
+
+async function answer(
+  exchange: Exchange,
+  request: IncomingMessage,
+  response: ServerResponse,
+  means: Means,
+): Promise<void> {
+  if (exchange.over || response.destroyed || exchange.client.signal.aborted) return;
+  const { carry, limits } = means;
+  const refuse = (status: number, body: object): void => {
+    exchange.over = true;
+    refuseRequest(request, response, limits.lingerMs, status, body);
+  };
+  const target = requestTarget(request, exchange.dialled);
+  if (!target.ok) {
+    recordFlaw(exchange, request, target, means.report);
+    return refuse(target.status, { error: target.error, detail: target.detail });
+  }
+  const { authority, path, objection } = target;
+  await carry({
+    intent: intentOf(
+      exchange,
+      exchange.dialled === undefined ? 'forward' : 'transparent-http',
+      authority,
+      request,
+      path,
+    ),
+    objection,
+    signal: exchange.client.signal,
+    refuse,
+    relay: (upstream) =>
+      forward(request, response, upstream, { limits, host: formatAuthority(authority, 80), path }),
+  });
+}
+
+function openTunnel(exchange: Exchange, request: IncomingMessage, head: Buffer, means: Means): void {
+  const target = connectTarget(request, exchange.dialled);
+  // An answer to it would overtake those that are still owed.
+  if (!target.ok || exchange.open > 0) {
+    turnAway(exchange, request, target, means);
+    return;
+  }
+  if (head.length > 0) exchange.client.socket.unshift(head);
+  void means.carry(connectArrival(exchange, target.authority, means.limits));
+}
+
+function connectArrival(exchange: Exchange, authority: Authority, limits: EgressLimits): Arrival {
+  const { socket, signal } = exchange.client;
+  return {
+    intent: intentOf(exchange, 'connect', authority),
+    objection: undefined,
+    signal,
+    refuse: (status, body) => refuseSocket(socket, limits.lingerMs, status, body),
+    async relay(upstream, { verdict }) {
+      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      const object = tunnelObjection(authority.host, verdict.protocol);
+      const judge = ({ opening }: ReadOpening) => object(opening) ?? 'pass';
+      const outcome = await relayTunnel(socket, upstream, { limits, opening: undefined, judge });
+      if (outcome.result === 'denied') refuseTls(socket, limits.lingerMs);
+      return outcome;
+    },
+  };
+}
+
+function intentOf(
+  exchange: Exchange,
+  adapter: AdapterName,
+  { host, port }: Authority,
+  request?: IncomingMessage,
+  path = '',
+): Intent {
+  exchange.requests += 1;
+  const { connectionId } = exchange.client;
+  const http = request && { method: request.method ?? '', path: path.split('?', 1)[0] ?? '' };
+  return {
+    connectionId: http === undefined ? connectionId : `${connectionId}.${exchange.requests}`,
+    adapter,
+    host,
+    port,
+    flow: exchange.flow,
+    startedAt: Date.now(),
+    ...(http && { http }),
+  };
+}
+
+type Flaw = Extract<RequestTarget, { ok: false }>;
+
+/** For requests on whose socket no parser is at work any more. */
+function turnAway(
+  exchange: Exchange,
+  request: IncomingMessage | undefined,
+  target: RequestTarget,
+  { limits, report }: Means,
+): void {
+  const { socket } = exchange.client;
+  if (exchange.open > 0 || target.ok) {
+    socket.destroy();
+    return;
+  }
+  recordFlaw(exchange, request, target, report);
+  refuseSocket(socket, limits.lingerMs, target.status, { error: target.error, detail: target.detail });
+}
+
+/** No host could be read: the record shows what the client was connected to. */
+function recordFlaw(
+  exchange: Exchange,
+  request: IncomingMessage | undefined,
+  flaw: Flaw,
+  report: Report,
+): void {
+  const { remoteAddress, remotePort } = exchange.flow;
+  const adapter = exchange.dialled === undefined ? 'forward' : 'transparent-http';
+  const intent = intentOf(exchange, adapter, { host: remoteAddress, port: remotePort }, request);
+  report({ kind: 'connection-failed', intent, identity: undefined, rule: undefined, detail: flaw.detail });
+}
+
+function clientFlaw({ code = 'unknown' }: NodeJS.ErrnoException): Flaw {
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return flaw(431, 'request_head_too_large', 'the request head is too large');
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    return flaw(408, 'request_timeout', 'the request head did not come in time');
+  return flaw(400, 'malformed_request', `the request is not valid HTTP/1.1 (${code})`);
+}
+
+function flaw(status: number, error: string, detail: string): Flaw {
+  return { ok: false, status, error, detail };
+}

@@ -1,0 +1,73 @@
+import { MAX_CLIENT_HELLO_BYTES } from '../protocol/tls-client-hello.ts';
+
+/** Every limit and deadline of the egress flow. Times are milliseconds. */
+export const EGRESS_LIMITS = {
+  /** Clients at once. Each costs two descriptors and some tens of KiB: well within Node's raised RLIMIT_NOFILE. */
+  connections: 4096,
+  /** Beyond these, so many at once are told so; the others are just closed. */
+  turnedAway: 64,
+  /** Of all, by one process: a runaway program must leave room for the others. */
+  connectionsPerProcess: 1024,
+
+  /** A request head, as most servers limit it. */
+  headBytes: 16 * 1024,
+  /** To send a whole request head; a person typing into telnet is not the measure, a slow-loris is. */
+  headMs: 30_000,
+  /** How often unfinished heads are looked for. */
+  headCheckMs: 5000,
+  /** Between two requests; clients of ours are local and reconnect for nothing. */
+  keepAliveMs: 60_000,
+  /** Requests read ahead of their answers; browsers send none, package managers a few. */
+  pipelined: 32,
+  /** A response head: some origins set many cookies. */
+  responseHeadBytes: 64 * 1024,
+  /** Without a byte either way during a request: language models may think this long before the first. */
+  requestIdleMs: 15 * 60_000,
+  /** Interim (1xx) responses to one request. */
+  interimResponses: 16,
+
+  /** The first bytes looked at: no ClientHello is longer, see protocol/tls-client-hello. */
+  openingBytes: MAX_CLIENT_HELLO_BYTES,
+  /** For a client whose destination has a name: after that, the server may be the one that speaks first. */
+  openingNamedMs: 300,
+  /** For a client that dialled a bare address: only its own first bytes may tell the name. */
+  openingUnnamedMs: 5000,
+  /** To finish a ClientHello that has begun. */
+  openingCompleteMs: 10_000,
+
+  /** glibc asks each server for 5 s; by then the answer of a working one is here. */
+  resolveMs: 5000,
+  /** Look-ups at once: libuv's pool has few threads, and a queue in front of it helps nobody. */
+  resolving: 64,
+  /** Addresses tried for one name; all of them are checked. */
+  dialAddresses: 16,
+  /** One address, and all of them together. */
+  dialAddressMs: 10_000,
+  dialMs: 30_000,
+  /** RFC 8305 §5: the recommended delay before the next address is tried beside the last. */
+  dialStaggerMs: 250,
+  /** A tunnel without a byte either way; SSH and database sessions idle for long, so the limit is only for the forgotten. */
+  tunnelIdleMs: 4 * 60 * 60_000,
+
+  /** After a refusal, for the client to read it before the close would reset the connection. */
+  lingerMs: 2000,
+  /** At a stop, for what is under way; the process role kills the network role after 5 s. */
+  drainMs: 3000,
+  /** Failures of accept(2) come in floods; one is reported, the rest of this time are not. */
+  acceptErrorMs: 5000,
+
+  /** DNS over TCP: RFC 7766 §6.2.3 asks for seconds. */
+  dnsIdleMs: 10_000,
+  /** Queries alike within this time are one fact and a count... */
+  dnsFactMs: 10_000,
+  /** ...and beyond so many different ones, only a count: a flood must not drown the record. */
+  dnsFacts: 256,
+  /** Short, so that a freed address is soon forgotten; programs ask again for nothing. */
+  dnsTtlSeconds: 10,
+  /** Names with a synthetic address at once; about 3 MiB. */
+  syntheticNames: 16_384,
+  /** Programs keep answers longer than they should; a name keeps its address this long after its last use. */
+  syntheticGraceMs: 10 * 60_000,
+} as const satisfies Record<string, number>;
+
+export type EgressLimits = { readonly [Name in keyof typeof EGRESS_LIMITS]: number };

@@ -1,0 +1,89 @@
+import type { Socket } from 'node:net';
+import { type ReadOpening, readOpening } from '../accept/opening.ts';
+import type { EgressLimits } from '../limits.ts';
+import type { Objection, Outcome } from '../stages.ts';
+
+export interface TunnelOptions {
+  readonly limits: EgressLimits;
+  /** What was read from the client already, and judged. Without it, `judge` is asked when the client speaks. */
+  readonly opening: Buffer | undefined;
+  /** `taken`: the client is somebody else's from here on. */
+  judge(read: ReadOpening, serverSpoke: boolean): Objection | 'pass' | 'taken';
+}
+
+/**
+ * Moves bytes both ways, each direction until its own end, until both are closed or nothing has moved for long. The server's
+ * bytes flow while the client's first are still awaited, so that protocols where the server speaks first work.
+ */
+export async function relayTunnel(
+  client: Socket,
+  upstream: Socket,
+  options: TunnelOptions,
+): Promise<Outcome> {
+  const bond = joinFates(client, upstream, options.limits.tunnelIdleMs);
+  upstream.pipe(client);
+  let opening = options.opening;
+  if (opening === undefined) {
+    const read = await readOpening(client, options.limits);
+    const judgement = options.judge(read, upstream.bytesRead > 0);
+    if (judgement !== 'pass') {
+      upstream.unpipe(client);
+      bond.release();
+      upstream.destroy();
+      return judgement === 'taken'
+        ? counted(upstream, 'closed')
+        : counted(upstream, 'denied', judgement.detail);
+    }
+    opening = read.bytes;
+  }
+  if (opening.length > 0 && upstream.writable) upstream.write(opening);
+  client.pipe(upstream);
+  const failure = await bond.parted;
+  return failure === undefined ? counted(upstream, 'closed') : counted(upstream, 'failed', failure);
+}
+
+function counted(upstream: Socket, result: Outcome['result'], detail?: string): Outcome {
+  return {
+    result,
+    bytesOut: upstream.bytesWritten,
+    bytesIn: upstream.bytesRead,
+    ...(detail !== undefined && { detail }),
+  };
+}
+
+interface Bond {
+  /** Settles when both are closed, with what went wrong. */
+  readonly parted: Promise<string | undefined>;
+  /** From here on the two have nothing to do with each other. */
+  release(): void;
+}
+
+/** When one side breaks the other is broken too, and when one is gone the other may only finish what it has been given. */
+function joinFates(client: Socket, upstream: Socket, idleMs: number): Bond {
+  const { promise: parted, resolve } = Promise.withResolvers<string | undefined>();
+  const released = new AbortController();
+  let failure: string | undefined;
+  const follow = (from: Socket, to: Socket, name: string): void => {
+    const onError = (error: Error): void => {
+      failure ??= `${name}: ${error.message}`;
+    };
+    const onClose = (broken: boolean): void => {
+      if (broken && to.writableLength === 0) to.resetAndDestroy();
+      else to.destroySoon();
+      if (to.closed) resolve(failure);
+    };
+    const onIdle = (): void => {
+      failure ??= `idle for ${idleMs} ms`;
+      client.destroy();
+      upstream.destroy();
+    };
+    from.on('error', onError).on('close', onClose).setTimeout(idleMs).on('timeout', onIdle);
+    released.signal.addEventListener('abort', () => {
+      from.off('error', onError).off('close', onClose).setTimeout(0).off('timeout', onIdle);
+    });
+    if (from.destroyed) onClose(false);
+  };
+  follow(client, upstream, 'client');
+  follow(upstream, client, 'upstream');
+  return { parted, release: () => released.abort() };
+}

@@ -1,0 +1,86 @@
+import type { BinaryPattern, NetworkRule } from './document.ts';
+import { readEndpoint } from './endpoint.ts';
+import { PATH_GLOB, parseGlob } from './match/glob.ts';
+import { parsePath } from './path.ts';
+import { readFields, readList, readMap, readText } from './source/fields.ts';
+import { type Findings, notice, quote, refuse } from './source/findings.ts';
+import type { MapEntry, TreeNode } from './source/tree.ts';
+
+/** Kept for rules that are made from provider profiles. */
+const RESERVED_PREFIX = '_provider_';
+/** A policy has to fit into one message between the roles. */
+const MAX_ENDPOINTS = 10_000;
+
+/** Reads network_policies. */
+export function readNetwork(node: TreeNode | undefined, findings: Findings): NetworkRule[] {
+  if (node === undefined) return [];
+  const entries = readMap(node, 'network_policies', findings);
+  const rules = [...entries].map(([name, entry]) => readRule(name, entry, findings));
+  if (rules.reduce((sum, { endpoints }) => sum + endpoints.length, 0) > MAX_ENDPOINTS)
+    refuse(findings, node.position, `network_policies lists more than ${MAX_ENDPOINTS} endpoints`);
+  return rules;
+}
+
+function readRule(name: string, { keyPosition, value }: MapEntry, findings: Findings): NetworkRule {
+  if (!/^[A-Za-z0-9_.-]{1,64}$/.test(name))
+    refuse(
+      findings,
+      keyPosition,
+      `rule name ${quote(name)} must be 1 to 64 of the characters A-Z a-z 0-9 _ . -`,
+    );
+  if (name.startsWith(RESERVED_PREFIX))
+    refuse(
+      findings,
+      keyPosition,
+      `rule name ${quote(name)} begins with ${quote(RESERVED_PREFIX)}, which is reserved`,
+    );
+  const rule = `rule ${quote(name)}`;
+  const fields = readFields(value, rule, ['name', 'endpoints', 'binaries'], findings);
+  const label = readText(fields.get('name'), `name of ${rule}`, findings);
+  if (label !== undefined && label !== name)
+    notice(findings, keyPosition, `${rule} is called by its key; its name ${quote(label)} is not used`);
+  const endpointNodes = readList(fields.get('endpoints'), `endpoints of ${rule}`, findings);
+  if (endpointNodes.length === 0)
+    notice(findings, keyPosition, `${rule} lists no endpoints and can never match`);
+  const binaryNodes = readList(fields.get('binaries'), `binaries of ${rule}`, findings);
+  if (binaryNodes.length === 0)
+    notice(findings, keyPosition, `${rule} lists no binaries and can never match; write path: "/**" for any`);
+  return {
+    name,
+    endpoints: endpointNodes.flatMap((node) => readEndpoint(node, name, findings) ?? []),
+    binaries: binaryNodes.flatMap((node) => readBinary(node, rule, findings) ?? []),
+    position: keyPosition,
+  };
+}
+
+function readBinary(node: TreeNode, rule: string, findings: Findings): BinaryPattern | undefined {
+  const where = `a binary of ${rule}`;
+  const fields = readFields(node, where, ['path', 'harness'], findings);
+  const harness = fields.get('harness');
+  if (harness !== undefined)
+    notice(findings, harness.position, `harness of ${where} is deprecated and has no effect`);
+  const pathNode = fields.get('path');
+  if (pathNode === undefined) return refuse(findings, node.position, `${where} needs a path`);
+  const path = readText(pathNode, `path of ${where}`, findings);
+  if (path === undefined) return undefined;
+  return path.includes('*')
+    ? readBinaryGlob(path, pathNode, findings)
+    : readBinaryPath(path, pathNode, findings);
+}
+
+function readBinaryPath(text: string, { position }: TreeNode, findings: Findings): BinaryPattern | undefined {
+  const parsed = parsePath(text);
+  if ('problem' in parsed) return refuse(findings, position, `binary ${quote(text)} ${parsed.problem}`);
+  if (/[?[\]{}\\]/.test(text))
+    notice(findings, position, `binary ${quote(text)} is taken literally, because it has no "*"`);
+  return parsed;
+}
+
+function readBinaryGlob(text: string, { position }: TreeNode, findings: Findings): BinaryPattern | undefined {
+  if (!text.startsWith('/') && !text.startsWith('**'))
+    return refuse(findings, position, `binary ${quote(text)} must begin with "/" or "**"`);
+  const glob = parseGlob(text, PATH_GLOB);
+  if ('problem' in glob)
+    return refuse(findings, position, `binary ${quote(text)} is not a valid pattern: ${glob.problem}`);
+  return { path: text };
+}

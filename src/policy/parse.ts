@@ -1,0 +1,104 @@
+/** Policy text to document: everything is checked here, once, and every problem names its line and column. */
+import { createHash } from 'node:crypto';
+import { CastellanError } from '../errors.ts';
+import type { PolicyDocument, SourcePosition } from './document.ts';
+import { readFilesystem } from './filesystem.ts';
+import { readNetwork } from './network.ts';
+import { readProcess } from './process.ts';
+import { isAbsent, readChoice, readFields, readInteger } from './source/fields.ts';
+import { type Findings, type PolicyProblem, refuse } from './source/findings.ts';
+import { readTree, type TreeNode } from './source/tree.ts';
+
+export type { PolicyProblem } from './source/findings.ts';
+
+/** Far above any policy written by hand, and read whole into memory. */
+export const MAX_POLICY_BYTES = 1024 * 1024;
+
+const START: SourcePosition = { line: 1, column: 1 };
+const SECTIONS = [
+  'version',
+  'filesystem_policy',
+  'landlock',
+  'process',
+  'network_policies',
+  'network_middlewares',
+] as const;
+
+export interface PolicyCheck {
+  /** Undefined where there is any problem. */
+  readonly document: PolicyDocument | undefined;
+  /** In the order of the text. */
+  readonly problems: readonly PolicyProblem[];
+}
+
+/**
+ * The policy a text stands for. `file` names it in messages.
+ * @throws CastellanError `policy_invalid`, whose message begins with FILE:LINE:COLUMN of the first problem.
+ */
+export function parsePolicy(text: string, file: string): PolicyDocument {
+  const { document, problems } = checkPolicy(text, file);
+  if (document !== undefined) return document;
+  const [{ position, message } = { position: START, message: 'is not a policy' }, ...others] = problems;
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+  throw new CastellanError(
+    'policy_invalid',
+    `${file}:${position.line}:${position.column}: ${message}${more}`,
+    {
+      step: 'policy',
+      object: file,
+    },
+  );
+}
+
+/** Like parsePolicy, with all problems as values. */
+export function checkPolicy(text: string, file: string): PolicyCheck {
+  const findings: Findings = { file, problems: [], notices: [] };
+  const document = readPolicy(text, findings);
+  const problems = findings.problems.toSorted((a, b) => inTextOrder(a.position, b.position));
+  return { document: problems.length === 0 ? document : undefined, problems };
+}
+
+function readPolicy(text: string, findings: Findings): PolicyDocument | undefined {
+  if (Buffer.byteLength(text) > MAX_POLICY_BYTES)
+    return refuse(findings, START, `the policy is larger than ${MAX_POLICY_BYTES} bytes`);
+  const tree = readTree(text, findings);
+  if (tree === undefined) return undefined;
+  if (isAbsent(tree)) return refuse(findings, START, 'the policy is empty; it needs at least "version: 1"');
+  const fields = readFields(tree, 'the policy', SECTIONS, findings);
+  if (tree.kind === 'map' && !fields.has('version')) refuse(findings, START, 'the policy needs "version: 1"');
+  readInteger(fields.get('version'), 'version', [1, 1], findings);
+  refuseMiddlewares(fields.get('network_middlewares'), findings);
+  return {
+    version: 1,
+    filesystem: readFilesystem(fields.get('filesystem_policy'), findings),
+    landlock: { compatibility: readCompatibility(fields.get('landlock'), findings) },
+    process: readProcess(fields.get('process'), findings),
+    network: readNetwork(fields.get('network_policies'), findings),
+    notices: findings.notices,
+    digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
+  };
+}
+
+function readCompatibility(
+  node: TreeNode | undefined,
+  findings: Findings,
+): 'best_effort' | 'hard_requirement' {
+  const field = node && readFields(node, 'landlock', ['compatibility'], findings).get('compatibility');
+  return (
+    readChoice(field, 'landlock.compatibility', ['best_effort', 'hard_requirement'], findings) ??
+    'best_effort'
+  );
+}
+
+function refuseMiddlewares(node: TreeNode | undefined, findings: Findings): void {
+  if (node === undefined || (node.kind === 'map' && node.entries.size === 0)) return;
+  refuse(
+    findings,
+    node.position,
+    'network_middlewares needs request inspection, which this version does not have',
+  );
+}
+
+function inTextOrder(a: SourcePosition, b: SourcePosition): number {
+  return a.line - b.line || a.column - b.column;
+}

@@ -1,0 +1,111 @@
+/** A refusal in the form a program can act on: the body of the 403 answer. */
+import type { DenyReason, Query, Verdict } from './verdict.ts';
+
+export interface DenialBody {
+  readonly error: 'policy_denied';
+  readonly reason: DenyReason;
+  /** One sentence for a person. */
+  readonly detail: string;
+  readonly host: string;
+  readonly port: number;
+  /** The executable that asked; null where it could not be established. */
+  readonly binary: string | null;
+  /** The rule that came nearest; null if none did. */
+  readonly nearest_rule: string | null;
+  /** What a rule would have to list; null where no rule can help. */
+  readonly rule_missing: MissingRule | null;
+  readonly next_steps: readonly NextStep[];
+}
+
+export interface MissingRule {
+  readonly type: 'l4_allow';
+  readonly host: string;
+  readonly port: number;
+  readonly binary: string | null;
+}
+
+export interface NextStep {
+  readonly action: 'ask_operator' | 'change_request' | 'retry' | 'give_up';
+  readonly detail: string;
+}
+
+interface Advice {
+  readonly ruleHelps: boolean;
+  readonly steps: readonly NextStep[];
+}
+
+const ASK_FOR_RULE: NextStep = {
+  action: 'ask_operator',
+  detail: 'Ask whoever runs this sandbox to add what rule_missing says under network_policies.',
+};
+const DO_NOT_CIRCUMVENT: NextStep = {
+  action: 'give_up',
+  detail: 'If the answer is no, go on without this destination; every other way out is closed and recorded.',
+};
+const A_RULE_HELPS: Advice = { ruleHelps: true, steps: [ASK_FOR_RULE, DO_NOT_CIRCUMVENT] };
+
+const ADVICE: Readonly<Record<DenyReason, Advice>> = {
+  no_policy: A_RULE_HELPS,
+  host_not_listed: A_RULE_HELPS,
+  port_not_listed: A_RULE_HELPS,
+  binary_not_listed: A_RULE_HELPS,
+  identity_unknown: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'retry',
+        detail:
+          'Connect again from a process that stays alive, and does not share the connection, until it is open.',
+      },
+    ],
+  },
+  address_not_allowed: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'ask_operator',
+        detail:
+          'The name leads to an address that is not public. If that is meant, ask for the address in allowed_ips of the rule.',
+      },
+      DO_NOT_CIRCUMVENT,
+    ],
+  },
+  name_mismatch: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'change_request',
+        detail: 'Use one and the same name for the connection, its TLS and its HTTP host.',
+      },
+    ],
+  },
+  destination_unknown: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'change_request',
+        detail:
+          'Connect by name: through the proxy that HTTPS_PROXY names, or with TLS or HTTP that states the host.',
+      },
+    ],
+  },
+};
+
+/** What a refused client is told. The values are raw; JSON keeps them apart from the text. */
+export function denialBody(verdict: Extract<Verdict, { readonly allow: false }>, query: Query): DenialBody {
+  const { reason, detail, nearest } = verdict;
+  const { host, port, binaries } = query;
+  const binary = binaries[0] ?? null;
+  const { ruleHelps, steps } = ADVICE[reason];
+  return {
+    error: 'policy_denied',
+    reason,
+    detail,
+    host,
+    port,
+    binary,
+    nearest_rule: nearest ?? null,
+    rule_missing: ruleHelps ? { type: 'l4_allow', host, port, binary } : null,
+    next_steps: steps,
+  };
+}

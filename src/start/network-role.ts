@@ -1,0 +1,93 @@
+/** THE NETWORK ROLE: hello → start → serve → stop. Its own process, without capabilities; it ends with the wire. */
+import { Socket } from 'node:net';
+import type { AuditFact } from '../audit/event.ts';
+import { listenersOf } from '../egress/accept/listeners.ts';
+import { type Egress, startEgress } from '../egress/egress.ts';
+import { watchBypass } from '../kernel/bypass-watch.ts';
+import { posix } from '../kernel/posix.ts';
+import { compilePolicy } from '../policy/compile.ts';
+import { type Asker, createAsker } from '../roles/ask.ts';
+import { type Channel, openChannel } from '../roles/channel.ts';
+import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from '../roles/message.ts';
+import { parseToNetworkRole } from '../roles/parse.ts';
+import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
+
+export interface NetworkRoleProcess {
+  readonly controlDescriptor: number;
+  readonly signal?: AbortSignal;
+}
+
+type Wire = Channel<ToProcessRole, ToNetworkRole>;
+type StartMessage = Extract<ToNetworkRole, { readonly type: 'start' }>;
+
+/**
+ * Serves until the process role says stop, and gives the exit code.
+ * @throws CastellanError `role_lost` when the wire ends in any other way, or why nothing could be served.
+ */
+export async function runNetworkRole({ controlDescriptor, signal }: NetworkRoleProcess): Promise<number> {
+  posix().setUndumpable();
+  const wire: Wire = openChannel(new Socket({ fd: controlDescriptor }), parseToNetworkRole, { signal });
+  const asker = createAsker((id, flow) => wire.send({ type: 'identify', id, flow }));
+  const serving = new AbortController();
+  try {
+    await converse(wire, asker, serving.signal);
+    return 0;
+  } finally {
+    serving.abort();
+    asker.end('the process role is gone');
+  }
+}
+
+/** Handles messages until the wire is gone. Returns after an orderly stop only. */
+async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<void> {
+  const phases = keepPhase(FROM_PROCESS_ROLE);
+  let egress: Egress | undefined;
+  let stopped: Promise<void> | undefined;
+  let failure: unknown;
+  const receive = async (message: ToNetworkRole): Promise<void> => {
+    phases.receive(message.type);
+    switch (message.type) {
+      case 'start':
+        egress = await serve(message, wire, asker, signal);
+        phases.enter('running');
+        wire.send({ type: 'ready' });
+        break;
+      case 'answer':
+        asker.settle(message.id, message.result);
+        break;
+      case 'stop':
+        // Not awaited: what is draining may still have questions.
+        stopped = stop(egress, wire);
+    }
+  };
+  wire.send({ type: 'hello', version: WIRE_VERSION, pid: process.pid });
+  for await (const message of wire.messages())
+    await receive(message).catch((error: unknown) => {
+      failure ??= error;
+      wire.send({ type: 'fatal', message: error instanceof Error ? error.message : String(error) });
+      wire.close();
+    });
+  if (failure !== undefined) throw failure;
+  if (stopped === undefined) throw await wire.closed;
+  await stopped;
+}
+
+async function serve(message: StartMessage, wire: Wire, asker: Asker, signal: AbortSignal): Promise<Egress> {
+  const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
+  const { listeners, policy } = message;
+  watchBypass(listeners.nflog, report, { signal });
+  return await startEgress({
+    listeners: listenersOf(listeners),
+    decider: compilePolicy(policy.rules),
+    identify: asker.identify,
+    report,
+    signal,
+    congestion: wire.congestion,
+  });
+}
+
+async function stop(egress: Egress | undefined, wire: Wire): Promise<void> {
+  await egress?.close();
+  wire.send({ type: 'stopped' });
+  wire.close();
+}

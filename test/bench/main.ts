@@ -1,0 +1,73 @@
+/** Measures what users wait for and pay for, each beside a named baseline measured in the same run, in turns. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CASTELLAN } from '../fakes/world.ts';
+import { compare, type Contender, printTable } from './harness.ts';
+
+const ROUNDS = Number(process.argv[2] ?? 15);
+const directory = mkdtempSync(join(tmpdir(), 'castellan-bench-'));
+const root = process.getuid?.() === 0;
+
+function policyFile(): string {
+  const path = join(directory, 'policy.yaml');
+  writeFileSync(path, `version: 1\n${root ? 'process: { run_as_user: "20001" }\n' : ''}filesystem_policy: { include_workdir: false }\n`);
+  return path;
+}
+
+const environment = { PATH: '/usr/sbin:/usr/bin:/bin', HOME: directory, XDG_RUNTIME_DIR: directory };
+const asNobody = root ? { uid: 65_534, gid: 65_534 } : {};
+
+function command(name: string, argv: readonly string[], options: object = {}): Contender {
+  return {
+    name,
+    async once() {
+      const [program = '', ...rest] = argv;
+      const child = spawn(program, rest, { stdio: 'ignore', env: environment, cwd: '/', ...options });
+      const [code] = await once(child, 'exit');
+      if (code !== 0) throw new Error(`${name} ended with ${code}`);
+    },
+  };
+}
+
+async function residentSets(policy: string): Promise<[string, string][]> {
+  const child = spawn(CASTELLAN, ['run', '--quiet', '--policy', policy, '--audit-file', join(directory, 'rss.jsonl'), '--', 'cat'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: environment,
+    cwd: '/',
+  });
+  // cat answers once everything runs.
+  child.stdin.write('x\n');
+  await once(child.stdout, 'data');
+  const rows: [string, string][] = [];
+  for (const pid of descendants(child.pid ?? 0)) {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    const role = argv.includes('network-role') ? 'network role' : argv.includes('run') && argv[0]?.endsWith('node') ? 'process role' : argv[0]?.endsWith('castellan') ? 'init' : undefined;
+    if (role !== undefined) rows.push([role, status.match(/^VmRSS:\s+(\d+)/m)?.[1] ?? '?']);
+  }
+  child.stdin.end();
+  await once(child, 'exit');
+  return rows;
+}
+
+function descendants(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter((word) => word !== '').map(Number);
+  return [pid, ...children.flatMap(descendants)];
+}
+
+try {
+  const policy = policyFile();
+  const castellan = [CASTELLAN, 'run', '--quiet', '--policy', policy, '--audit-file', join(directory, 'audit.jsonl'), '--', 'true'];
+  const bwrap = ['bwrap', '--unshare-all', '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'];
+  console.log(`start to exit of one command, median of ${ROUNDS} rounds in turns`);
+  printTable(
+    await compare([command('plain exec of true (baseline)', ['/bin/true']), command('bwrap --unshare-all true', bwrap, asNobody), command('castellan run -- true', castellan)], ROUNDS),
+  );
+  console.log('\nresident set, kB');
+  for (const [role, kilobytes] of await residentSets(policy)) console.log(`  ${role.padEnd(36)} ${kilobytes.padStart(8)}`);
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
