@@ -48,6 +48,8 @@ export const EGRESS_LIMITS = {
   dialStaggerMs: 250,
   /** A tunnel without a byte either way; SSH and database sessions idle for long, so the limit is only for the forgotten. */
   tunnelIdleMs: 4 * 60 * 60_000,
+  /** The same once one side has ended: what is left is an answer, which comes or does not. */
+  halfClosedIdleMs: 5 * 60_000,
 
   /** After a refusal, for the client to read it before the close would reset the connection. */
   lingerMs: 2000,

@@ -24,9 +24,9 @@ export type Verdict =
       readonly rule: string;
       /** The binary or ancestor that matched. */
       readonly matchedBinary: string;
-      /** Private answers are acceptable only inside these blocks; empty means public addresses only... */
+      /** All addresses must lie inside these blocks; empty means public addresses only... */
       readonly allowedIps: readonly string[];
-      /** ...unless the policy names this very host without a wildcard (the user declared it). */
+      /** ...or the very one the policy names: whether it names this host without a wildcard, which counts for IP literals. */
       readonly exactHost: boolean;
       readonly protocol: '' | 'tcp';
     }

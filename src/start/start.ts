@@ -102,7 +102,8 @@ async function runSandbox(
     await runDirectory.markReady(identity.user);
     report({ kind: 'supervisor-ready', sshSocket: runDirectory.sshSocket, durationMs: performance.now() - began });
   });
-  return awaitEnding({ main, graceMs: config.graceMs, onSignal: request.onSignal, losses: [network.lost, failed] });
+  // Awaited here: what is held must outlive the command.
+  return await awaitEnding({ main, graceMs: config.graceMs, onSignal: request.onSignal, losses: [network.lost, failed] });
 }
 
 function reportFailure(error: unknown, report: Report): void {

@@ -105,7 +105,7 @@ describe('CONNECT', () => {
     await client.until(/\r\n\r\n/);
     client.socket.removeAllListeners('data').setEncoding('binary');
     const hash = createHash('sha256');
-    client.socket.on('data', (text) => hash.update(text, 'latin1'));
+    client.socket.on('data', (text) => hash.update(String(text), 'latin1'));
     client.socket.end(payload);
     await client.end();
     expect(hash.digest('hex')).toBe(digest);

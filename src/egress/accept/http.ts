@@ -69,8 +69,7 @@ export function createHttpPort(carry: Carry, limits: EgressLimits, report: Repor
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const exchange = exchanges.get(socket);
-    if (exchange === undefined || exchange.open > 0 || !socket.writable || error.code === 'ECONNRESET')
-      socket.destroy();
+    if (exchange === undefined || !socket.writable || error.code === 'ECONNRESET') socket.destroy();
     else turnAway(exchange, undefined, clientFlaw(error), means);
   });
   return {
@@ -106,7 +105,8 @@ function strictServer(limits: EgressLimits): Server {
     shouldUpgradeCallback: ({ headers }) => /^websocket$/i.test(headers.upgrade ?? ''),
   });
   server.maxHeadersCount = 0;
-  server.timeout = limits.requestIdleMs;
+  // Later than the limit on the origin's side, which has an answer.
+  server.timeout = limits.requestIdleMs + limits.headMs;
   server.emit('listening');
   return server;
 }
@@ -153,9 +153,9 @@ async function answer(
 
 function openTunnel(exchange: Exchange, request: IncomingMessage, head: Buffer, means: Means): void {
   const target = connectTarget(request, exchange.dialled);
-  // An answer to it would overtake those that are still owed.
   if (!target.ok || exchange.open > 0) {
-    turnAway(exchange, request, target, means);
+    const overtaking = flaw(400, 'malformed_request', 'CONNECT came before the request in front of it was answered');
+    turnAway(exchange, request, target.ok ? overtaking : target, means);
     return;
   }
   if (head.length > 0) exchange.client.socket.unshift(head);
@@ -203,20 +203,17 @@ function intentOf(
 
 type Flaw = Extract<RequestTarget, { ok: false }>;
 
-/** For requests on whose socket no parser is at work any more. */
+/** For requests on whose socket no parser is at work any more; an answer is possible only where no other is owed. */
 function turnAway(
   exchange: Exchange,
   request: IncomingMessage | undefined,
-  target: RequestTarget,
+  found: Flaw,
   { limits, report }: Means,
 ): void {
   const { socket } = exchange.client;
-  if (exchange.open > 0 || target.ok) {
-    socket.destroy();
-    return;
-  }
-  recordFlaw(exchange, request, target, report);
-  refuseSocket(socket, limits.lingerMs, target.status, { error: target.error, detail: target.detail });
+  recordFlaw(exchange, request, found, report);
+  if (exchange.open > 0) socket.destroy();
+  else refuseSocket(socket, limits.lingerMs, found.status, { error: found.error, detail: found.detail });
 }
 
 /** No host could be read: the record shows what the client was connected to. */

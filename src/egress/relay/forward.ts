@@ -55,6 +55,8 @@ export function forward(
   }
   const outgoing = openRequest(request, upstream, options);
   outgoing.on('error', (error) => fail(502, 'upstream_failed', errnoOf(error) ?? error.message));
+  // An unasked 101 ends without an error.
+  outgoing.once('close', () => httpStatus ?? fail(502, 'upstream_failed', 'closed without a response'));
   upstream.setTimeout(limits.requestIdleMs, () =>
     fail(504, 'upstream_timeout', `idle for ${limits.requestIdleMs} ms`),
   );

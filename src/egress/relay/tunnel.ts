@@ -20,7 +20,7 @@ export async function relayTunnel(
   upstream: Socket,
   options: TunnelOptions,
 ): Promise<Outcome> {
-  const bond = joinFates(client, upstream, options.limits.tunnelIdleMs);
+  const bond = joinFates(client, upstream, options.limits);
   upstream.pipe(client);
   let opening = options.opening;
   if (opening === undefined) {
@@ -59,10 +59,11 @@ interface Bond {
 }
 
 /** When one side breaks the other is broken too, and when one is gone the other may only finish what it has been given. */
-function joinFates(client: Socket, upstream: Socket, idleMs: number): Bond {
+function joinFates(client: Socket, upstream: Socket, limits: EgressLimits): Bond {
   const { promise: parted, resolve } = Promise.withResolvers<string | undefined>();
   const released = new AbortController();
   let failure: string | undefined;
+  let idleMs = limits.tunnelIdleMs;
   const follow = (from: Socket, to: Socket, name: string): void => {
     const onError = (error: Error): void => {
       failure ??= `${name}: ${error.message}`;
@@ -72,14 +73,20 @@ function joinFates(client: Socket, upstream: Socket, idleMs: number): Bond {
       else to.destroySoon();
       if (to.closed) resolve(failure);
     };
+    // A client that is gone for good looks like one that has only finished speaking.
+    const onEnd = (): void => {
+      idleMs = limits.halfClosedIdleMs;
+      client.setTimeout(idleMs);
+      upstream.setTimeout(idleMs);
+    };
     const onIdle = (): void => {
       failure ??= `idle for ${idleMs} ms`;
       client.destroy();
       upstream.destroy();
     };
-    from.on('error', onError).on('close', onClose).setTimeout(idleMs).on('timeout', onIdle);
+    from.on('error', onError).on('end', onEnd).on('close', onClose).setTimeout(idleMs).on('timeout', onIdle);
     released.signal.addEventListener('abort', () => {
-      from.off('error', onError).off('close', onClose).setTimeout(0).off('timeout', onIdle);
+      from.off('error', onError).off('end', onEnd).off('close', onClose).setTimeout(0).off('timeout', onIdle);
     });
     if (from.destroyed) onClose(false);
   };

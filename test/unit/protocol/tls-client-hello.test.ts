@@ -219,17 +219,20 @@ describe('hostile bytes', () => {
 });
 
 /** What Node's TLS client says first; there is no network and no peer. */
-function firstFlight(options: ConnectionOptions): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const wire = new Duplex({
-      read() {},
-      write(chunk: Buffer, _encoding, done) {
-        done();
-        client.destroy();
-        resolve(chunk);
-      },
-    });
-    const client = connect({ socket: wire, ...options });
-    client.on('error', reject);
+async function firstFlight(options: ConnectionOptions): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const wire = new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      resolve(chunk);
+      done();
+    },
   });
+  const client = connect({ socket: wire, ...options });
+  client.on('error', reject);
+  try {
+    return await promise;
+  } finally {
+    client.destroy();
+  }
 }
