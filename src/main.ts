@@ -36,6 +36,7 @@ async function runVerb(command: ParsedCommand): Promise<number> {
     surroundings: surroundings(),
     stdin: process.stdin,
     stdout: process.stdout,
+    stderr: process.stderr,
     onSignal(listener) {
       const handlers = FORWARDED_SIGNALS.map((name): [SignalName, () => void] => [name, () => listener(name)]);
       for (const [name, handler] of handlers) process.on(name, handler);

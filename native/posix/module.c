@@ -8,6 +8,7 @@ static const struct {
     {"close", close_descriptor},
     {"landlockAbi", landlock_abi},
     {"listenUnix", listen_unix},
+    {"makeRaw", make_raw},
     {"mkdirat", make_directory_at},
     {"openat2", open_at_2},
     {"originalDestination", original_destination},

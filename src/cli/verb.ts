@@ -5,6 +5,7 @@ export interface VerbContext {
   readonly surroundings: Surroundings;
   readonly stdin: NodeJS.ReadStream;
   readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
   /** Calls the listener for each signal castellan receives, until disposed. */
   onSignal(listener: (name: SignalName) => void): Disposable;
 }

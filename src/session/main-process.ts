@@ -1,5 +1,6 @@
 /** The command that `castellan run` was given: on the operator's terminal through one of its own, else on the same streams. */
 import type { ReadStream, WriteStream } from 'node:tty';
+import { posix } from '../kernel/posix.ts';
 import type { Cell } from '../launch/cell.ts';
 import { confine } from '../launch/confine.ts';
 import type { Launcher } from '../launch/launch.ts';
@@ -58,8 +59,10 @@ async function relay(
   };
   const onDrain = () => stdin.resume();
   const onResize = () => resize({ columns: stdout.columns, rows: stdout.rows });
+  // Node remembers how the terminal was, and puts it back even when it ends by itself.
   stdin.setRawMode(true);
   try {
+    posix().makeRaw(stdin.fd);
     stdout.on('resize', onResize);
     stdin.on('data', onInput);
     stream.on('drain', onDrain);

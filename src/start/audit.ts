@@ -19,7 +19,7 @@ export interface RunAudit extends AsyncDisposable {
  * a full-screen program is going to own the terminal.
  * @throws CastellanError `audit_failed`
  */
-export async function openRunAudit(config: RunConfig, surroundings: Surroundings): Promise<RunAudit> {
+export async function openRunAudit(config: RunConfig, surroundings: Surroundings, stderr: NodeJS.WriteStream): Promise<RunAudit> {
   const { promise: failed, resolve } = Promise.withResolvers<CastellanError>();
   const interactive = surroundings.stdinIsTerminal && surroundings.stdoutIsTerminal && surroundings.stderrIsTerminal;
   const audit = await openAudit({
@@ -31,8 +31,9 @@ export async function openRunAudit(config: RunConfig, surroundings: Surroundings
       kernelRelease: release(),
       osName: await operatingSystemName(),
       sandboxId: config.name,
+      supervisorPid: surroundings.pid,
     },
-    stderr: config.quiet || interactive ? 'quiet' : 'short',
+    terminal: config.quiet || interactive ? undefined : stderr,
     colour: surroundings.stderrIsTerminal && surroundings.environment['NO_COLOR'] === undefined,
     onFailure: resolve,
   });

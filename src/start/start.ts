@@ -32,6 +32,7 @@ export interface StartRequest {
   /** The operator's standard streams, for the command. */
   readonly stdin: NodeJS.ReadStream;
   readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
 }
 
 /**
@@ -44,7 +45,7 @@ export async function start(request: StartRequest): Promise<number> {
   const stage = stageRunner();
   posix().setUndumpable();
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
-  await using audit = await stage('audit', () => openRunAudit(config, surroundings));
+  await using audit = await stage('audit', () => openRunAudit(config, surroundings, request.stderr));
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
   try {
     const ending = await runSandbox(request, stage, runDirectory, audit);

@@ -1,9 +1,19 @@
+import { Resolver } from 'node:dns/promises';
 import { createServer as createHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { connect as connectTls } from 'node:tls';
-import { Resolver } from 'node:dns/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Certificate, type EgressWorld, listen, makeCertificate, rawClient, rule, run, startWorld, tcpServer } from './egress-world.ts';
+import {
+  type Certificate,
+  type EgressWorld,
+  listen,
+  makeCertificate,
+  rawClient,
+  rule,
+  run,
+  startWorld,
+  tcpServer,
+} from './egress-world.ts';
 
 let certificate: Certificate;
 beforeAll(() => {
@@ -11,7 +21,10 @@ beforeAll(() => {
 });
 afterAll(() => certificate[Symbol.dispose]());
 
-const hello = () => createHttps({ key: certificate.key, cert: certificate.cert }, (_request, response) => response.end('hello'));
+const hello = () =>
+  createHttps({ key: certificate.key, cert: certificate.cert }, (_request, response) =>
+    response.end('hello'),
+  );
 const http = () => createHttp(({ headers, url }, response) => response.end(`${headers.host} ${url}`));
 
 /** The address the sandbox's DNS gives out, as the next connection's destination. */
@@ -35,43 +48,71 @@ test('TLS goes where its server name says, whatever address was dialled', async 
   expect(result.stdout.toString(), result.stderr).toBe('hello');
   const { intent } = await world.fact('connection-allowed');
   expect(intent).toMatchObject({ adapter: 'transparent-tls', host: 'allowed.test', port: origin.port });
-  expect(intent.flow).toMatchObject({ remoteAddress: '203.0.113.7', remotePort: origin.port, localAddress: '127.0.0.1' });
+  expect(intent.flow).toMatchObject({
+    remoteAddress: '203.0.113.7',
+    remotePort: origin.port,
+    localAddress: '127.0.0.1',
+  });
 });
 
 test('TLS for a forbidden name hears that access is denied', async () => {
   await using world = await startWorld([rule('allowed.test', [443])]);
   world.dialled = { address: '203.0.113.7', port: 443 };
   const { promise, resolve } = Promise.withResolvers<string>();
-  connectTls({ port: world.transparentPort, host: '127.0.0.1', servername: 'forbidden.test' }).on('error', ({ message }) => resolve(message));
+  connectTls({ port: world.transparentPort, host: '127.0.0.1', servername: 'forbidden.test' }).on(
+    'error',
+    ({ message }) => resolve(message),
+  );
   expect(await promise).toContain('access denied');
-  expect(await world.fact('connection-denied')).toMatchObject({ reason: 'host_not_listed', intent: { host: 'forbidden.test' } });
+  expect(await world.fact('connection-denied')).toMatchObject({
+    reason: 'host_not_listed',
+    intent: { host: 'forbidden.test' },
+  });
 });
 
 test('TLS for another name than the one that was dialled is refused, though both are allowed', async () => {
   await using world = await startWorld([rule('allowed.test', [443]), rule('other.test', [443])]);
   await dial(world, 'allowed.test', 443);
   const { promise, resolve } = Promise.withResolvers<string>();
-  connectTls({ port: world.transparentPort, host: '127.0.0.1', servername: 'other.test' }).on('error', ({ message }) => resolve(message));
+  connectTls({ port: world.transparentPort, host: '127.0.0.1', servername: 'other.test' }).on(
+    'error',
+    ({ message }) => resolve(message),
+  );
   expect(await promise).toContain('access denied');
-  expect(await world.fact('connection-denied')).toMatchObject({ reason: 'name_mismatch', intent: { host: 'allowed.test' } });
+  expect(await world.fact('connection-denied')).toMatchObject({
+    reason: 'name_mismatch',
+    intent: { host: 'allowed.test' },
+  });
 });
 
 test('TLS without a server name goes by the name that was dialled', async () => {
   await using origin = await listen(hello());
   await using world = await startWorld([rule('allowed.test', [origin.port])]);
   await dial(world, 'allowed.test', origin.port);
-  const client = connectTls({ port: world.transparentPort, host: '127.0.0.1', servername: '', ca: certificate.cert, checkServerIdentity: () => undefined });
+  const client = connectTls({
+    port: world.transparentPort,
+    host: '127.0.0.1',
+    servername: '',
+    ca: certificate.cert,
+    checkServerIdentity: () => undefined,
+  });
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   client.on('error', reject).on('data', (chunk) => resolve(String(chunk)));
   client.write('GET / HTTP/1.0\r\n\r\n');
   expect(await promise).toMatch(/^HTTP\/1\.1 200 OK/);
   client.destroy();
-  expect((await world.fact('connection-allowed')).intent).toMatchObject({ adapter: 'transparent-tls', host: 'allowed.test' });
+  expect((await world.fact('connection-allowed')).intent).toMatchObject({
+    adapter: 'transparent-tls',
+    host: 'allowed.test',
+  });
 });
 
 test('every request of one connection is judged by its own Host', async () => {
   await using origin = await listen(http());
-  await using world = await startWorld([rule('allowed.test', [origin.port]), rule('second.test', [origin.port])]);
+  await using world = await startWorld([
+    rule('allowed.test', [origin.port]),
+    rule('second.test', [origin.port]),
+  ]);
   world.dialled = { address: '203.0.113.7', port: origin.port };
   const get = (host: string) => `GET /${host} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
   const client = rawClient(world.transparentPort, get('allowed.test'));
@@ -80,15 +121,24 @@ test('every request of one connection is judged by its own Host', async () => {
   await client.until(/\/second\.test/);
   client.socket.write(get('forbidden.test'));
   const text = await client.end();
-  expect(text).toMatch(new RegExp(`allowed\\.test:${origin.port} /allowed[^]*second\\.test:${origin.port} /second[^]*HTTP/1\\.1 403 [^]*forbidden`));
+  expect(text).toMatch(
+    new RegExp(
+      `allowed\\.test:${origin.port} /allowed[\\s\\S]*second\\.test:${origin.port} /second[\\s\\S]*HTTP/1\\.1 403 [\\s\\S]*forbidden`,
+    ),
+  );
   expect((await world.fact('connection-allowed')).intent.adapter).toBe('transparent-http');
 });
 
 test.each([
-  ['another host', 'Host: other.test', /403 [^]*name_mismatch/],
-  ['another port', 'Host: allowed.test:1', /403 [^]*name_mismatch/],
-  ['a malformed host', 'Host: a b', /400 [^]*malformed_request/],
-  ['an absolute target for another host', 'Host: allowed.test', /403 [^]*name_mismatch/, 'http://other.test/'],
+  ['another host', 'Host: other.test', /403 [\s\S]*name_mismatch/],
+  ['another port', 'Host: allowed.test:1', /403 [\s\S]*name_mismatch/],
+  ['a malformed host', 'Host: a b', /400 [\s\S]*malformed_request/],
+  [
+    'an absolute target for another host',
+    'Host: allowed.test',
+    /403 [\s\S]*name_mismatch/,
+    'http://other.test/',
+  ],
 ])('HTTP for %s than was dialled is refused', async (_name, field, expected, target = '/') => {
   await using world = await startWorld([rule('allowed.test', [80]), rule('other.test', [80])]);
   await dial(world, 'allowed.test', 80);
@@ -99,17 +149,25 @@ test.each([
 test('CONNECT is no way through the transparent listener', async () => {
   await using world = await startWorld([rule('allowed.test', [80])]);
   await dial(world, 'allowed.test', 80);
-  const text = await rawClient(world.transparentPort, 'CONNECT allowed.test:80 HTTP/1.1\r\nHost: allowed.test\r\n\r\n').end();
+  const text = await rawClient(
+    world.transparentPort,
+    'CONNECT allowed.test:80 HTTP/1.1\r\nHost: allowed.test\r\n\r\n',
+  ).end();
   expect(text).toMatch(/^HTTP\/1\.1 400 /);
 });
 
 test('a server that speaks first is heard', async () => {
   await using origin = await listen(tcpServer((socket) => socket.end('220 ready\r\n')));
-  await using world = await startWorld([rule('allowed.test', [origin.port], 'tcp')], { limits: { openingNamedMs: 20 } });
+  await using world = await startWorld([rule('allowed.test', [origin.port], 'tcp')], {
+    limits: { openingNamedMs: 20 },
+  });
   await dial(world, 'allowed.test', origin.port);
   const client = rawClient(world.transparentPort);
   expect(await client.end()).toBe('220 ready\r\n');
-  expect((await world.fact('connection-allowed')).intent).toMatchObject({ adapter: 'transparent-dns', host: 'allowed.test' });
+  expect((await world.fact('connection-allowed')).intent).toMatchObject({
+    adapter: 'transparent-dns',
+    host: 'allowed.test',
+  });
 });
 
 test('a client that hesitates and then speaks HTTP is still judged request by request', async () => {
@@ -117,14 +175,16 @@ test('a client that hesitates and then speaks HTTP is still judged request by re
   const server = http();
   server.once('connection', () => resolve());
   await using origin = await listen(server);
-  await using world = await startWorld([rule('allowed.test', [origin.port])], { limits: { openingNamedMs: 20 } });
+  await using world = await startWorld([rule('allowed.test', [origin.port])], {
+    limits: { openingNamedMs: 20 },
+  });
   await dial(world, 'allowed.test', origin.port);
   const client = rawClient(world.transparentPort);
   await dialled;
   client.socket.write('GET /one HTTP/1.1\r\nHost: allowed.test\r\n\r\n');
   await client.until(/\/one/);
   client.socket.write('GET /two HTTP/1.1\r\nHost: other.test\r\n\r\n');
-  expect(await client.end()).toMatch(/HTTP\/1\.1 403 [^]*name_mismatch/);
+  expect(await client.end()).toMatch(/HTTP\/1\.1 403 [\s\S]*name_mismatch/);
 });
 
 test('a client that hesitates and then speaks TLS for another name is refused', async () => {
@@ -138,12 +198,16 @@ test('a client that hesitates and then speaks TLS for another name is refused', 
       });
     }),
   );
-  await using world = await startWorld([rule('allowed.test', [origin.port])], { limits: { openingNamedMs: 20 } });
+  await using world = await startWorld([rule('allowed.test', [origin.port])], {
+    limits: { openingNamedMs: 20 },
+  });
   await dial(world, 'allowed.test', origin.port);
   const client = rawClient(world.transparentPort);
   await dialled;
   const { promise, resolve } = Promise.withResolvers<string>();
-  connectTls({ socket: client.socket, servername: 'other.test' }).on('error', ({ message }) => resolve(message));
+  connectTls({ socket: client.socket, servername: 'other.test' }).on('error', ({ message }) =>
+    resolve(message),
+  );
   expect(await promise).toContain('access denied');
   expect(await world.fact('connection-denied')).toMatchObject({ reason: 'name_mismatch' });
   expect(received).toBe(0);
@@ -151,7 +215,12 @@ test('a client that hesitates and then speaks TLS for another name is refused', 
 
 test.each([
   ['a bare address nobody listed', '203.0.113.7', Buffer.from([0, 1, 2]), 'host_not_listed'],
-  ['a synthetic address that was never given out', '198.18.200.200', Buffer.from([0, 1, 2]), 'destination_unknown'],
+  [
+    'a synthetic address that was never given out',
+    '198.18.200.200',
+    Buffer.from([0, 1, 2]),
+    'destination_unknown',
+  ],
   ['half a ClientHello', '203.0.113.7', Buffer.from([22, 3, 1, 1, 0, 1, 0]), 'destination_unknown'],
 ])('%s is refused without a reset', async (_name, address, bytes, reason) => {
   await using world = await startWorld([rule('allowed.test', [443])], { limits: { openingCompleteMs: 50 } });

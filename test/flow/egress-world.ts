@@ -79,7 +79,9 @@ export async function startWorld(
     transparentPort: egress.addresses.transparent[0]?.port ?? 0,
     fact(kind: string) {
       const found = facts.find((fact) => fact.kind === kind);
-      return found === undefined ? new Promise((resolve) => waiting.push({ kind, resolve })) : Promise.resolve(found);
+      return found === undefined
+        ? new Promise((resolve) => waiting.push({ kind, resolve }))
+        : Promise.resolve(found);
     },
     async [Symbol.asyncDispose]() {
       ending.abort();
@@ -148,7 +150,12 @@ export function rawClient(port: number, first?: string | Buffer): RawClient {
       changed.add(look);
       look();
     });
-  return { socket, text: () => received, until: (pattern) => when(() => pattern.test(received)), end: () => when(() => over) };
+  return {
+    socket,
+    text: () => received,
+    until: (pattern) => when(() => pattern.test(received)),
+    end: () => when(() => over),
+  };
 }
 
 export interface Run {
@@ -174,7 +181,17 @@ export async function run(program: string, args: readonly string[], input?: Buff
 
 /** curl through the proxy of the world. */
 export function curl(world: Pick<EgressWorld, 'proxy'>, ...args: string[]): Promise<Run> {
-  return run('curl', ['--silent', '--show-error', '--max-time', '20', '--noproxy', '', '--proxy', world.proxy, ...args]);
+  return run('curl', [
+    '--silent',
+    '--show-error',
+    '--max-time',
+    '20',
+    '--noproxy',
+    '',
+    '--proxy',
+    world.proxy,
+    ...args,
+  ]);
 }
 
 export interface Certificate extends Disposable {
@@ -187,9 +204,18 @@ export interface Certificate extends Disposable {
 export function makeCertificate(...names: string[]): Certificate {
   const directory = mkdtempSync(join(tmpdir(), 'castellan-egress-'));
   const at = (name: string) => join(directory, name);
-  const subject = ['-subj', '/CN=origin', '-addext', `subjectAltName=${names.map((name) => `DNS:${name}`).join(',')}`];
+  const subject = [
+    '-subj',
+    '/CN=origin',
+    '-addext',
+    `subjectAltName=${names.map((name) => `DNS:${name}`).join(',')}`,
+  ];
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  execFileSync('openssl', ['req', '-x509', ...key, '-keyout', at('key'), '-out', at('crt'), '-days', '2', ...subject], { stdio: 'pipe' });
+  execFileSync(
+    'openssl',
+    ['req', '-x509', ...key, '-keyout', at('key'), '-out', at('crt'), '-days', '2', ...subject],
+    { stdio: 'pipe' },
+  );
   return {
     key: readFileSync(at('key'), 'utf8'),
     cert: readFileSync(at('crt'), 'utf8'),

@@ -154,7 +154,11 @@ async function answer(
 function openTunnel(exchange: Exchange, request: IncomingMessage, head: Buffer, means: Means): void {
   const target = connectTarget(request, exchange.dialled);
   if (!target.ok || exchange.open > 0) {
-    const overtaking = flaw(400, 'malformed_request', 'CONNECT came before the request in front of it was answered');
+    const overtaking = flaw(
+      400,
+      'malformed_request',
+      'CONNECT came before the request in front of it was answered',
+    );
     turnAway(exchange, request, target.ok ? overtaking : target, means);
     return;
   }

@@ -16,12 +16,15 @@ export function decide(
 ): Decision {
   const who = identity.ok ? identity.identity : undefined;
   const deny = (verdict: DenyVerdict): Decision => ({ ok: false, verdict, identity: who });
-  if (arrival.objection !== undefined) return deny({ allow: false, nearest: undefined, ...arrival.objection });
+  if (arrival.objection !== undefined)
+    return deny({ allow: false, nearest: undefined, ...arrival.objection });
   const verdict = decider.decide(queryOf(arrival, identity));
   if (identity.ok && verdict.allow) return { ok: true, grant: { verdict, identity: identity.identity } };
   if (verdict.allow) return deny(unidentified(identity, '', verdict.rule));
   return deny(
-    verdict.reason === 'identity_unknown' ? unidentified(identity, `${verdict.detail}: `, verdict.nearest) : verdict,
+    verdict.reason === 'identity_unknown'
+      ? unidentified(identity, `${verdict.detail}: `, verdict.nearest)
+      : verdict,
   );
 }
 

@@ -84,7 +84,8 @@ export class HostIndex<T> {
   find(host: string): [exact: readonly T[], wildcards: readonly T[], any: readonly T[]] {
     const exact = this.#exact.get(host);
     const wildcards: T[] = [];
-    if (canonicalAddress(host) === undefined) collect(this.#root, host.split('.'), wildcards);
+    // An address literal ends in a number or has no dot, and so reaches no wildcard.
+    collect(this.#root, host.split('.'), wildcards);
     return [exact === undefined ? [] : [exact], wildcards, this.#any === undefined ? [] : [this.#any]];
   }
 

@@ -42,10 +42,6 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
   const sessions = new Set<Promise<void>>();
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   void closed.then(() => gone.abort());
-  const deadline = setTimeout(() => {
-    report.refused('authentication took too long');
-    socket.destroy();
-  }, AUTHENTICATION_DEADLINE_MS);
   let client: Connection | undefined;
   const server = makeServer(options.hostKey, (connection) => {
     client = connection;
@@ -62,6 +58,10 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
       socket.destroySoon();
     });
   });
+  const deadline = setTimeout(() => {
+    report.refused('authentication took too long');
+    socket.destroy();
+  }, AUTHENTICATION_DEADLINE_MS);
   const end = () => {
     client?.end();
     const timer = setTimeout(() => socket.destroy(), CLOSE_DEADLINE_MS);

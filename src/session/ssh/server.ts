@@ -1,13 +1,13 @@
 /** The SSH server of a sandbox: a Unix socket for the owner, an ephemeral host key, sessions confined like the agent. */
 import { unlink } from 'node:fs/promises';
 import type { Socket } from 'node:net';
-import ssh2 from 'ssh2';
 import type { PeerProcess, Report } from '../../audit/event.ts';
 import { posix } from '../../kernel/posix.ts';
 import type { Cell } from '../../launch/cell.ts';
 import type { Launcher } from '../../launch/launch.ts';
 import { connectionReport } from '../report.ts';
 import { serveConnection } from './connection.ts';
+import { generateHostKey } from './host-key.ts';
 import { listenOnSocket } from './listen.ts';
 import { refusePeer } from './peer.ts';
 
@@ -39,7 +39,7 @@ const MAX_CONNECTIONS = 64;
  */
 export async function startSshServer(options: SshServerOptions): Promise<SshServer> {
   const { socketPath, report } = options;
-  const key = ssh2.utils.generateKeyPairSync('ed25519');
+  const key = generateHostKey();
   const listener = await listenOnSocket(socketPath);
   const ending = new AbortController();
   const connections = new Set<Promise<void>>();

@@ -109,6 +109,7 @@ describe('HostIndex', () => {
     ['org', [], []],
     ['10.0.0.1', ['10.0.0.1'], []],
     ['10.0.0.2', [], []],
+    ['fd00::1', [], []],
   ])('%s', (host, exact, wildcards) => {
     const found = index.find(host);
     expect([found[0], [...found[1]].sort(), found[2]]).toEqual([exact, [...wildcards].sort(), ['']]);

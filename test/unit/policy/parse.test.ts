@@ -159,7 +159,8 @@ const refusals: readonly (readonly [name: string, text: string, message: string]
     ['broken YAML', 'version: 1\nprocess: {', '2:11: '],
     ['an unknown alias', 'version: *v', '1:10: alias "v" names no anchor before it'],
     ['an alias inside its own anchor', 'version: 1\nprocess: &p {run_as_user: *p}', '2:27: alias "p" names no anchor before it'],
-    ['a merge key', 'version: 1\n<<: {process: {}}', '2:1: unknown key "<<" in the policy'],
+    ['an alias to itself behind an older anchor of that name', 'version: &p 1\nprocess: &p {run_as_user: *p}', '2:27: alias "p" names no anchor before it'],
+  ['a merge key', 'version: 1\n<<: {process: {}}', '2:1: unknown key "<<" in the policy'],
     ['middlewares', 'version: 1\nnetwork_middlewares: {a: {}}', '2:22: network_middlewares needs request inspection'],
     ['an unknown compatibility', 'version: 1\nlandlock: {compatibility: best-effort}', '2:27: landlock.compatibility must be "best_effort" or "hard_requirement", not "best-effort", did you mean "best_effort"?'],
 

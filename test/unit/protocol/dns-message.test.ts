@@ -107,6 +107,7 @@ describe('parseDnsRequest', () => {
     ['a pointer to itself', message({ name: [0xc0, 12] }), RCODE.FORMERR],
     ['a pointer behind a label', message({ name: [...label('a'), 0xc0, 12] }), RCODE.FORMERR],
     ['a label of an undefined kind', message({ name: [0x41, 0x41, 0] }), RCODE.FORMERR],
+    ['a label of 64 bytes', message({ name: [...label('a'.repeat(64)), 0] }), RCODE.FORMERR],
     ['a cut name', message({ name: [60, 97] }), RCODE.FORMERR],
     ['a name without end', message({ name: label('a') }).subarray(0, 14), RCODE.FORMERR],
     ['a name of 256 bytes', message({ name: [...Array(4).fill(label('a'.repeat(62))).flat(), ...label('ab'), 0] }), RCODE.FORMERR],

@@ -1,0 +1,33 @@
+import type { AuditFact } from '../event.ts';
+import type { AuditContext, EventParts } from './base.ts';
+import { supervisor } from './objects.ts';
+
+type ConfigFact = Extract<AuditFact, { kind: 'policy-loaded' | 'identity-resolved' | 'control-applied' | 'control-degraded' | 'path-skipped' | 'path-prepared' }>;
+
+const ON = { state_id: 2, state: 'Enabled', security_level_id: 1, security_level: 'Secure' };
+const OFF = { state_id: 1, state: 'Disabled', security_level_id: 2, security_level: 'At Risk' };
+
+/** Device Config State Change [5019]: the policy and each control, on or off. */
+export function deviceConfigState(fact: ConfigFact, context: AuditContext): EventParts {
+  const actor = supervisor(context);
+  const parts = { class: 'config', activity: 1, severity: 1, success: true, body: { ...ON, actor } } as const;
+  switch (fact.kind) {
+    case 'policy-loaded':
+      return {
+        ...parts,
+        message: `policy ${fact.path} in force, ${fact.rules} network rules`,
+        body: { ...parts.body, policy: { name: fact.path, uid: fact.digest, is_applied: true } },
+        unmapped: { rules: fact.rules, notices: fact.notices },
+      };
+    case 'identity-resolved':
+      return { ...parts, message: `the sandbox runs as ${fact.user} (${fact.uid}:${fact.gid}) from ${fact.source}`, unmapped: { setting: 'identity', user: fact.user, uid: fact.uid, gid: fact.gid, source: fact.source } };
+    case 'control-applied':
+      return { ...parts, message: `${fact.control}: ${fact.detail}`, unmapped: { control: fact.control } };
+    case 'control-degraded':
+      return { ...parts, severity: 4, success: false, detail: fact.reason, message: `${fact.control} is not enforced`, body: { ...OFF, actor }, unmapped: { control: fact.control } };
+    case 'path-prepared':
+      return { ...parts, message: `${fact.path} is writable`, unmapped: { setting: 'read_write', path: fact.path } };
+    case 'path-skipped':
+      return { ...parts, severity: 2, detail: fact.reason, message: `${fact.path} is not granted`, unmapped: { setting: 'filesystem_policy', path: fact.path } };
+  }
+}

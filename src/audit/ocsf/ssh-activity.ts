@@ -1,0 +1,34 @@
+import type { AuditFact } from '../event.ts';
+import type { AuditContext, EventParts } from './base.ts';
+import { peerEndpoint, userOf } from './objects.ts';
+
+type SshFact = Extract<AuditFact, { kind: `ssh-${string}` }>;
+
+/** SSH Activity [4007]: people at the sandbox's socket. Access is by the socket's permissions and the peer's credentials. */
+export function sshActivity(fact: SshFact, { sandboxId }: AuditContext): EventParts {
+  const destination = { uid: sandboxId, name: sandboxId, svc_name: 'ssh' };
+  if (fact.kind === 'ssh-listening')
+    return { class: 'ssh', activity: 7, severity: 1, success: true, message: `SSH listens on ${fact.path}`, body: { dst_endpoint: destination }, unmapped: { socket: fact.path } };
+  const { sessionId, peer } = fact;
+  const parts = {
+    class: 'ssh',
+    correlation: sessionId,
+    body: {
+      src_endpoint: peerEndpoint(peer),
+      dst_endpoint: destination,
+      connection_info: { uid: sessionId, direction_id: 1, direction: 'Inbound', protocol_name: 'unix' },
+      auth_type_id: 99,
+      auth_type: 'Peer Credentials',
+      actor: { user: userOf(peer.uid) },
+    },
+    unmapped: { peer_pid: peer.pid, peer_gid: peer.gid },
+  } as const;
+  switch (fact.kind) {
+    case 'ssh-opened':
+      return { ...parts, activity: 1, severity: 1, success: true, action: 'allowed', message: `SSH session ${sessionId} by uid ${peer.uid}` };
+    case 'ssh-closed':
+      return { ...parts, activity: 2, severity: 1, success: true, message: `SSH session ${sessionId} closed`, body: { ...parts.body, duration: Math.round(fact.durationMs) } };
+    case 'ssh-refused':
+      return { ...parts, activity: 5, severity: 3, success: false, action: 'denied', detail: fact.reason, message: `SSH request of ${sessionId} refused` };
+  }
+}

@@ -1,0 +1,330 @@
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { describe, expect, test, vi } from 'vitest';
+import type { AuditFact } from '../../../src/audit/event.ts';
+import type { Flow, IdentityResult } from '../../../src/egress/stages.ts';
+import { createAnswerer } from '../../../src/roles/answer.ts';
+import { createAsker } from '../../../src/roles/ask.ts';
+import { openChannel } from '../../../src/roles/channel.ts';
+import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from '../../../src/roles/message.ts';
+import { parseToNetworkRole, parseToProcessRole } from '../../../src/roles/parse.ts';
+import { FROM_NETWORK_ROLE, FROM_PROCESS_ROLE, keepPhase, type Phase } from '../../../src/roles/phase.ts';
+import { openProcessSide } from '../../../src/roles/process-side.ts';
+
+const FLOW: Flow = {
+  family: 4,
+  localAddress: '198.51.100.1',
+  localPort: 40_000,
+  remoteAddress: '127.0.0.1',
+  remotePort: 3128,
+};
+const IDENTITY = {
+  pid: 7,
+  startTime: '123',
+  uid: 1000,
+  executable: '/usr/bin/curl',
+  sha256: 'a'.repeat(64),
+  ancestors: ['/bin/sh'],
+};
+const KNOWN: IdentityResult = { ok: true, identity: IDENTITY };
+const INTENT = {
+  connectionId: '0f-1.2',
+  adapter: 'connect',
+  host: 'a.test',
+  port: 443,
+  flow: FLOW,
+  startedAt: 1,
+} as const;
+
+describe('phases', () => {
+  test.each<[Phase, ToProcessRole['type'], Phase | undefined]>([
+    ['hello', 'hello', 'starting'],
+    ['hello', 'ready', undefined],
+    ['hello', 'fact', undefined],
+    ['hello', 'identify', undefined],
+    ['starting', 'hello', undefined],
+    ['starting', 'identify', 'starting'],
+    ['starting', 'ready', 'running'],
+    ['running', 'ready', undefined],
+    ['running', 'stopped', undefined],
+    ['running', 'fatal', 'ended'],
+    ['stopping', 'fact', 'stopping'],
+    ['stopping', 'stopped', 'ended'],
+    ['ended', 'fact', undefined],
+  ])('in phase %s the network role may%s', (phase, type, next) => {
+    const keeper = keepPhase(FROM_NETWORK_ROLE);
+    keeper.enter(phase);
+    if (next === undefined)
+      expect(() => keeper.receive(type)).toThrow(expect.objectContaining({ code: 'role_lost' }));
+    else keeper.receive(type);
+    expect(keeper.phase).toBe(next ?? phase);
+  });
+
+  test('the policy comes once, and answers only after it', () => {
+    const keeper = keepPhase(FROM_PROCESS_ROLE);
+    expect(() => keeper.receive('answer')).toThrow('answer in phase hello');
+    keeper.receive('start');
+    expect(() => keeper.receive('start')).toThrow('start in phase starting');
+  });
+
+  test('names of every object are no message', () => {
+    expect(() => keepPhase(FROM_NETWORK_ROLE).receive('constructor' as 'hello')).toThrow('constructor');
+  });
+});
+
+describe('what the network role may say', () => {
+  const fact = (value: object) => ({ type: 'fact', fact: value });
+  const source = { address: '127.0.0.1', port: 1 };
+
+  test.each<[string, unknown]>([
+    ['hello', { type: 'hello', version: 1, pid: 5 }],
+    ['ready', { type: 'ready' }],
+    ['identify', { type: 'identify', id: 1, flow: FLOW }],
+    [
+      'an allowed connection',
+      fact({
+        kind: 'connection-allowed',
+        intent: INTENT,
+        identity: IDENTITY,
+        rule: 'r',
+        address: '10.0.0.1',
+      }),
+    ],
+    [
+      'a denied one without identity',
+      fact({ kind: 'connection-denied', intent: INTENT, reason: 'no_policy', detail: '' }),
+    ],
+    [
+      'a failed one',
+      fact({
+        kind: 'connection-failed',
+        intent: { ...INTENT, http: { method: 'GET', path: '/' } },
+        detail: '',
+      }),
+    ],
+    [
+      'a closed one',
+      fact({
+        kind: 'connection-closed',
+        intent: INTENT,
+        identity: IDENTITY,
+        rule: 'r',
+        address: '::1',
+        bytesIn: 1,
+        bytesOut: 2,
+        durationMs: 0.5,
+      }),
+    ],
+    [
+      'DNS answered',
+      fact({ kind: 'dns-answered', name: 'a.test', type: 'A', address: '198.18.0.1', source, repeats: 3 }),
+    ],
+    ['DNS refused', fact({ kind: 'dns-refused', name: '', type: 'TYPE64', rcode: 5, source })],
+    ['a bypass', fact({ kind: 'bypass-refused', protocol: 17, source, destination: source })],
+    ['an internal error', fact({ kind: 'internal-error', where: 'egress', message: 'x' })],
+  ])('%s', (_name, message) => {
+    expect(parseToProcessRole(JSON.parse(JSON.stringify(message)))).toEqual(message);
+  });
+
+  const forged: AuditFact[] = [
+    { kind: 'supervisor-stopped', exitCode: 0, reason: 'forged' },
+    {
+      kind: 'process-exited',
+      process: { pid: 1, argv: [], uid: 0, gid: 0, user: 'root', kind: 'main', sessionId: '' },
+      exitCode: 0,
+      signal: undefined,
+      durationMs: 0,
+    },
+    { kind: 'ssh-opened', sessionId: 's', peer: { pid: 1, uid: 0, gid: 0 } },
+    { kind: 'control-applied', control: 'landlock', detail: '' },
+    { kind: 'audit-closed', path: '/x', records: 0 },
+  ];
+  test.each<[string, unknown]>([
+    ...forged.map((value): [string, unknown] => [`the process role's ${value.kind}`, fact(value)]),
+    ['nothing', null],
+    ['an unknown type', { type: 'answer', id: 1, result: KNOWN }],
+    ['an unknown key', { type: 'ready', also: 1 }],
+    ['an address that is none', { type: 'identify', id: 1, flow: { ...FLOW, localAddress: 'localhost' } }],
+    ['a port that is none', { type: 'identify', id: 1, flow: { ...FLOW, localPort: 65_536 } }],
+    ['a fraction', { type: 'identify', id: 1.5, flow: FLOW }],
+    ['a text without end', fact({ kind: 'internal-error', where: 'x', message: 'x'.repeat(20_000) })],
+    [
+      'a hash that is none',
+      fact({
+        kind: 'connection-allowed',
+        intent: INTENT,
+        identity: { ...IDENTITY, sha256: 'x' },
+        rule: 'r',
+        address: '10.0.0.1',
+      }),
+    ],
+    [
+      'an id with other text',
+      fact({
+        kind: 'connection-denied',
+        intent: { ...INTENT, connectionId: 'a\nb' },
+        reason: 'no_policy',
+        detail: '',
+      }),
+    ],
+  ])('not %s', (_name, message) => {
+    expect(() => parseToProcessRole(message)).toThrow();
+  });
+});
+
+test('what the process role may say', () => {
+  const position = { line: 1, column: 1 };
+  const endpoint = { host: 'a.test', ports: [443], protocol: '', allowedIps: ['10.0.0.0/8'], position };
+  const start = {
+    type: 'start',
+    version: WIRE_VERSION,
+    listeners: { proxy: [4, 5], transparent: [6], dnsUdp: [7], dnsTcp: [8], nflog: 9 },
+    policy: {
+      generation: 1,
+      rules: [{ name: 'r', endpoints: [endpoint], binaries: [{ path: '/bin/x' }], position }],
+    },
+  };
+  expect(parseToNetworkRole(start)).toEqual(start);
+  expect(parseToNetworkRole({ type: 'answer', id: 1, result: KNOWN })).toEqual({
+    type: 'answer',
+    id: 1,
+    result: KNOWN,
+  });
+  expect(() => parseToNetworkRole({ ...start, version: 2 })).toThrow();
+  expect(() => parseToNetworkRole({ ...start, listeners: { ...start.listeners, nflog: 2 } })).toThrow();
+});
+
+describe('questions', () => {
+  test('answers find their questions, in any order and once', async () => {
+    const sent: number[] = [];
+    const asker = createAsker((id) => sent.push(id));
+    const [first, second] = [asker.identify(FLOW), asker.identify(FLOW)];
+    asker.settle(sent[1] ?? 0, { ok: false, reason: 'second' });
+    asker.settle(sent[0] ?? 0, KNOWN);
+    asker.settle(sent[0] ?? 0, { ok: false, reason: 'late' });
+    expect(await Promise.all([first, second])).toEqual([KNOWN, { ok: false, reason: 'second' }]);
+  });
+
+  test('no answer, too many questions, and the end are unknown identities', async () => {
+    vi.useFakeTimers();
+    try {
+      const asker = createAsker(() => {}, { deadlineMs: 5000, maxOutstanding: 2 });
+      const late = asker.identify(FLOW);
+      await vi.advanceTimersByTimeAsync(5000);
+      expect(await late).toEqual({ ok: false, reason: 'the process role did not answer within 5000 ms' });
+      const open = [asker.identify(FLOW), asker.identify(FLOW)];
+      expect(await asker.identify(FLOW)).toMatchObject({
+        ok: false,
+        reason: expect.stringContaining('too many'),
+      });
+      asker.end('gone');
+      expect(await Promise.all(open)).toEqual([
+        { ok: false, reason: 'gone' },
+        { ok: false, reason: 'gone' },
+      ]);
+      expect(await asker.identify(FLOW)).toEqual({ ok: false, reason: 'gone' });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('answers are limited: a question waits for a place, and a failure is an answer', async () => {
+    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<IdentityResult>());
+    let started = 0;
+    const sent: [number, IdentityResult][] = [];
+    const answer = createAnswerer(
+      () => (gates[started++] ?? Promise.withResolvers<IdentityResult>()).promise,
+      (id, result) => sent.push([id, result]),
+      { maxConcurrent: 2 },
+    );
+    await answer(1, FLOW);
+    await answer(2, FLOW);
+    const third = answer(3, FLOW);
+    expect(started).toBe(2);
+    gates[1]?.reject(new Error('proc is gone'));
+    await third;
+    expect(started).toBe(3);
+    expect(sent).toEqual([[2, { ok: false, reason: 'proc is gone' }]]);
+  });
+});
+
+describe('the process role’s side', () => {
+  /** Both ends of a wire in memory. */
+  function pair(): [Socket, Socket] {
+    const ends: Duplex[] = [];
+    const make = (other: () => Duplex | undefined) =>
+      new Duplex({
+        read() {},
+        write(chunk, _encoding, done) {
+          other()?.push(chunk);
+          done();
+        },
+        destroy(error, done) {
+          queueMicrotask(() => other()?.push(null));
+          done(error);
+        },
+      });
+    ends.push(
+      make(() => ends[1]),
+      make(() => ends[0]),
+    );
+    for (const end of ends) Object.assign(end, { destroySoon: () => end.end(() => end.destroy()) });
+    return ends as unknown as [Socket, Socket];
+  }
+
+  function sides() {
+    const [ours, theirs] = pair();
+    const facts: AuditFact[] = [];
+    const listeners = { proxy: [4], transparent: [5], dnsUdp: [6], dnsTcp: [7], nflog: 8 };
+    const side = openProcessSide(ours, {
+      listeners,
+      rules: [],
+      identify: async () => KNOWN,
+      report: (fact) => facts.push(fact),
+    });
+    const role = openChannel<unknown, ToNetworkRole>(theirs, parseToNetworkRole);
+    return { side, facts, role, messages: role.messages() };
+  }
+
+  test('hello brings the policy, questions are answered, facts are passed on, stop ends it', async () => {
+    const { side, facts, role, messages } = sides();
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    expect((await messages.next()).value).toMatchObject({
+      type: 'start',
+      policy: { generation: 1, rules: [] },
+    });
+    role.send({ type: 'ready' });
+    await side.ready;
+    role.send({ type: 'identify', id: 9, flow: FLOW });
+    expect((await messages.next()).value).toEqual({ type: 'answer', id: 9, result: KNOWN });
+    role.send({ type: 'fact', fact: { kind: 'internal-error', where: 'a', message: 'b' } });
+    side.stop();
+    expect((await messages.next()).value).toEqual({ type: 'stop' });
+    role.send({ type: 'stopped' });
+    await side.closed;
+    expect(facts).toEqual([{ kind: 'internal-error', where: 'a', message: 'b' }]);
+  });
+
+  test.each<[string, unknown[], string]>([
+    ['ready before hello', [{ type: 'ready' }], 'ready in phase hello'],
+    ['another version', [{ type: 'hello', version: 99, pid: 1 }], 'version 99'],
+    ['a fatal error', [{ type: 'fatal', message: 'no\nway' }], 'no\\u{a}way'],
+    [
+      'a forged fact',
+      [
+        { type: 'hello', version: WIRE_VERSION, pid: 1 },
+        { type: 'fact', fact: { kind: 'supervisor-ready', sshSocket: '', durationMs: 0 } },
+      ],
+      'malformed',
+    ],
+  ])('%s loses the role', async (_name, said, message) => {
+    const { side, role, facts } = sides();
+    for (const one of said) role.send(one);
+    await expect(side.ready).rejects.toMatchObject({
+      code: 'role_lost',
+      message: expect.stringContaining(message),
+    });
+    expect(await side.closed).toMatchObject({ message: expect.stringContaining(message) });
+    expect(facts).toEqual([]);
+  });
+});
