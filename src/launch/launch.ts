@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { LaunchedProcess, Report, SessionKind } from '../audit/event.ts';
 import { CastellanError, type ErrorCode, errnoOf } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
+import { killProcess } from '../kernel/processes.ts';
 import type { SandboxIdentity } from './cell.ts';
 import { encodeSpec } from './encode.ts';
 import { startInherited } from './inherit.ts';
@@ -139,7 +140,7 @@ async function endLauncher({ pid, exited, discard }: StartedLauncher): Promise<v
   });
   // Lets an exit that was waited for already be seen first.
   await within(exited, 0);
-  if (alive) process.kill(pid, 'SIGKILL');
+  if (alive) killProcess(pid, 'SIGKILL');
   await within(exited, EXIT_DEADLINE_MS);
   discard();
 }

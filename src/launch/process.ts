@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
-import { errnoOf } from '../errors.ts';
+import { killProcess } from '../kernel/processes.ts';
 
 export interface ExitStatus {
   /** The command's own, or 128 + n when signal n ended it. */
@@ -48,12 +48,7 @@ export function runningProcess({ pid, io, exited }: StartedLauncher): RunningPro
     io,
     exited,
     signal(name) {
-      if (!alive) return;
-      try {
-        process.kill(-pid, name);
-      } catch (error) {
-        if (errnoOf(error) !== 'ESRCH') throw error;
-      }
+      if (alive) killProcess(-pid, name);
     },
   };
 }

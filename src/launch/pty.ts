@@ -67,7 +67,7 @@ export async function startOnTerminal(
     '',
     (code, signal) => onExit(exitStatus(code, signal)),
   );
-  const stream = terminalStream(fd, exited);
+  const { stream, isOpen } = openTerminal(fd, exited);
   if (owner !== undefined) giveTerminal(pty, owner);
   return {
     pid,
@@ -77,7 +77,7 @@ export async function startOnTerminal(
       stream,
       resize(wanted) {
         const next = usableSize(wanted);
-        if (!stream.destroyed) native.resize(fd, next.columns, next.rows);
+        if (isOpen()) native.resize(fd, next.columns, next.rows);
       },
     },
     discard: () => void stream.destroy(),
@@ -113,7 +113,10 @@ function giveTerminal(path: string, owner: number): void {
 }
 
 /** The master as a stream that ends, where the kernel says EIO, when nobody holds the terminal any more. */
-function terminalStream(descriptor: number, exited: Promise<ExitStatus>): Duplex {
+function openTerminal(
+  descriptor: number,
+  exited: Promise<ExitStatus>,
+): { readonly stream: Duplex /** Whether the descriptor is still ours. */; isOpen(): boolean } {
   const master = new ReadStream(descriptor);
   let silence: NodeJS.Timeout | undefined;
   let retry: NodeJS.Timeout | undefined;
@@ -156,7 +159,7 @@ function terminalStream(descriptor: number, exited: Promise<ExitStatus>): Duplex
     const look = () => (master.isPaused() ? silence?.refresh() : ended());
     if (!stream.destroyed) silence = setTimeout(look, DRAINED_AFTER_MS);
   });
-  return stream;
+  return { stream, isOpen: () => !master.destroyed };
 }
 
 /** Bytes that a non-blocking terminal took; undefined when it is gone. */

@@ -36,6 +36,7 @@ export function openChannel<Send, Receive>(
 ): Channel<Send, Receive> {
   const { promise: closed, resolve } = Promise.withResolvers<CastellanError>();
   let reason: CastellanError | undefined;
+  let room: Promise<void> | undefined;
   const fail = (error: CastellanError): void => {
     reason ??= error;
     socket.destroy();
@@ -69,7 +70,11 @@ export function openChannel<Send, Receive>(
     },
     congestion() {
       if (!socket.writable || socket.writableLength < CONGESTED_BYTES) return undefined;
-      return Promise.race([new Promise<void>((done) => socket.once('drain', done)), closed.then(() => {})]);
+      // One for all who wait: they may be thousands.
+      room ??= Promise.race([new Promise<void>((done) => socket.once('drain', done)), closed.then(() => {})]).finally(() => {
+        room = undefined;
+      });
+      return room;
     },
     close: () => socket.destroySoon(),
   };

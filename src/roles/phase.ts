@@ -13,7 +13,8 @@ export const FROM_NETWORK_ROLE: PhaseTable<ToProcessRole['type']> = {
   hello: { hello: 'starting', fatal: 'ended' },
   starting: { ready: 'running', identify: 'starting', fact: 'starting', fatal: 'ended' },
   running: { identify: 'running', fact: 'running', fatal: 'ended' },
-  stopping: { ready: 'stopping', identify: 'stopping', fact: 'stopping', fatal: 'ended', stopped: 'ended' },
+  // A stop may overtake the start.
+  stopping: { hello: 'stopping', ready: 'stopping', identify: 'stopping', fact: 'stopping', fatal: 'ended', stopped: 'ended' },
   ended: {},
 };
 

@@ -44,7 +44,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
       case 'hello':
         if (message.version !== WIRE_VERSION)
           throw roleLost(`the network role speaks version ${message.version}`);
-        return channel.send(startMessage(options));
+        return phases.phase === 'starting' ? channel.send(startMessage(options)) : undefined;
       case 'ready':
         return ready.resolve();
       case 'identify':

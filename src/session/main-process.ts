@@ -59,6 +59,8 @@ async function relay(
   };
   const onDrain = () => stdin.resume();
   const onResize = () => resize({ columns: stdout.columns, rows: stdout.rows });
+  // A terminal that was closed says so here as well; the HUP that comes with it ends the run.
+  for (const end of [stdin, stdout]) end.on('error', () => {});
   // Node remembers how the terminal was, and puts it back even when it ends by itself.
   stdin.setRawMode(true);
   try {
@@ -82,7 +84,6 @@ async function relay(
 
 function written(stdout: WriteStream, chunk: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
-    // A terminal that was closed reports it here; the HUP that comes with it ends the run.
     stdout.write(chunk, () => resolve());
   });
 }

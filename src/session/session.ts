@@ -8,6 +8,7 @@ import type { Cell } from '../launch/cell.ts';
 import { confine } from '../launch/confine.ts';
 import type { Launcher } from '../launch/launch.ts';
 import { type ExitStatus, type RunningProcess, type TerminalSize, within } from '../launch/process.ts';
+import type { ConfinedSpec } from '../launch/spec.ts';
 import { escapeText } from '../lib/escape.ts';
 import { loginShell } from './login-shell.ts';
 
@@ -28,6 +29,8 @@ export interface SessionClient {
   /** The process runs: signals and window sizes can go to it. */
   launched(process: RunningProcess): void;
   exit(status: ExitStatus): void;
+  /** What was asked for cannot even be launched. */
+  refused(reason: string): void;
   /** Aborted when nobody is there any more. */
   readonly gone: AbortSignal;
 }
@@ -50,7 +53,7 @@ export async function runSession(
 ): Promise<void> {
   let status: ExitStatus;
   try {
-    status = await attach(await launchSession(place, request), client);
+    status = await attach(await launchSession(place, request, client), client);
   } catch (error) {
     if (!(error instanceof CastellanError)) throw error;
     await client.write('stderr', Buffer.from(`castellan: ${escapeText(error.message)}\r\n`));
@@ -62,17 +65,28 @@ export async function runSession(
 async function launchSession(
   { launcher, cell }: SessionPlace,
   request: SessionRequest,
+  client: SessionClient,
 ): Promise<RunningProcess> {
-  const { sessionId, command, terminal, environment } = request;
-  const shell = await loginShell(cell.identity.shell);
-  const argv = command === undefined ? [shell, '-l'] : [shell, '-c', command];
-  const spec = confine(cell, { argv, environment, terminal: terminal?.name });
+  const { sessionId, command, terminal } = request;
+  const spec = await sessionSpec(cell, request).catch((error: unknown) => {
+    client.refused(error instanceof Error ? error.message : String(error));
+    throw error;
+  });
   const kind = command === undefined ? 'shell' : 'exec';
   return launcher.launch(spec, terminal === undefined ? { kind: 'pipes' } : { kind: 'pty', ...terminal }, {
     kind,
     sessionId,
     identity: cell.identity,
   });
+}
+
+async function sessionSpec(
+  cell: Cell,
+  { command, environment, terminal }: SessionRequest,
+): Promise<ConfinedSpec> {
+  const shell = await loginShell(cell.identity.shell);
+  const argv = command === undefined ? [shell, '-l'] : [shell, '-c', command];
+  return confine(cell, { argv, environment, terminal: terminal?.name });
 }
 
 /** Resolves when the process has ended and the client has all it wrote, or is gone. */

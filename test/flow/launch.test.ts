@@ -120,6 +120,12 @@ describe.skipIf(!isRoot)('launches (needs root)', () => {
       errno: 'ENOENT',
     },
     {
+      name: 'a name that PATH does not have',
+      argv: ['no-such-command'],
+      code: 'command_not_found',
+      errno: 'ENOENT',
+    },
+    {
       name: 'a file that is no program',
       argv: ['/etc/passwd'],
       code: 'command_not_executable',
@@ -190,6 +196,11 @@ describe.skipIf(!isRoot)('launches (needs root)', () => {
     await text(next.io.stream);
     await expect.poll(() => readdirSync('/proc/self/fd').length).toBe(before);
     expect(readdirSync(join(world.runDirectory, 'launch'))).toEqual([]);
+  });
+
+  it('finds a bare name in the PATH of the command', async () => {
+    const process = await world.launcher.launch(confine(world.cell, { argv: ['true'] }), { kind: 'inherit' });
+    expect(await process.exited).toEqual({ exitCode: 0, signal: undefined });
   });
 
   it('runs with the streams of the supervisor', async () => {

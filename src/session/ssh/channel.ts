@@ -53,11 +53,14 @@ export async function serveChannel(session: Session, options: ChannelOptions): P
   const start = await awaitStart(session, gone);
   if (start === undefined) return;
   const { channel, command } = start;
+  // A write that meets a channel which the client has just closed.
+  for (const stream of [channel, channel.stderr]) stream.on('error', () => {});
   const client = {
     input: channel,
     gone,
     write: channelOutput(channel, gone),
     launched: process.attach,
+    refused: (reason: string) => options.report.refused(reason, options.sessionId),
     exit(status: ExitStatus) {
       tellExit(channel, status);
       channel.end();

@@ -41,7 +41,7 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
   const gone = new AbortController();
   const sessions = new Set<Promise<void>>();
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
-  void closed.then(() => gone.abort());
+  socket.once('close', () => gone.abort());
   let client: Connection | undefined;
   const server = makeServer(options.hostKey, (connection) => {
     client = connection;

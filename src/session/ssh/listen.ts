@@ -11,15 +11,9 @@ const SOCKET_MODE = 0o600;
  * @throws CastellanError `address_in_use` when somebody serves the path, or it is something else than a socket
  */
 export async function listenOnSocket(path: string): Promise<Server> {
-  const descriptor = await bindSocket(path);
   const server = createServer({ pauseOnConnect: true });
-  try {
-    server.listen({ fd: descriptor });
-    await once(server, 'listening');
-  } catch (error) {
-    posix().close(descriptor);
-    throw error;
-  }
+  server.listen({ fd: await bindSocket(path) });
+  await once(server, 'listening');
   return server;
 }
 

@@ -5,6 +5,7 @@ import type { PeerProcess, Report } from '../../audit/event.ts';
 import { posix } from '../../kernel/posix.ts';
 import type { Cell } from '../../launch/cell.ts';
 import type { Launcher } from '../../launch/launch.ts';
+import { within } from '../../launch/process.ts';
 import { connectionReport } from '../report.ts';
 import { serveConnection } from './connection.ts';
 import { generateHostKey } from './host-key.ts';
@@ -32,6 +33,8 @@ export interface SshServer extends AsyncDisposable {
 
 /** People and editors open a few each; more is a client gone wrong. */
 const MAX_CONNECTIONS = 64;
+/** Sessions end within their grace; what is stuck in the kernel after KILL must not keep the sandbox from ending. */
+const CLOSE_DEADLINE_MS = 10_000;
 
 /**
  * Starts listening.
@@ -91,7 +94,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
     ending.abort();
     const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
     await unlink(socketPath).catch(() => {});
-    await Promise.all([closed, ...connections]);
+    await within(Promise.all([closed, ...connections]), CLOSE_DEADLINE_MS);
   };
   return { hostKey: key.public, close, [Symbol.asyncDispose]: close };
 }

@@ -305,6 +305,16 @@ describe('the process role’s side', () => {
     expect(facts).toEqual([{ kind: 'internal-error', where: 'a', message: 'b' }]);
   });
 
+  test('a stop before hello ends without a policy', async () => {
+    const { side, role, messages } = sides();
+    side.stop();
+    expect((await messages.next()).value).toEqual({ type: 'stop' });
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    role.send({ type: 'stopped' });
+    expect((await messages.next()).done).toBe(true);
+    expect(await side.closed).toMatchObject({ message: 'the wire was closed' });
+  });
+
   test.each<[string, unknown[], string]>([
     ['ready before hello', [{ type: 'ready' }], 'ready in phase hello'],
     ['another version', [{ type: 'hello', version: 99, pid: 1 }], 'version 99'],
