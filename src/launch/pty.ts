@@ -112,11 +112,14 @@ function giveTerminal(path: string, owner: number): void {
   }
 }
 
+interface OpenTerminal {
+  readonly stream: Duplex;
+  /** Whether the descriptor is still this terminal's. */
+  isOpen(): boolean;
+}
+
 /** The master as a stream that ends, where the kernel says EIO, when nobody holds the terminal any more. */
-function openTerminal(
-  descriptor: number,
-  exited: Promise<ExitStatus>,
-): { readonly stream: Duplex /** Whether the descriptor is still ours. */; isOpen(): boolean } {
+function openTerminal(descriptor: number, exited: Promise<ExitStatus>): OpenTerminal {
   const master = new ReadStream(descriptor);
   let silence: NodeJS.Timeout | undefined;
   let retry: NodeJS.Timeout | undefined;
@@ -124,7 +127,10 @@ function openTerminal(
   const put = (rest: Buffer, delayMs: number, done: () => void): void => {
     const written = master.destroyed ? undefined : tryWrite(descriptor, rest);
     // Input for a terminal that is gone has nobody to go to.
-    if (written === undefined || written === rest.length) return done();
+    if (written === undefined || written === rest.length) {
+      done();
+      return;
+    }
     const nextMs = written > 0 ? FIRST_RETRY_MS : Math.min(delayMs * 2, LAST_RETRY_MS);
     retry = setTimeout(put, nextMs, rest.subarray(written), nextMs, done);
   };
@@ -157,7 +163,7 @@ function openTerminal(
   // A background process may hold the terminal for ever; the session is over with its leader.
   void exited.then(() => {
     const look = () => (master.isPaused() ? silence?.refresh() : ended());
-    if (!stream.destroyed) silence = setTimeout(look, DRAINED_AFTER_MS);
+    if (!master.destroyed) silence = setTimeout(look, DRAINED_AFTER_MS);
   });
   return { stream, isOpen: () => !master.destroyed };
 }

@@ -1,5 +1,4 @@
 /** The command that `castellan run` was given: on the operator's terminal through one of its own, else on the same streams. */
-import type { ReadStream, WriteStream } from 'node:tty';
 import { posix } from '../kernel/posix.ts';
 import type { Cell } from '../launch/cell.ts';
 import { confine } from '../launch/confine.ts';
@@ -26,6 +25,8 @@ export interface MainProcess {
   signal(name: NodeJS.Signals): void;
 }
 
+const STANDARD_INPUT = 0;
+
 /**
  * Starts the command.
  * @throws CastellanError as Launcher.launch() does; the operator's terminal is untouched then.
@@ -49,8 +50,8 @@ export async function startMainProcess(options: MainProcessOptions): Promise<Mai
 
 async function relay(
   { io, exited }: RunningProcess,
-  stdin: ReadStream,
-  stdout: WriteStream,
+  stdin: NodeJS.ReadStream,
+  stdout: NodeJS.WriteStream,
 ): Promise<ExitStatus> {
   if (io.kind !== 'terminal') return exited;
   const { stream, resize } = io;
@@ -64,7 +65,7 @@ async function relay(
   // Node remembers how the terminal was, and puts it back even when it ends by itself.
   stdin.setRawMode(true);
   try {
-    posix().makeRaw(stdin.fd);
+    posix().makeRaw(STANDARD_INPUT);
     stdout.on('resize', onResize);
     stdin.on('data', onInput);
     stream.on('drain', onDrain);
@@ -82,7 +83,7 @@ async function relay(
   }
 }
 
-function written(stdout: WriteStream, chunk: Uint8Array): Promise<void> {
+function written(stdout: NodeJS.WriteStream, chunk: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     stdout.write(chunk, () => resolve());
   });
