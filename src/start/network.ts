@@ -1,4 +1,5 @@
 /** The network role as the process role sees it: started confined, wired, given the policy, watched. */
+import { realpath } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Report } from '../audit/event.ts';
@@ -13,7 +14,8 @@ import { landlockSpec } from '../launch/landlock.ts';
 import type { Launcher, RunningProcess } from '../launch/launch.ts';
 import { endProcesses, within } from '../launch/process.ts';
 import { escapeText } from '../lib/escape.ts';
-import type { PolicyDocument } from '../policy/document.ts';
+import { addBinaryTargets, literalBinaries } from '../policy/binaries.ts';
+import type { NetworkRule, PolicyDocument } from '../policy/document.ts';
 import { CONTROL_DESCRIPTOR } from '../roles/message.ts';
 import { openProcessSide, type ProcessSide } from '../roles/process-side.ts';
 import { openReadable } from './filesystem.ts';
@@ -64,7 +66,8 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   undo.defer(() => endProcesses([role], { graceMs: 0 }));
   namespace.closeListeners();
   passOnComplaints(role, report);
-  const side = openProcessSide(socket, { listeners: layout.listeners, rules: policy.network, identify, report });
+  const rules = await followBinaryLinks(policy.network);
+  const side = openProcessSide(socket, { listeners: layout.listeners, rules, identify, report });
   await untilReady(side);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({ kind: 'control-applied', control: 'network-role', detail: `pid ${role.pid}, ${uid}, no capabilities` });
@@ -97,6 +100,16 @@ async function launchRole(
     }),
     { kind: 'pipes' },
   );
+}
+
+/** The kernel names a program by the end of its links, a policy often by their beginning (/usr/bin/python3, /bin/sh). */
+async function followBinaryLinks(rules: readonly NetworkRule[]): Promise<readonly NetworkRule[]> {
+  const targets = new Map<string, string>();
+  for (const path of literalBinaries(rules)) {
+    const target = await realpath(path).catch(() => path);
+    targets.set(path, target);
+  }
+  return addBinaryTargets(rules, targets);
 }
 
 async function untilReady(side: ProcessSide): Promise<void> {
