@@ -1,161 +1,247 @@
-/**
- * What every OCSF 1.8.0 event shares. Values from the wire may be out of the schema's ranges and are brought into them
- * in ocsf/objects.ts; lengths are brought down in ocsf/fit.ts.
- */
-
+/** What every OCSF 1.8.0 event has, and the vocabulary of the classes castellan uses. Captions stand beside ids, as consumers map either. */
 export const OCSF_VERSION = '1.8.0';
-export const PRODUCT = 'castellan';
-const LOG_NAME = 'audit';
+export const LOG_NAME = 'audit';
+export const LOG_PROVIDER = 'castellan';
+export const PRODUCT_NAME = 'castellan';
 
-export type Attributes = Readonly<Record<string, unknown>>;
-
-export interface OcsfEvent extends Attributes {
-  readonly time: number;
-  readonly class_uid: number;
-  readonly activity_id: number;
-  readonly activity_name: string;
-  readonly type_uid: number;
-  readonly type_name: string;
-  readonly severity_id: number;
-  readonly message: string;
-  readonly metadata: Attributes & { readonly uid: string };
-  readonly unmapped?: Attributes;
-}
-
-/** What is the same in every event of a run. */
+/** Of one run: the same in all of its events. */
 export interface AuditContext {
-  /** Unique to the run; names its hash chain. */
+  /** A random UUID: what ties the events of one run together. */
   readonly bootId: string;
   readonly version: string;
   readonly hostname: string;
   readonly kernelRelease: string;
   readonly osName: string;
   readonly sandboxId: string;
-}
-
-/** What earlier facts of the run told, and later events repeat. */
-export interface Known {
   readonly supervisorPid: number;
-  readonly policy?: { readonly path: string; readonly digest: string };
-  readonly user?: { readonly name: string; readonly uid: number };
 }
 
-/** Where and when an event is recorded. */
+/** When and as which event of the run; uids made from it are never used twice. */
 export interface Stamp {
-  readonly context: AuditContext;
-  readonly known: Known;
   /** Milliseconds since the epoch. */
   readonly time: number;
-  /** Of the first event made from the fact; the following ones count on. */
   readonly sequence: number;
 }
 
-export const SEVERITY = { Informational: 1, Low: 2, Medium: 3, High: 4, Critical: 5 } as const;
-export type Severity = keyof typeof SEVERITY;
+export interface OcsfEvent {
+  readonly class_uid: number;
+  readonly class_name: string;
+  readonly activity_id: number;
+  readonly activity_name: string;
+  readonly type_uid: number;
+  readonly severity_id: number;
+  readonly severity: string;
+  readonly time: number;
+  readonly message: string;
+  readonly metadata: { readonly uid: string; readonly sequence: number; readonly [other: string]: unknown };
+  readonly action?: string;
+  readonly status?: string;
+  readonly status_detail?: string;
+  readonly unmapped?: Readonly<Record<string, unknown>>;
+  readonly [other: string]: unknown;
+}
 
-export const CATEGORY = {
-  system: { category_uid: 1, category_name: 'System Activity' },
-  findings: { category_uid: 2, category_name: 'Findings' },
-  network: { category_uid: 4, category_name: 'Network Activity' },
-  discovery: { category_uid: 5, category_name: 'Discovery' },
-  application: { category_uid: 6, category_name: 'Application Activity' },
-} as const;
-
-export interface OcsfClass {
+interface OcsfClass {
   readonly uid: number;
   readonly name: string;
-  readonly category: (typeof CATEGORY)[keyof typeof CATEGORY];
-  /** Caption → id; an activity that is not listed becomes 99 under its own word. */
-  readonly activities: ReadonlyMap<string, number>;
-  readonly profiles: readonly string[];
+  readonly category: string;
+  readonly activities: Readonly<Record<number, string>>;
+  /** Whether the profile security_control (action, disposition) belongs to it. */
+  readonly control: boolean;
+  readonly proxy?: boolean;
 }
 
-export interface Moment {
-  readonly activity: string;
+const FLOW = { 1: 'Open', 2: 'Close', 4: 'Fail', 5: 'Refuse', 7: 'Listen' };
+
+export const CLASSES = {
+  file: {
+    uid: 1001,
+    name: 'File System Activity',
+    category: 'System Activity',
+    activities: { 1: 'Create' },
+    control: true,
+  },
+  process: {
+    uid: 1007,
+    name: 'Process Activity',
+    category: 'System Activity',
+    activities: { 1: 'Launch', 2: 'Terminate' },
+    control: true,
+  },
+  eventLog: {
+    uid: 1008,
+    name: 'Event Log Activity',
+    category: 'System Activity',
+    activities: { 6: 'Start', 7: 'Stop' },
+    control: false,
+  },
+  finding: {
+    uid: 2004,
+    name: 'Detection Finding',
+    category: 'Findings',
+    activities: { 1: 'Create' },
+    control: true,
+  },
+  network: {
+    uid: 4001,
+    name: 'Network Activity',
+    category: 'Network Activity',
+    activities: FLOW,
+    control: true,
+    proxy: true,
+  },
+  http: {
+    uid: 4002,
+    name: 'HTTP Activity',
+    category: 'Network Activity',
+    activities: {
+      1: 'Connect',
+      2: 'Delete',
+      3: 'Get',
+      4: 'Head',
+      5: 'Options',
+      6: 'Post',
+      7: 'Put',
+      8: 'Trace',
+      9: 'Patch',
+    },
+    control: true,
+    proxy: true,
+  },
+  dns: {
+    uid: 4003,
+    name: 'DNS Activity',
+    category: 'Network Activity',
+    activities: { 2: 'Response' },
+    control: true,
+  },
+  ssh: { uid: 4007, name: 'SSH Activity', category: 'Network Activity', activities: FLOW, control: true },
+  config: {
+    uid: 5019,
+    name: 'Device Config State Change',
+    category: 'Discovery',
+    activities: { 1: 'Log' },
+    control: true,
+  },
+  lifecycle: {
+    uid: 6002,
+    name: 'Application Lifecycle',
+    category: 'Application Activity',
+    activities: { 3: 'Start', 4: 'Stop' },
+    control: false,
+  },
+  error: {
+    uid: 6008,
+    name: 'Application Error',
+    category: 'Application Activity',
+    activities: { 1: 'General Error' },
+    control: false,
+  },
+} as const satisfies Record<string, OcsfClass>;
+
+export type ClassKey = keyof typeof CLASSES;
+
+const SEVERITIES = { 1: 'Informational', 2: 'Low', 3: 'Medium', 4: 'High', 5: 'Critical' } as const;
+export type Severity = keyof typeof SEVERITIES;
+/** From here on an event is on disk before anything else happens. */
+export const HIGH: Severity = 4;
+
+const ACTIONS = {
+  allowed: [1, 'Allowed', 1, 'Allowed'],
+  denied: [2, 'Denied', 2, 'Blocked'],
+  observed: [3, 'Observed', 15, 'Detected'],
+} as const;
+
+export interface EventParts {
+  readonly class: ClassKey;
+  /** An id of the class, or the source's own word for one it does not have. */
+  readonly activity: number | string;
   readonly severity: Severity;
-  readonly status?: keyof typeof STATUS;
-  /** A stable word for programs, and a sentence for people. */
-  readonly statusCode?: string;
-  readonly statusDetail?: string | undefined;
   readonly message: string;
-  /** Connection or session id. */
-  readonly correlation?: string;
+  readonly success?: boolean;
+  readonly detail?: string | undefined;
+  readonly action?: keyof typeof ACTIONS;
+  readonly correlation?: string | undefined;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly unmapped?: Readonly<Record<string, unknown>> | undefined;
 }
 
-const OTHER = 99;
-const STATUS = { Success: 1, Failure: 2 } as const;
-/** `sequence` is an integer_t, 32 bits signed; the uid carries larger numbers. */
-const MAX_INTEGER = 2 ** 31 - 1;
-
-export const HOST = ['host'] as const;
-export const CONTROLLED = ['host', 'security_control'] as const;
-export const PROXIED = ['host', 'security_control', 'network_proxy'] as const;
-
-export const ALLOWED = { action_id: 1, action: 'Allowed', disposition_id: 1, disposition: 'Allowed' } as const;
-export const BLOCKED = { action_id: 2, action: 'Denied', disposition_id: 2, disposition: 'Blocked' } as const;
-
-/** The uid of the event with this number. */
-export function eventUid({ bootId }: AuditContext, sequence: number): string {
-  return `${bootId}:${sequence}`;
+/** The uid of an event, in its metadata and wherever another refers to it. */
+export function eventUid(context: AuditContext, { sequence }: Stamp): string {
+  return `${context.bootId}:${sequence}`;
 }
 
-/** One event: the base first, so that a line starts with when and what. */
-export function ocsfEvent(kind: OcsfClass, stamp: Stamp, moment: Moment, attributes: Attributes): OcsfEvent {
-  const { uid, name, category, activities, profiles } = kind;
-  const { context, time } = stamp;
-  const { activity, severity, status, statusCode, statusDetail, message } = moment;
-  const activityId = activities.get(activity) ?? OTHER;
-  return {
-    time,
-    timezone_offset: 0,
-    class_uid: uid,
-    class_name: name,
-    ...category,
+/** Puts an event together; undefined attributes are left out. */
+export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext): OcsfEvent {
+  const kind: OcsfClass = CLASSES[parts.class];
+  const known = typeof parts.activity === 'number' ? kind.activities[parts.activity] : undefined;
+  const activityId = typeof parts.activity === 'number' ? parts.activity : 99;
+  const activityName = known ?? String(parts.activity);
+  const [actionId, action, dispositionId, disposition] =
+    parts.action === undefined ? [] : ACTIONS[parts.action];
+  return prune({
+    time: stamp.time,
+    category_uid: Math.floor(kind.uid / 1000),
+    category_name: kind.category,
+    class_uid: kind.uid,
+    class_name: kind.name,
     activity_id: activityId,
-    activity_name: activity,
-    type_uid: uid * 100 + activityId,
-    type_name: `${name}: ${activityId === OTHER ? 'Other' : activity}`,
-    severity_id: SEVERITY[severity],
-    severity,
-    status_id: status && STATUS[status],
-    status,
-    status_code: statusCode,
-    status_detail: statusDetail,
-    message,
-    metadata: metadataOf(stamp, profiles, moment.correlation),
-    device: deviceOf(context),
-    ...attributes,
-  };
+    activity_name: activityName,
+    type_uid: kind.uid * 100 + activityId,
+    type_name: `${kind.name}: ${known ?? 'Other'}`,
+    severity_id: parts.severity,
+    severity: SEVERITIES[parts.severity],
+    timezone_offset: 0,
+    ...(parts.success !== undefined && {
+      status_id: parts.success ? 1 : 2,
+      status: parts.success ? 'Success' : 'Failure',
+    }),
+    status_detail: parts.detail,
+    action_id: actionId,
+    action,
+    disposition_id: dispositionId,
+    disposition,
+    message: parts.message,
+    metadata: {
+      version: OCSF_VERSION,
+      uid: eventUid(context, stamp),
+      sequence: stamp.sequence,
+      correlation_uid: parts.correlation,
+      profiles: [
+        'host',
+        ...(kind.control ? ['security_control'] : []),
+        ...(kind.proxy ? ['network_proxy'] : []),
+      ],
+      product: { name: PRODUCT_NAME, vendor_name: PRODUCT_NAME, uid: PRODUCT_NAME, version: context.version },
+      log_name: LOG_NAME,
+      log_provider: LOG_PROVIDER,
+      logged_time: stamp.time,
+    },
+    device: {
+      type_id: 6,
+      type: 'Virtual',
+      uid: context.sandboxId,
+      name: context.sandboxId,
+      hostname: context.hostname,
+      os: { name: context.osName, type_id: 200, type: 'Linux', kernel_release: context.kernelRelease },
+    },
+    ...parts.body,
+    unmapped: parts.unmapped,
+  }) as OcsfEvent;
 }
 
-function metadataOf({ context, time, sequence }: Stamp, profiles: readonly string[], correlation?: string) {
-  return {
-    version: OCSF_VERSION,
-    product: productOf(context),
-    profiles,
-    uid: eventUid(context, sequence),
-    sequence: sequence <= MAX_INTEGER ? sequence : undefined,
-    correlation_uid: correlation,
-    log_name: LOG_NAME,
-    log_provider: PRODUCT,
-    logged_time: time,
-  };
-}
+/** A longer string is an agent's doing; collectors split or drop lines above 16 KiB. */
+const MAX_STRING = 1024;
 
-export function productOf({ version }: AuditContext): Attributes {
-  return { name: PRODUCT, vendor_name: PRODUCT, uid: PRODUCT, version };
-}
-
-/** The log itself, as its own events name it. */
-export const LOG = { log_name: LOG_NAME, log_provider: PRODUCT, log_type_id: 2, log_type: 'Application' } as const;
-
-function deviceOf({ hostname, sandboxId, osName, kernelRelease }: AuditContext): Attributes {
-  return {
-    type_id: 6,
-    type: 'Virtual',
-    hostname,
-    uid: sandboxId,
-    name: sandboxId,
-    os: { name: osName, type_id: 200, type: 'Linux', kernel_release: kernelRelease },
-  };
+/** Drops undefined attributes, and makes every string well-formed and bounded: names, paths and arguments may be hostile. */
+function prune(value: unknown): unknown {
+  if (typeof value === 'string')
+    return value.length > MAX_STRING ? `${value.slice(0, MAX_STRING).toWellFormed()}…` : value.toWellFormed();
+  if (Array.isArray(value)) return value.map(prune);
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, each]) => each !== undefined)
+      .map(([key, each]) => [key, prune(each)]),
+  );
 }

@@ -1,116 +1,121 @@
-/** OCSF objects that several classes are made of. Numbers are cut to what the schema's types hold. */
+/** The OCSF objects that several classes share. */
 import { isIP } from 'node:net';
-import type { Identity } from '../../egress/stages.ts';
-import type { LaunchedProcess, PeerProcess } from '../event.ts';
-import { commandLine } from '../redact.ts';
-import { type Attributes, PRODUCT, type Stamp } from './base.ts';
+import type { Identity, Intent } from '../../egress/stages.ts';
+import type { LaunchedProcess, PeerProcess, SocketAddress } from '../event.ts';
+import type { AuditContext } from './base.ts';
+import { commandLine } from './command-line.ts';
 
-const MAX_INTEGER = 2 ** 31 - 1;
-/** The schema's ip_t; longer forms are no canonical address. */
-const MAX_ADDRESS_LENGTH = 40;
+const TRANSPORTS: Readonly<Record<number, string>> = {
+  1: 'icmp',
+  6: 'tcp',
+  17: 'udp',
+  58: 'ipv6-icmp',
+  132: 'sctp',
+};
 
-/** The number where an OCSF integer_t holds it. */
-export function integer(value: number): number | undefined {
-  return Number.isInteger(value) && Math.abs(value) <= MAX_INTEGER ? value : undefined;
-}
-
-/** A whole count or duration as an OCSF long_t. */
-export function long(value: number): number {
-  return Math.min(Math.max(Math.round(value), 0), Number.MAX_SAFE_INTEGER) || 0;
-}
-
-/** The last component of a path. */
 export function baseName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1) || path;
 }
 
-/** An end of a connection by its address; what is no address stands as a name. */
-export function endpoint(address: string, port: number): Attributes {
-  const [ip = ''] = address.split('%', 1);
-  const isAddress = isIP(ip) !== 0 && ip.length <= MAX_ADDRESS_LENGTH;
-  return { ...(isAddress ? { ip } : { name: address }), port };
+export function userOf(uid: number, name?: string): object {
+  const [id, type] = uid === 0 ? [2, 'Admin'] : [1, 'User'];
+  return { uid: String(uid), name, type_id: id, type };
 }
 
-/** For search by value: what an event's own attributes at these paths hold. */
-export function observables(...found: readonly (readonly [name: string, type: 'Hostname' | 'IP Address', value: unknown])[]) {
-  const listed = found
-    .filter(([, , value]) => typeof value === 'string' && value !== '')
-    .map(([name, type, value]) => ({ name, type_id: type === 'Hostname' ? 1 : 2, type, value }));
-  return listed.length === 0 ? {} : { observables: listed };
-}
-
-export function user(uid: number, { known }: Pick<Stamp, 'known'>, name?: string): Attributes {
-  const known_name = known.user?.uid === uid ? known.user.name : undefined;
-  const type = uid === 0 ? { type_id: 2, type: 'Admin' } : { type_id: 1, type: 'User' };
-  return { name: name ?? known_name, uid: String(uid), ...type };
-}
-
-/** castellan itself. */
-export function supervisor({ known, context }: Stamp): Attributes {
-  const { supervisorPid: pid } = known;
-  return { process: { name: PRODUCT, pid, uid: `${context.bootId}/${pid}` } };
-}
-
-/** The process behind a connection. Ancestors are known by path alone, so that they are entities, not processes. */
-export function caller({ pid, startTime, uid, executable, sha256, ancestors }: Identity, stamp: Stamp): Attributes {
-  const who = user(uid, stamp);
-  const process = {
-    name: baseName(executable),
-    pid: integer(pid),
-    uid: `${pid}/${startTime}`,
-    path: executable,
-    file: executableFile(executable, sha256),
-    user: who,
-    ancestry: ancestors.length === 0 ? undefined : ancestors.map((path) => ({ name: baseName(path), path })),
-  };
-  return { process, user: who };
-}
-
-function executableFile(path: string, sha256: string): Attributes {
-  const hash = { algorithm_id: 3, algorithm: 'SHA-256', value: sha256 };
+/** Castellan itself, as the one who acts. */
+export function supervisor(context: AuditContext): { readonly process: object } {
   return {
-    name: baseName(path),
-    path,
-    type_id: 8,
-    type: 'Executable File',
-    hashes: sha256 === '' ? undefined : [hash],
+    process: {
+      name: 'castellan',
+      pid: context.supervisorPid,
+      uid: `${context.bootId}/${context.supervisorPid}`,
+    },
   };
 }
 
-/** A process that castellan started. */
-export function launched({ pid, argv, uid, gid, user: name }: LaunchedProcess, stamp: Stamp): Attributes {
-  const program = argv[0] ?? '';
+function regularFile(path: string, sha256?: string): object {
+  const hashes =
+    sha256 === undefined ? undefined : [{ algorithm_id: 3, algorithm: 'SHA-256', value: sha256 }];
+  return { name: baseName(path), path, type_id: 1, type: 'Regular File', hashes };
+}
+
+/** The process behind a connection, with its ancestry, nearest first. */
+export function actorOf(identity: Identity | undefined, context: AuditContext): object | undefined {
+  if (identity === undefined) return undefined;
+  const { pid, startTime, uid, executable, sha256, ancestors } = identity;
+  const user = userOf(uid);
+  return {
+    process: {
+      name: baseName(executable),
+      pid,
+      uid: `${context.bootId}/${pid}/${startTime}`,
+      path: executable,
+      file: regularFile(executable, sha256),
+      user,
+      ancestry:
+        ancestors.length === 0 ? undefined : ancestors.map((path) => ({ name: baseName(path), path })),
+    },
+    user,
+  };
+}
+
+export function launchedProcess(process: LaunchedProcess, context: AuditContext): object {
+  const program = process.argv[0] ?? '';
   return {
     name: baseName(program),
-    pid: integer(pid),
-    uid: `${stamp.context.bootId}/${pid}`,
-    path: program,
-    cmd_line: commandLine(argv),
-    user: { ...user(uid, stamp, name), groups: [{ uid: String(gid) }] },
+    pid: process.pid,
+    uid: `${context.bootId}/${process.sessionId}`,
+    cmd_line: commandLine(process.argv),
+    user: userOf(process.uid, process.user),
   };
 }
 
-/** Who connected to a Unix socket. */
-export function peer({ pid, uid, gid }: PeerProcess, stamp: Stamp): Attributes {
+export function endpoint({ address, port }: SocketAddress): object {
+  return { ip: address, port };
+}
+
+/** Where the workload wanted to go; `address` is where the connection went. */
+export function destinationOf({ host, port }: Intent, address?: string): object {
+  return isIP(host) === 0
+    ? { hostname: host, domain: host, ip: address, port }
+    : { ip: address ?? host, port };
+}
+
+export function connectionInfo(protocol: number, family: 4 | 6, uid: string | undefined): object {
   return {
-    process: { pid: integer(pid), uid: String(pid) },
-    user: { ...user(uid, stamp), groups: [{ uid: String(gid) }] },
+    uid,
+    direction_id: 2,
+    direction: 'Outbound',
+    protocol_num: protocol,
+    protocol_name: TRANSPORTS[protocol],
+    protocol_ver_id: family,
+    protocol_ver: `Internet Protocol version ${family} (IPv${family})`,
   };
 }
 
-/** The policy in force, once it is known. */
-export function policy({ known }: Stamp): Attributes {
-  if (known.policy === undefined) return {};
-  const { path, digest } = known.policy;
-  return { policy: { name: baseName(path), uid: digest, is_applied: true } };
+/** What the events of one connection have in common. */
+export function flowOf(intent: Intent, address?: string): Readonly<Record<string, unknown>> {
+  const { flow, adapter, connectionId } = intent;
+  const explicit = adapter === 'connect' || adapter === 'forward';
+  return {
+    src_endpoint: { ip: flow.localAddress, port: flow.localPort },
+    dst_endpoint: destinationOf(intent, address),
+    connection_info: connectionInfo(6, flow.family, connectionId),
+    proxy_endpoint: explicit
+      ? { ip: flow.remoteAddress, port: flow.remotePort, name: 'egress-proxy' }
+      : undefined,
+    observables:
+      isIP(intent.host) === 0
+        ? [{ name: 'dst_endpoint.hostname', type_id: 1, type: 'Hostname', value: intent.host }]
+        : undefined,
+  };
 }
 
-export function file(path: string, type: 'Regular File' | 'Unknown'): Attributes {
-  return { name: baseName(path), path, type_id: type === 'Unknown' ? 0 : 1, type };
+export function ruleOf(name: string | undefined): object | undefined {
+  return name === undefined ? undefined : { name, uid: name, type: 'egress' };
 }
 
-/** Start, end and length of something that has just ended. */
-export function span(durationMs: number, { time }: Stamp): Attributes {
-  const duration = long(durationMs);
-  return { start_time: Math.max(time - duration, 0), end_time: time, duration };
+/** Who connected to a Unix socket: an endpoint that is a process. */
+export function peerEndpoint({ pid }: PeerProcess): object {
+  return { uid: `pid:${pid}`, name: 'local peer', svc_name: 'ssh-client' };
 }

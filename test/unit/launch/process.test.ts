@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import {
-  endProcesses,
   type ExitStatus,
+  endProcesses,
   exitStatus,
   type RunningProcess,
   runningProcess,
