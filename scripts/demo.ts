@@ -61,10 +61,27 @@ ${runAs}network_policies:
 async function main(): Promise<void> {
   await using world = await createWorld();
   const { work, secret, agent, policy } = prepare(world);
-  heading(`castellan run --policy policy.yaml -- ./agent.sh   (as ${root ? 'root' : `uid ${process.getuid?.()}, rootless`})`);
+  heading(
+    `castellan run --policy policy.yaml -- ./agent.sh   (as ${root ? 'root' : `uid ${process.getuid?.()}, rootless`})`,
+  );
   console.log(paint(2, readFileSync(policy, 'utf8').replaceAll(/^/gm, '    ').trimEnd()));
   const sandbox = world.spawn(
-    [CASTELLAN, 'run', '--name', NAME, '--policy', policy, '--workdir', work, '--quiet', '--', agent, work, secret, join(work, 'ca.crt')],
+    [
+      CASTELLAN,
+      'run',
+      '--name',
+      NAME,
+      '--policy',
+      policy,
+      '--workdir',
+      work,
+      '--quiet',
+      '--',
+      agent,
+      work,
+      secret,
+      join(work, 'ca.crt'),
+    ],
     { stdio: ['pipe', 'pipe', 'inherit'], env: environment() },
   );
   const ended = once(sandbox, 'exit');
@@ -73,14 +90,25 @@ async function main(): Promise<void> {
   if (sandbox.exitCode === null) {
     heading('What a person sees: castellan ssh');
     await trySsh(world);
-    const list = await output(world.spawn([CASTELLAN, 'list', '--json'], { stdio: ['ignore', 'pipe', 'inherit'], env: environment() }));
-    const auditPath = (JSON.parse(list.text) as { name: string; auditPath: string }[]).find(({ name }) => name === NAME)?.auditPath;
+    const list = await output(
+      world.spawn([CASTELLAN, 'list', '--json'], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: environment(),
+      }),
+    );
+    const auditPath = (JSON.parse(list.text) as { name: string; auditPath: string }[]).find(
+      ({ name }) => name === NAME,
+    )?.auditPath;
     sandbox.stdin?.write('go\n');
     const [code] = await ended;
     outcome('the command ended and castellan gave its exit code', '0', String(code), `exit ${code}`);
     if (auditPath !== undefined) await showAudit(auditPath);
   } else unexpected += 1;
-  console.log(unexpected === 0 ? paint(32, '\nEverything came out as the policy says.') : paint(31, `\n${unexpected} outcomes were not as expected.`));
+  console.log(
+    unexpected === 0
+      ? paint(32, '\nEverything came out as the policy says.')
+      : paint(31, `\n${unexpected} outcomes were not as expected.`),
+  );
 }
 
 async function readAttempts(sandbox: ChildProcess): Promise<void> {
@@ -98,13 +126,28 @@ async function readAttempts(sandbox: ChildProcess): Promise<void> {
 
 async function trySsh(world: World): Promise<void> {
   const ssh = (...command: string[]) =>
-    output(world.spawn([CASTELLAN, 'ssh', '--sandbox', NAME, '--', ...command], { stdio: ['ignore', 'pipe', 'inherit'], env: environment() }));
+    output(
+      world.spawn([CASTELLAN, 'ssh', '--sandbox', NAME, '--', ...command], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: environment(),
+      }),
+    );
   const who = await ssh('id -u; grep -c . /proc/self/status; cat notes.txt');
-  outcome('exec over SSH runs as the sandbox user', 'ok', who.text.startsWith(`${root ? SANDBOX_UID : process.getuid?.()}\n`) ? 'ok' : 'refused', `uid ${who.text.split('\n')[0]}`);
+  outcome(
+    'exec over SSH runs as the sandbox user',
+    'ok',
+    who.text.startsWith(`${root ? SANDBOX_UID : process.getuid?.()}\n`) ? 'ok' : 'refused',
+    `uid ${who.text.split('\n')[0]}`,
+  );
   const status = await ssh('exit 7');
   outcome('its exit status comes back', '7', String(status.code), `exit ${status.code}`);
   const confined = await ssh('curl --silent --show-error --fail https://forbidden.demo.test:8443/ 2>&1');
-  outcome('it is confined like the agent', 'refused', confined.code === 0 ? 'ok' : 'refused', confined.text.trim().slice(0, 120));
+  outcome(
+    'it is confined like the agent',
+    'refused',
+    confined.code === 0 ? 'ok' : 'refused',
+    confined.text.trim().slice(0, 120),
+  );
 }
 
 interface Event {
@@ -116,10 +159,18 @@ interface Event {
 
 async function showAudit(path: string): Promise<void> {
   heading('What the audit log says');
-  const events = readFileSync(path, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as Event);
+  const events = readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Event);
   const decisions = events.filter(({ action }) => action !== undefined);
   for (const word of ['Allowed', 'Denied']) {
-    const lines = decisions.filter(({ action }) => action === word).map(({ class_name, message, status_detail }) => `${class_name}: ${message ?? ''}${status_detail ? ` (${status_detail})` : ''}`);
+    const lines = decisions
+      .filter(({ action }) => action === word)
+      .map(
+        ({ class_name, message, status_detail }) =>
+          `${class_name}: ${message ?? ''}${status_detail ? ` (${status_detail})` : ''}`,
+      );
     console.log(`  ${paint(word === 'Allowed' ? 32 : 33, word)}`);
     for (const line of new Set(lines)) console.log(`    ${line.slice(0, 220)}`);
   }
@@ -139,7 +190,13 @@ async function output(child: ChildProcess): Promise<{ readonly code: number | nu
 
 function environment(): NodeJS.ProcessEnv {
   const { HOME, PATH, TERM, XDG_RUNTIME_DIR, XDG_STATE_HOME } = process.env;
-  return { PATH, ...(HOME && { HOME }), ...(TERM && { TERM }), ...(XDG_RUNTIME_DIR && { XDG_RUNTIME_DIR }), ...(XDG_STATE_HOME && { XDG_STATE_HOME }) };
+  return {
+    PATH,
+    ...(HOME && { HOME }),
+    ...(TERM && { TERM }),
+    ...(XDG_RUNTIME_DIR && { XDG_RUNTIME_DIR }),
+    ...(XDG_STATE_HOME && { XDG_STATE_HOME }),
+  };
 }
 
 await main();

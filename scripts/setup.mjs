@@ -69,7 +69,11 @@ function installModules() {
     run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
     for (const directory of ['node_modules/node-pty', 'node_modules/ssh2/lib/protocol/crypto']) {
       const gyp = join(root, 'node_modules/node-gyp/bin/node-gyp.js');
-      const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}`, npm_config_nodedir: nodeDirectory };
+      const env = {
+        ...process.env,
+        PATH: `${dirname(node)}:${process.env.PATH}`,
+        npm_config_nodedir: nodeDirectory,
+      };
       run(node, [gyp, 'rebuild', '--silent', '--release', `--nodedir=${nodeDirectory}`], {
         cwd: join(root, directory),
         env,
@@ -79,7 +83,8 @@ function installModules() {
 }
 
 const [goal, ...rest] = process.argv.slice(2);
-if (goal !== undefined && !(goal in goals)) fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
+if (goal !== undefined && !(goal in goals))
+  fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
 installPackages(goal === 'bench' ? { ...packages, ...benchPackages } : packages);
 installModules();
 run('make', ['-s', '-C', 'native']);

@@ -34,7 +34,9 @@ const tested = run('tests', 'vitest/vitest.mjs', [
   ...args,
 ]);
 
-const counts: VitestReport | undefined = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : undefined;
+const counts: VitestReport | undefined = existsSync(report)
+  ? JSON.parse(readFileSync(report, 'utf8'))
+  : undefined;
 const checksFailed = [typed, linted].filter((ok) => !ok).length;
 const skipped = counts?.numPendingTests ?? 0;
 // Skipping is right for a developer who is not root; where root is available nothing may be left out.

@@ -9,10 +9,19 @@ export const ERROR_CODES = {
   usage: { exit: 100, remedy: 'see castellan --help' },
   policy_unreadable: { exit: 101, remedy: 'check that the policy file exists and is readable' },
   policy_invalid: { exit: 102, remedy: 'correct the policy at the line and column given' },
-  identity_invalid: { exit: 103, remedy: 'set process.run_as_user and run_as_group to an existing name or a number in [1000, 2000000000]' },
-  filesystem_refused: { exit: 104, remedy: 'correct the path in filesystem_policy, or what is on disk there' },
+  identity_invalid: {
+    exit: 103,
+    remedy: 'set process.run_as_user and run_as_group to an existing name or a number in [1000, 2000000000]',
+  },
+  filesystem_refused: {
+    exit: 104,
+    remedy: 'correct the path in filesystem_policy, or what is on disk there',
+  },
   namespace_failed: { exit: 105, remedy: 'run castellan doctor to see what this machine allows' },
-  kernel_feature_missing: { exit: 106, remedy: 'use a kernel with the feature, or set landlock.compatibility to best_effort' },
+  kernel_feature_missing: {
+    exit: 106,
+    remedy: 'use a kernel with the feature, or set landlock.compatibility to best_effort',
+  },
   launch_failed: { exit: 107, remedy: 'the step and errno name what the kernel refused' },
   role_lost: { exit: 108, remedy: 'see the last audit events for the reason' },
   address_in_use: { exit: 109, remedy: 'stop the other user of the address, or choose another' },
@@ -22,7 +31,10 @@ export const ERROR_CODES = {
   install_incomplete: { exit: 113, remedy: 'run npm run setup' },
   timeout: { exit: 114, remedy: 'the machine may be overloaded; try again' },
   internal: { exit: 120, remedy: 'this is a bug in castellan; please report it with the message' },
-  command_not_executable: { exit: 126, remedy: 'check the mode of the file and the policy paths that cover it' },
+  command_not_executable: {
+    exit: 126,
+    remedy: 'check the mode of the file and the policy paths that cover it',
+  },
   command_not_found: { exit: 127, remedy: 'check the name, PATH and the policy paths that cover it' },
 } as const satisfies Record<string, { exit: number; remedy: string }>;
 

@@ -38,7 +38,10 @@ async function runVerb(command: ParsedCommand): Promise<number> {
     stdout: process.stdout,
     stderr: process.stderr,
     onSignal(listener) {
-      const handlers = FORWARDED_SIGNALS.map((name): [SignalName, () => void] => [name, () => listener(name)]);
+      const handlers = FORWARDED_SIGNALS.map((name): [SignalName, () => void] => [
+        name,
+        () => listener(name),
+      ]);
       for (const [name, handler] of handlers) process.on(name, handler);
       return {
         [Symbol.dispose]() {

@@ -35,7 +35,14 @@ export interface Audit extends AsyncDisposable {
  * Opens the log and writes its first record.
  * @throws CastellanError `audit_failed`
  */
-export async function openAudit({ path, context, terminal, colour, onFailure, clock = Date.now }: AuditOptions): Promise<Audit> {
+export async function openAudit({
+  path,
+  context,
+  terminal,
+  colour,
+  onFailure,
+  clock = Date.now,
+}: AuditOptions): Promise<Audit> {
   const file = await openFileSink(path, onFailure);
   const lines = terminal === undefined ? undefined : createTerminalSink(terminal);
   const chain = createChain(context.bootId);

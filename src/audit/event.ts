@@ -32,7 +32,12 @@ export type AuditFact =
   | { readonly kind: 'supervisor-started'; readonly mode: 'root' | 'rootless'; readonly pid: number }
   | { readonly kind: 'supervisor-ready'; readonly sshSocket: string; readonly durationMs: number }
   | { readonly kind: 'supervisor-stopped'; readonly exitCode: number; readonly reason: string }
-  | { readonly kind: 'supervisor-failed'; readonly code: string; readonly step: string; readonly message: string }
+  | {
+      readonly kind: 'supervisor-failed';
+      readonly code: string;
+      readonly step: string;
+      readonly message: string;
+    }
   | { readonly kind: 'audit-opened'; readonly path: string }
   | { readonly kind: 'audit-closed'; readonly path: string; readonly records: number }
   | {
@@ -53,7 +58,12 @@ export type AuditFact =
   | { readonly kind: 'path-prepared'; readonly path: string; readonly action: 'created' | 'kept' }
   | { readonly kind: 'path-skipped'; readonly path: string; readonly reason: string }
   | { readonly kind: 'control-applied'; readonly control: Control; readonly detail: string }
-  | { readonly kind: 'control-degraded'; readonly control: Control; readonly reason: string; readonly remedy: string }
+  | {
+      readonly kind: 'control-degraded';
+      readonly control: Control;
+      readonly reason: string;
+      readonly remedy: string;
+    }
   | { readonly kind: 'process-launched'; readonly process: LaunchedProcess }
   | {
       readonly kind: 'process-exited';
@@ -132,8 +142,18 @@ export type AuditFact =
     }
   | { readonly kind: 'ssh-listening'; readonly path: string }
   | { readonly kind: 'ssh-opened'; readonly sessionId: string; readonly peer: PeerProcess }
-  | { readonly kind: 'ssh-closed'; readonly sessionId: string; readonly peer: PeerProcess; readonly durationMs: number }
-  | { readonly kind: 'ssh-refused'; readonly sessionId: string; readonly peer: PeerProcess; readonly reason: string }
+  | {
+      readonly kind: 'ssh-closed';
+      readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly durationMs: number;
+    }
+  | {
+      readonly kind: 'ssh-refused';
+      readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly reason: string;
+    }
   | { readonly kind: 'internal-error'; readonly where: string; readonly message: string };
 
 export interface SocketAddress {

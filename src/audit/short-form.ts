@@ -5,7 +5,13 @@ const TAGS: Readonly<Record<number, string>> = {
   1001: 'FILE', 1007: 'PROC', 1008: 'AUDIT', 2004: 'FINDING', 4001: 'NET', 4002: 'HTTP', 4003: 'DNS', 4007: 'SSH', 5019: 'CONFIG', 6002: 'LIFE', 6008: 'FAULT',
 }; // biome-ignore format: one table
 
-const SEVERITY_MARKS: Readonly<Record<number, string>> = { 1: 'info', 2: 'low', 3: 'med', 4: 'HIGH', 5: 'CRIT' };
+const SEVERITY_MARKS: Readonly<Record<number, string>> = {
+  1: 'info',
+  2: 'low',
+  3: 'med',
+  4: 'HIGH',
+  5: 'CRIT',
+};
 /** ANSI: dim, plain, yellow, red, bold red. */
 const COLOURS: Readonly<Record<number, string>> = { 1: '2', 2: '0', 3: '33', 4: '31', 5: '1;31' };
 const MAX_FIELD = 256;
@@ -31,6 +37,7 @@ export function shortForm(event: OcsfEvent, options: { readonly colour: boolean 
 
 /** The program that a connection belongs to; castellan as actor goes without saying. */
 function processName({ actor }: OcsfEvent): string | undefined {
-  const process = (actor as { process?: { path?: string; name?: string; pid?: number } } | undefined)?.process;
+  const process = (actor as { process?: { path?: string; name?: string; pid?: number } } | undefined)
+    ?.process;
   return process?.path === undefined ? undefined : `${process.path}[${process.pid ?? '?'}]`;
 }

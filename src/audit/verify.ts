@@ -43,7 +43,11 @@ export async function verifyChain(lines: AsyncIterable<string>): Promise<VerifyR
     records += 1;
     const record = readRecord(line);
     if (typeof record === 'string') {
-      problems.push({ line: number, kind: record === 'no attestation' ? 'unattested' : 'unreadable', detail: record });
+      problems.push({
+        line: number,
+        kind: record === 'no attestation' ? 'unattested' : 'unreadable',
+        detail: record,
+      });
       expected = undefined;
     } else {
       if (record.prev === GENESIS) chains += 1;
@@ -54,7 +58,14 @@ export async function verifyChain(lines: AsyncIterable<string>): Promise<VerifyR
     if (problems.length >= MAX_PROBLEMS) break;
   }
   if (records === 0) problems.push({ line: 0, kind: 'unreadable', detail: 'the log is empty' });
-  return { ok: problems.length === 0, records, chains, open: chains - closed, head: expected?.prev, problems };
+  return {
+    ok: problems.length === 0,
+    records,
+    chains,
+    open: chains - closed,
+    head: expected?.prev,
+    problems,
+  };
 }
 
 interface ChainRecord {
@@ -68,12 +79,20 @@ interface ChainRecord {
 
 function judge(record: ChainRecord, expected: Expected | undefined): Omit<ChainProblem, 'line'>[] {
   const found: Omit<ChainProblem, 'line'>[] = [];
-  if (record.computed !== record.fingerprint) found.push({ kind: 'altered', detail: 'the record is not the one that was written' });
-  if (record.prev === GENESIS) return record.sequence === 0 ? found : [...found, { kind: 'gap', detail: `starts at record ${record.sequence}` }];
-  if (expected === undefined) return [...found, { kind: 'broken-link', detail: 'the record before it is missing' }];
-  if (record.chain !== expected.chain) found.push({ kind: 'foreign', detail: 'belongs to another run whose start is missing' });
-  else if (record.sequence !== expected.sequence) found.push({ kind: 'gap', detail: `record ${record.sequence} where ${expected.sequence} should be` });
-  else if (record.prev !== expected.prev) found.push({ kind: 'broken-link', detail: 'the record before it was changed' });
+  if (record.computed !== record.fingerprint)
+    found.push({ kind: 'altered', detail: 'the record is not the one that was written' });
+  if (record.prev === GENESIS)
+    return record.sequence === 0
+      ? found
+      : [...found, { kind: 'gap', detail: `starts at record ${record.sequence}` }];
+  if (expected === undefined)
+    return [...found, { kind: 'broken-link', detail: 'the record before it is missing' }];
+  if (record.chain !== expected.chain)
+    found.push({ kind: 'foreign', detail: 'belongs to another run whose start is missing' });
+  else if (record.sequence !== expected.sequence)
+    found.push({ kind: 'gap', detail: `record ${record.sequence} where ${expected.sequence} should be` });
+  else if (record.prev !== expected.prev)
+    found.push({ kind: 'broken-link', detail: 'the record before it was changed' });
   return found;
 }
 
@@ -88,7 +107,12 @@ function readRecord(line: string): ChainRecord | string {
   const attestation = asObject(unmapped?.['attestation']);
   const { chain_uid: chain, prev, fingerprint } = attestation ?? {};
   const sequence = asObject(event['metadata'])?.['sequence'];
-  if (typeof chain !== 'string' || typeof prev !== 'string' || typeof fingerprint !== 'string' || typeof sequence !== 'number')
+  if (
+    typeof chain !== 'string' ||
+    typeof prev !== 'string' ||
+    typeof fingerprint !== 'string' ||
+    typeof sequence !== 'number'
+  )
     return 'no attestation';
   const unsigned = { ...event, unmapped: { ...unmapped, attestation: { chain_uid: chain, prev } } };
   const computed = fingerprintOf(unsigned);
@@ -96,5 +120,7 @@ function readRecord(line: string): ChainRecord | string {
 }
 
 function asObject(value: unknown): Record<string, unknown> | undefined {
-  return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  return value !== null && typeof value === 'object' && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
 }

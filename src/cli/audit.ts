@@ -5,7 +5,10 @@ import { printJson, type Verb } from './verb.ts';
 
 /** `castellan audit FILE`: is the log whole and unaltered? Exit code 1 when it is not. */
 export const verb: Verb = async (command, { stdout }) => {
-  const lines = createInterface({ input: createReadStream(command.operands[0] ?? ''), crlfDelay: Number.POSITIVE_INFINITY });
+  const lines = createInterface({
+    input: createReadStream(command.operands[0] ?? ''),
+    crlfDelay: Number.POSITIVE_INFINITY,
+  });
   const verdict = await verifyChain(lines);
   if (command.options.has('json')) printJson(stdout, verdict);
   else stdout.write(describe(verdict));

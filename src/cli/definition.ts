@@ -33,12 +33,29 @@ export const VERBS = [
     summary: 'run a command, confined by a policy',
     operands: 'command',
     options: [
-      { name: 'policy', value: 'FILE', help: 'policy file (default /etc/castellan/policy.yaml, else a policy without network)' },
+      {
+        name: 'policy',
+        value: 'FILE',
+        help: 'policy file (default /etc/castellan/policy.yaml, else a policy without network)',
+      },
       { name: 'workdir', value: 'DIR', help: 'working directory of the command (default: the current one)' },
       { name: 'name', value: 'NAME', help: 'name of the sandbox (default: a random one)' },
-      { name: 'env', value: 'NAME[=VALUE]', repeatable: true, help: 'give a variable to the command; without =VALUE, the one castellan has' },
-      { name: 'audit-file', value: 'FILE', help: 'where to write OCSF events (default: a new file in the log directory)' },
-      { name: 'proxy-uid', value: 'UID', help: 'uid of the network role when started as root (default 1337)' },
+      {
+        name: 'env',
+        value: 'NAME[=VALUE]',
+        repeatable: true,
+        help: 'give a variable to the command; without =VALUE, the one castellan has',
+      },
+      {
+        name: 'audit-file',
+        value: 'FILE',
+        help: 'where to write OCSF events (default: a new file in the log directory)',
+      },
+      {
+        name: 'proxy-uid',
+        value: 'UID',
+        help: 'uid of the network role when started as root (default 1337)',
+      },
       { name: 'grace', value: 'SECONDS', help: 'time between TERM and KILL at the end (default 10)' },
       { name: 'quiet', help: 'no events on standard error' },
     ],

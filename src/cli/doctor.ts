@@ -1,6 +1,6 @@
 import { installPaths } from '../config/install.ts';
-import { escapeText } from '../lib/escape.ts';
 import { type Fact, type KernelFacts, probeKernel } from '../kernel/probe.ts';
+import { escapeText } from '../lib/escape.ts';
 import { printJson, type Verb } from './verb.ts';
 
 /** `castellan doctor`: what this machine can enforce, and what castellan will therefore do. Exit code 1 when a run would be refused. */
@@ -23,19 +23,44 @@ export function consequencesOf(facts: KernelFacts): Consequence[] {
   const abi = facts.landlockAbi;
   return [
     facts.sealedNamespace.ok
-      ? { control: 'egress', effect: 'enforced', detail: `sealed network namespace, made ${facts.sealedNamespace.value}` }
+      ? {
+          control: 'egress',
+          effect: 'enforced',
+          detail: `sealed network namespace, made ${facts.sealedNamespace.value}`,
+        }
       : { control: 'egress', effect: 'refused', detail: facts.sealedNamespace.reason },
     abi.ok
-      ? { control: 'files', effect: 'enforced', detail: `Landlock ABI ${abi.value}${abi.value >= 6 ? ', signals and abstract sockets scoped' : ''}` }
-      : { control: 'files', effect: 'degraded', detail: `${abi.reason}; best_effort runs on with a finding, hard_requirement is refused` },
+      ? {
+          control: 'files',
+          effect: 'enforced',
+          detail: `Landlock ABI ${abi.value}${abi.value >= 6 ? ', signals and abstract sockets scoped' : ''}`,
+        }
+      : {
+          control: 'files',
+          effect: 'degraded',
+          detail: `${abi.reason}; best_effort runs on with a finding, hard_requirement is refused`,
+        },
     facts.seccomp.ok
       ? { control: 'system calls', effect: 'enforced', detail: 'seccomp profile agent' }
       : { control: 'system calls', effect: 'refused', detail: facts.seccomp.reason },
     facts.root
-      ? { control: 'identity', effect: 'enforced', detail: 'process.run_as_user; network role under its own uid' }
-      : { control: 'identity', effect: 'degraded', detail: 'not root: the agent and the network role have your uid; namespaces and Landlock keep them apart' },
+      ? {
+          control: 'identity',
+          effect: 'enforced',
+          detail: 'process.run_as_user; network role under its own uid',
+        }
+      : {
+          control: 'identity',
+          effect: 'degraded',
+          detail:
+            'not root: the agent and the network role have your uid; namespaces and Landlock keep them apart',
+        },
     abi.ok && abi.value < 6 && !facts.root
-      ? { control: 'signals', effect: 'degraded', detail: 'Landlock before ABI 6: a rootless agent can signal other processes of yours' }
+      ? {
+          control: 'signals',
+          effect: 'degraded',
+          detail: 'Landlock before ABI 6: a rootless agent can signal other processes of yours',
+        }
       : { control: 'signals', effect: 'enforced', detail: facts.root ? 'other uid' : 'Landlock scope' },
   ];
 }
@@ -45,7 +70,12 @@ function describe(facts: KernelFacts, consequences: readonly Consequence[]): str
     ['kernel', facts.kernelRelease],
     ['node', facts.nodeVersion],
     ['user', facts.root ? 'root' : 'not root'],
-    ['capabilities', show(facts.capabilities, (names) => (names.length > 12 ? `${names.length} of them` : names.join(' ') || 'none'))],
+    [
+      'capabilities',
+      show(facts.capabilities, (names) =>
+        names.length > 12 ? `${names.length} of them` : names.join(' ') || 'none',
+      ),
+    ],
     ['Landlock', show(facts.landlockAbi, (abi) => `ABI ${abi}`)],
     ['seccomp', show(facts.seccomp, (actions) => actions.join(' '))],
     ['user namespaces', show(facts.userNamespaces)],
@@ -61,7 +91,9 @@ function describe(facts: KernelFacts, consequences: readonly Consequence[]): str
     ...rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`),
     '',
     'castellan run will here',
-    ...consequences.map(({ control, effect, detail }) => `  ${control.padEnd(width)}  ${effect}: ${escapeText(detail)}`),
+    ...consequences.map(
+      ({ control, effect, detail }) => `  ${control.padEnd(width)}  ${effect}: ${escapeText(detail)}`,
+    ),
   ];
   return `${lines.join('\n')}\n`;
 }

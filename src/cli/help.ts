@@ -1,5 +1,11 @@
 import { ERROR_CODES } from '../errors.ts';
-import { GLOBAL_OPTIONS, type OptionDefinition, VERBS, type VerbDefinition, type VerbName } from './definition.ts';
+import {
+  GLOBAL_OPTIONS,
+  type OptionDefinition,
+  VERBS,
+  type VerbDefinition,
+  type VerbName,
+} from './definition.ts';
 
 /** The text of `castellan --help`, or of one verb's help. */
 export function helpText(verb: VerbName | undefined): string {
@@ -30,7 +36,9 @@ function verbHelp(verb: VerbDefinition): string {
     '',
     `${verb.summary[0]?.toUpperCase()}${verb.summary.slice(1)}.`,
     '',
-    ...table([...verb.options, ...GLOBAL_OPTIONS.slice(0, 1)].map((option) => [spelling(option), option.help])),
+    ...table(
+      [...verb.options, ...GLOBAL_OPTIONS.slice(0, 1)].map((option) => [spelling(option), option.help]),
+    ),
     '',
   ].join('\n');
 }

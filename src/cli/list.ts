@@ -5,7 +5,9 @@ import { printJson, type Verb } from './verb.ts';
 
 /** `castellan list`: the running sandboxes of this user. */
 export const verb: Verb = async (command, { surroundings, stdout }) => {
-  const runs = (await knownRuns(runBase(surroundings))).filter(({ alive }) => alive).map(({ state }) => state);
+  const runs = (await knownRuns(runBase(surroundings)))
+    .filter(({ alive }) => alive)
+    .map(({ state }) => state);
   if (command.options.has('json')) {
     printJson(stdout, runs);
     return 0;

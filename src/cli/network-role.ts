@@ -1,5 +1,5 @@
-import { runNetworkRole } from '../start/network-role.ts';
 import { CONTROL_DESCRIPTOR } from '../roles/message.ts';
+import { runNetworkRole } from '../start/network-role.ts';
 import type { Verb } from './verb.ts';
 
 /** `castellan network-role`: started by castellan itself with its sockets in place. */

@@ -1,7 +1,13 @@
 import type { VerbArguments } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
 import { nearest } from '../lib/nearest.ts';
-import { GLOBAL_OPTIONS, type OptionDefinition, VERBS, type VerbDefinition, type VerbName } from './definition.ts';
+import {
+  GLOBAL_OPTIONS,
+  type OptionDefinition,
+  VERBS,
+  type VerbDefinition,
+  type VerbName,
+} from './definition.ts';
 
 export interface ParsedCommand extends VerbArguments {
   readonly verb: VerbName;
@@ -19,7 +25,8 @@ export type ParseResult =
  */
 export function parseArguments(argv: readonly string[]): ParseResult {
   const [first, ...rest] = argv;
-  if (first === undefined || first === '--help' || first === '-h' || first === 'help') return { kind: 'help', verb: undefined };
+  if (first === undefined || first === '--help' || first === '-h' || first === 'help')
+    return { kind: 'help', verb: undefined };
   if (first === '--version' || first === '-V') return { kind: 'version' };
   const verb: VerbDefinition | undefined = VERBS.find(({ name }) => name === first);
   if (verb === undefined) throw usage(`unknown command "${first}"`, first, visibleVerbs());
@@ -42,7 +49,8 @@ function parseVerb(verb: VerbDefinition, words: readonly string[]): ParseResult 
       value = words[++index];
       if (value === undefined) throw usage(`--${definition.name} needs ${definition.value}`, word);
     }
-    if (definition.value === undefined && value !== undefined) throw usage(`--${definition.name} takes no value`, word);
+    if (definition.value === undefined && value !== undefined)
+      throw usage(`--${definition.name} takes no value`, word);
     options.set(definition.name, [...(options.get(definition.name) ?? []), value ?? '']);
   }
   const operands = words[index] === '--' ? words.slice(index + 1) : words.slice(index);
@@ -57,13 +65,20 @@ function findOption(verb: VerbDefinition, word: string) {
   const name = (equals < 0 ? long : long.slice(0, equals)).replace(/^--/, '');
   const definition = known.find((option) => option.name === name);
   if (definition === undefined)
-    throw usage(`unknown option "${word}" for ${verb.name}`, name, known.map((option) => option.name), '--');
+    throw usage(
+      `unknown option "${word}" for ${verb.name}`,
+      name,
+      known.map((option) => option.name),
+      '--',
+    );
   return { definition, inlineValue: equals < 0 ? undefined : long.slice(equals + 1) };
 }
 
 function checkOperands(verb: VerbDefinition, operands: readonly string[]): void {
-  if (verb.operands === 'none' && operands.length > 0) throw usage(`${verb.name} takes no operand`, operands[0]);
-  if (verb.operands === 'one' && operands.length !== 1) throw usage(`${verb.name} takes one operand`, verb.synopsis);
+  if (verb.operands === 'none' && operands.length > 0)
+    throw usage(`${verb.name} takes no operand`, operands[0]);
+  if (verb.operands === 'one' && operands.length !== 1)
+    throw usage(`${verb.name} takes one operand`, verb.synopsis);
   if (verb.operands === 'command' && (operands[0] ?? '') === '')
     throw usage(`a command is missing after --: ${verb.synopsis}`, verb.name);
 }
@@ -72,8 +87,16 @@ function visibleVerbs(): string[] {
   return VERBS.filter((verb: VerbDefinition) => verb.hidden !== true).map(({ name }) => name);
 }
 
-function usage(message: string, object?: string, candidates: readonly string[] = [], prefix = ''): CastellanError {
+function usage(
+  message: string,
+  object?: string,
+  candidates: readonly string[] = [],
+  prefix = '',
+): CastellanError {
   const near = object === undefined ? undefined : nearest(object, candidates);
   const suffix = near === undefined ? '' : `; did you mean "${prefix}${near}"?`;
-  return new CastellanError('usage', message + suffix, { step: 'arguments', ...(object === undefined ? {} : { object }) });
+  return new CastellanError('usage', message + suffix, {
+    step: 'arguments',
+    ...(object === undefined ? {} : { object }),
+  });
 }

@@ -25,7 +25,10 @@ function describePolicy(policy: PolicyDocument): string {
           `connect       ${host === '' ? allowedIps.join(',') : host}:${ports.join(',')} by ${binaries.map(({ path }) => path).join(', ') || 'nobody'}  (${name})`,
       ),
     ),
-    ...policy.notices.map(({ message, position }) => `notice        ${position === undefined ? '' : `line ${position.line}: `}${message}`),
+    ...policy.notices.map(
+      ({ message, position }) =>
+        `notice        ${position === undefined ? '' : `line ${position.line}: `}${message}`,
+    ),
   ];
   return `${lines.map((line) => escapeText(line, 2000)).join('\n')}\n`;
 }

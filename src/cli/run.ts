@@ -7,5 +7,13 @@ import type { Verb } from './verb.ts';
 /** `castellan run`: the main job. */
 export const verb: Verb = (command, { surroundings, onSignal, stdin, stdout, stderr }) => {
   const config = readRunConfig(command, surroundings, existsSync(INSTALLED_POLICY), new Date());
-  return start({ config, surroundings, install: installPaths(surroundings), onSignal, stdin, stdout, stderr });
+  return start({
+    config,
+    surroundings,
+    install: installPaths(surroundings),
+    onSignal,
+    stdin,
+    stdout,
+    stderr,
+  });
 };

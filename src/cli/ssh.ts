@@ -30,12 +30,20 @@ function wantsTerminal(command: VerbArguments): boolean | undefined {
 }
 
 function chooseRun(runs: readonly KnownRun[], name: string | undefined): KnownRun {
-  const ready = runs.filter(({ alive, state }) => alive && state.ready && (name === undefined || state.name === name));
+  const ready = runs.filter(
+    ({ alive, state }) => alive && state.ready && (name === undefined || state.name === name),
+  );
   const [only, ...others] = ready;
   if (only === undefined)
-    throw noSandbox(name === undefined ? 'no sandbox is running' : `no sandbox named ${name} is running`, name);
+    throw noSandbox(
+      name === undefined ? 'no sandbox is running' : `no sandbox named ${name} is running`,
+      name,
+    );
   if (others.length > 0)
-    throw noSandbox(`several sandboxes are running: ${ready.map(({ state }) => state.name).join(', ')}`, undefined);
+    throw noSandbox(
+      `several sandboxes are running: ${ready.map(({ state }) => state.name).join(', ')}`,
+      undefined,
+    );
   return only;
 }
 
@@ -49,8 +57,17 @@ function runClient(argv: readonly string[]): Promise<number> {
     child.on('error', (error) => {
       const errno = errnoOf(error);
       const remedy = 'install openssh-client';
-      reject(new CastellanError('install_incomplete', `${SSH_CLIENT} cannot be run`, { step: 'ssh', object: SSH_CLIENT, remedy, ...(errno && { errno }) }));
+      reject(
+        new CastellanError('install_incomplete', `${SSH_CLIENT} cannot be run`, {
+          step: 'ssh',
+          object: SSH_CLIENT,
+          remedy,
+          ...(errno && { errno }),
+        }),
+      );
     });
-    child.on('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+    child.on('exit', (code, signal) =>
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
+    );
   });
 }

@@ -48,7 +48,8 @@ export function readRunConfig(
 ): RunConfig {
   const option = (name: string) => command.options.get(name)?.[0];
   const name = option('name') ?? `run-${randomBytes(4).toString('hex')}`;
-  if (!isSandboxName(name)) throw usage(`--name ${name}: use up to 31 of a-z, 0-9 and -, starting with a letter or digit`);
+  if (!isSandboxName(name))
+    throw usage(`--name ${name}: use up to 31 of a-z, 0-9 and -, starting with a letter or digit`);
   const absolute = (path: string) => resolve(surroundings.workingDirectory, path);
   const policy = option('policy');
   const audit = option('audit-file');
@@ -60,7 +61,8 @@ export function readRunConfig(
     policyPath: policy === undefined ? (installedPolicy ? INSTALLED_POLICY : undefined) : absolute(policy),
     workingDirectory: absolute(option('workdir') ?? '.'),
     environment: readEnvironment(command.options.get('env') ?? [], surroundings.environment),
-    auditPath: audit === undefined ? join(logDirectory(surroundings), `${name}-${stamp}.jsonl`) : absolute(audit),
+    auditPath:
+      audit === undefined ? join(logDirectory(surroundings), `${name}-${stamp}.jsonl`) : absolute(audit),
     runBase: runBase(surroundings),
     networkRoleUid: readInteger('proxy-uid', option('proxy-uid'), DEFAULT_NETWORK_ROLE_UID, 1, MAX_ID),
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
@@ -81,7 +83,9 @@ export function logDirectory({ uid, environment }: Surroundings): string {
   const state = environment['XDG_STATE_HOME'];
   if (state !== undefined && isAbsolute(state)) return join(state, 'castellan');
   const home = environment['HOME'];
-  return home !== undefined && isAbsolute(home) ? join(home, '.local/state/castellan') : `/tmp/castellan-${uid}/log`;
+  return home !== undefined && isAbsolute(home)
+    ? join(home, '.local/state/castellan')
+    : `/tmp/castellan-${uid}/log`;
 }
 
 /** A name is a path component, an SSH host alias and a log field: the charset suits all three. */
@@ -99,16 +103,24 @@ function readEnvironment(
     const name = equals < 0 ? assignment : assignment.slice(0, equals);
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw usage(`--env ${name}: not a variable name`);
     const value = equals < 0 ? own[name] : assignment.slice(equals + 1);
-    if (value === undefined) throw usage(`--env ${name}: castellan itself has no such variable; write ${name}=VALUE`);
+    if (value === undefined)
+      throw usage(`--env ${name}: castellan itself has no such variable; write ${name}=VALUE`);
     chosen[name] = value;
   }
   return chosen;
 }
 
-function readInteger(option: string, text: string | undefined, fallback: number, low: number, high: number): number {
+function readInteger(
+  option: string,
+  text: string | undefined,
+  fallback: number,
+  low: number,
+  high: number,
+): number {
   if (text === undefined) return fallback;
   const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= low && value <= high)) throw usage(`--${option} ${text}: a whole number from ${low} to ${high}`);
+  if (!(value >= low && value <= high))
+    throw usage(`--${option} ${text}: a whole number from ${low} to ${high}`);
   return value;
 }
 

@@ -16,5 +16,13 @@ export interface Surroundings {
 }
 
 /** Signals a supervisor passes on to the command; WINCH is the terminal's own business. */
-export const FORWARDED_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGCONT'] as const;
+export const FORWARDED_SIGNALS = [
+  'SIGINT',
+  'SIGTERM',
+  'SIGHUP',
+  'SIGQUIT',
+  'SIGUSR1',
+  'SIGUSR2',
+  'SIGCONT',
+] as const;
 export type SignalName = (typeof FORWARDED_SIGNALS)[number];

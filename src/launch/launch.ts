@@ -97,7 +97,7 @@ async function startConfined(
   { launcherPath, directory }: LaunchPlace,
 ): Promise<StartedLauncher> {
   const { bytes, descriptors } = encodeSpec(spec);
-  const socketPath = join(directory, `${randomBytes(16).toString('hex')}.sock`);
+  const socketPath = join(directory, `${randomBytes(8).toString('hex')}.sock`);
   const listener = posix().listenUnix(socketPath, SOCKET_MODE);
   try {
     const started = await startLauncher(launcherPath, socketPath, io, spec.credentials?.uid);

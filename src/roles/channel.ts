@@ -71,7 +71,10 @@ export function openChannel<Send, Receive>(
     congestion() {
       if (!socket.writable || socket.writableLength < CONGESTED_BYTES) return undefined;
       // One for all who wait: they may be thousands.
-      room ??= Promise.race([new Promise<void>((done) => socket.once('drain', done)), closed.then(() => {})]).finally(() => {
+      room ??= Promise.race([
+        new Promise<void>((done) => socket.once('drain', done)),
+        closed.then(() => {}),
+      ]).finally(() => {
         room = undefined;
       });
       return room;

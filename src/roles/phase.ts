@@ -14,7 +14,14 @@ export const FROM_NETWORK_ROLE: PhaseTable<ToProcessRole['type']> = {
   starting: { ready: 'running', identify: 'starting', fact: 'starting', fatal: 'ended' },
   running: { identify: 'running', fact: 'running', fatal: 'ended' },
   // A stop may overtake the start.
-  stopping: { hello: 'stopping', ready: 'stopping', identify: 'stopping', fact: 'stopping', fatal: 'ended', stopped: 'ended' },
+  stopping: {
+    hello: 'stopping',
+    ready: 'stopping',
+    identify: 'stopping',
+    fact: 'stopping',
+    fatal: 'ended',
+    stopped: 'ended',
+  },
   ended: {},
 };
 

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname, release } from 'node:os';
-import type { Report } from '../audit/event.ts';
 import { openAudit } from '../audit/audit.ts';
+import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import type { CastellanError } from '../errors.ts';
@@ -19,9 +19,14 @@ export interface RunAudit extends AsyncDisposable {
  * a full-screen program is going to own the terminal.
  * @throws CastellanError `audit_failed`
  */
-export async function openRunAudit(config: RunConfig, surroundings: Surroundings, stderr: NodeJS.WriteStream): Promise<RunAudit> {
+export async function openRunAudit(
+  config: RunConfig,
+  surroundings: Surroundings,
+  stderr: NodeJS.WriteStream,
+): Promise<RunAudit> {
   const { promise: failed, resolve } = Promise.withResolvers<CastellanError>();
-  const interactive = surroundings.stdinIsTerminal && surroundings.stdoutIsTerminal && surroundings.stderrIsTerminal;
+  const interactive =
+    surroundings.stdinIsTerminal && surroundings.stdoutIsTerminal && surroundings.stderrIsTerminal;
   const audit = await openAudit({
     path: config.auditPath,
     context: {

@@ -31,8 +31,16 @@ export function buildCell(parts: CellParts): Cell {
   const { config, identity, namespace, mounts, report } = parts;
   const landlock = confineFiles(parts);
   report({ kind: 'control-applied', control: 'seccomp', detail: 'profile agent' });
-  report({ kind: 'control-applied', control: 'privileges', detail: `uid ${identity.uid}, no capabilities, no_new_privs` });
-  report({ kind: 'control-applied', control: 'mount-view', detail: mounts.map(({ path }) => path).join(' ') });
+  report({
+    kind: 'control-applied',
+    control: 'privileges',
+    detail: `uid ${identity.uid}, no capabilities, no_new_privs`,
+  });
+  report({
+    kind: 'control-applied',
+    control: 'mount-view',
+    detail: mounts.map(({ path }) => path).join(' '),
+  });
   return {
     identity,
     changeCredentials: config.mode === 'root',
@@ -47,15 +55,28 @@ export function buildCell(parts: CellParts): Cell {
 
 function confineFiles({ policy, files, landlockAbi, report }: CellParts): LandlockSpec | undefined {
   if (landlockAbi > 0) {
-    report({ kind: 'control-applied', control: 'landlock', detail: `ABI ${landlockAbi}, ${files.granted.length} rules` });
+    report({
+      kind: 'control-applied',
+      control: 'landlock',
+      detail: `ABI ${landlockAbi}, ${files.granted.length} rules`,
+    });
     return landlockSpec(landlockAbi, files.granted);
   }
   if (policy.landlock.compatibility === 'hard_requirement')
-    throw new CastellanError('kernel_feature_missing', 'the policy requires Landlock, which this kernel does not offer', {
-      step: 'filesystem',
-      object: 'landlock',
-    });
+    throw new CastellanError(
+      'kernel_feature_missing',
+      'the policy requires Landlock, which this kernel does not offer',
+      {
+        step: 'filesystem',
+        object: 'landlock',
+      },
+    );
   // FAIL-OPEN: best_effort is the operator's written wish to run on; a finding in the log says so.
-  report({ kind: 'control-degraded', control: 'landlock', reason: 'this kernel does not offer it', remedy: 'use a kernel with Landlock' });
+  report({
+    kind: 'control-degraded',
+    control: 'landlock',
+    reason: 'this kernel does not offer it',
+    remedy: 'use a kernel with Landlock',
+  });
   return undefined;
 }

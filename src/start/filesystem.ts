@@ -54,7 +54,9 @@ export async function prepareFilesystem(
       if (typeof grant === 'string') report({ kind: 'path-skipped', path, reason: grant });
       else granted.push(grant);
     }
-    granted.push(...openReadable(BASELINE_DEVICES).granted.map((device) => ({ ...device, access: 'write' as const })));
+    granted.push(
+      ...openReadable(BASELINE_DEVICES).granted.map((device) => ({ ...device, access: 'write' as const })),
+    );
     return prepared;
   } catch (error) {
     prepared[Symbol.dispose]();
@@ -80,7 +82,8 @@ export function openReadable(paths: readonly string[]): PreparedFilesystem {
   const granted: GrantedPath[] = [];
   for (const path of paths) {
     const descriptor = openIfPermitted(path);
-    if (descriptor !== undefined) granted.push({ path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access: 'read' });
+    if (descriptor !== undefined)
+      granted.push({ path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access: 'read' });
   }
   return { granted, [Symbol.dispose]: () => closeAll(granted) };
 }
@@ -118,7 +121,8 @@ async function grantRead(path: string, writable: readonly string[]): Promise<Gra
     if (errno === 'EACCES') return 'may not be reached by this user';
     if (errno !== 'ELOOP') throw refused(path, 'cannot be opened', errno);
   }
-  if (writable.some((root) => covers(root, path))) throw refused(path, 'is reached through a symbolic link', 'ELOOP');
+  if (writable.some((root) => covers(root, path)))
+    throw refused(path, 'is reached through a symbolic link', 'ELOOP');
   const target = await realpath(path).catch(() => undefined);
   const descriptor = target === undefined ? undefined : openExisting(target);
   return descriptor === undefined ? 'is a link to nothing' : grant(descriptor);
@@ -129,7 +133,11 @@ function createDirectory(path: string, identity: SandboxIdentity): void {
   const parentPath = dirname(path);
   let parent = openExisting(parentPath);
   if (parent === undefined) {
-    createDirectory(parentPath, { ...identity, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 });
+    createDirectory(parentPath, {
+      ...identity,
+      uid: process.geteuid?.() ?? 0,
+      gid: process.getegid?.() ?? 0,
+    });
     parent = openExisting(parentPath);
   }
   if (parent === undefined) throw refused(parentPath, 'vanished while it was prepared', 'ENOENT');

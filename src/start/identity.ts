@@ -2,7 +2,14 @@ import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import { CastellanError } from '../errors.ts';
-import { type Account, type Group, parseAccounts, parseGroups, parseId, readAccountFile } from '../kernel/accounts.ts';
+import {
+  type Account,
+  type Group,
+  parseAccounts,
+  parseGroups,
+  parseId,
+  readAccountFile,
+} from '../kernel/accounts.ts';
 import type { SandboxIdentity } from '../launch/cell.ts';
 import type { ProcessPolicy } from '../policy/document.ts';
 
@@ -38,10 +45,22 @@ export async function resolveRunIdentity(
 ): Promise<SandboxIdentity> {
   const files = await readAccounts();
   const identity =
-    config.mode === 'root' ? resolveIdentity(policy, files) : callerIdentity({ uid, gid, groups }, policy, files);
+    config.mode === 'root'
+      ? resolveIdentity(policy, files)
+      : callerIdentity({ uid, gid, groups }, policy, files);
   if (config.mode === 'root' && identity.uid === config.networkRoleUid)
-    throw refused(`uid ${identity.uid} is the network role’s: the agent could reach into it`, String(identity.uid), 'choose another --proxy-uid');
-  report({ kind: 'identity-resolved', user: identity.user, uid: identity.uid, gid: identity.gid, source: identity.source });
+    throw refused(
+      `uid ${identity.uid} is the network role’s: the agent could reach into it`,
+      String(identity.uid),
+      'choose another --proxy-uid',
+    );
+  report({
+    kind: 'identity-resolved',
+    user: identity.user,
+    uid: identity.uid,
+    gid: identity.gid,
+    source: identity.source,
+  });
   return identity;
 }
 
@@ -62,7 +81,10 @@ export function resolveIdentity(policy: ProcessPolicy, files: AccountFiles): San
   const gid =
     policy.runAsGroup === undefined ? (account?.gid ?? uid) : resolveGroup(policy.runAsGroup, files);
   if (uid === 0 || gid === 0)
-    throw refused(`the sandbox must not run as root (${uid}:${gid})`, `${userSpec}:${policy.runAsGroup ?? gid}`);
+    throw refused(
+      `the sandbox must not run as root (${uid}:${gid})`,
+      `${userSpec}:${policy.runAsGroup ?? gid}`,
+    );
   return {
     uid,
     gid,
@@ -103,7 +125,11 @@ function findAccount(spec: string, { accounts }: AccountFiles): Account | undefi
   if (id !== undefined) return accounts.find(({ uid }) => uid === id);
   const account = accounts.find(({ name }) => name === spec);
   if (account === undefined)
-    throw refused(`user ${spec} is not in /etc/passwd`, spec, `create the user, or set process.run_as_user to a number from ${MIN_SANDBOX_ID}`);
+    throw refused(
+      `user ${spec} is not in /etc/passwd`,
+      spec,
+      `create the user, or set process.run_as_user to a number from ${MIN_SANDBOX_ID}`,
+    );
   return account;
 }
 
@@ -111,7 +137,11 @@ function resolveGroup(spec: string, { groups }: AccountFiles): number {
   if (parseId(spec) !== undefined) return requireId('run_as_group', spec);
   const group = groups.find(({ name }) => name === spec);
   if (group === undefined)
-    throw refused(`group ${spec} is not in /etc/group`, spec, `create the group, or set process.run_as_group to a number from ${MIN_SANDBOX_ID}`);
+    throw refused(
+      `group ${spec} is not in /etc/group`,
+      spec,
+      `create the group, or set process.run_as_group to a number from ${MIN_SANDBOX_ID}`,
+    );
   return group.gid;
 }
 
@@ -128,5 +158,9 @@ function supplementaryGroups(account: Account, primary: number, { groups }: Acco
 }
 
 function refused(message: string, object: string, remedy?: string): CastellanError {
-  return new CastellanError('identity_invalid', message, { step: 'identity', object, ...(remedy && { remedy }) });
+  return new CastellanError('identity_invalid', message, {
+    step: 'identity',
+    object,
+    ...(remedy && { remedy }),
+  });
 }

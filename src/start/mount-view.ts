@@ -27,7 +27,11 @@ export function ownPlaces(config: RunConfig, install: InstallPaths): OwnPlace[] 
  * @param runEntries paths of the entries of /run; empty when castellan is root, where other uids guard them
  * @param granted the policy's paths
  */
-export function mountView(own: readonly string[], runEntries: readonly string[], granted: readonly string[]): MountStep[] {
+export function mountView(
+  own: readonly string[],
+  runEntries: readonly string[],
+  granted: readonly string[],
+): MountStep[] {
   const named = (entry: string) => granted.some((path) => covers(entry, path) || covers(path, entry));
   const hidden = [...new Set([...own, ...runEntries.filter((entry) => !named(entry))])];
   // A path below another hidden one is gone already, and could not be found to be covered.
@@ -37,7 +41,11 @@ export function mountView(own: readonly string[], runEntries: readonly string[],
 }
 
 /** The view of one run. */
-export async function viewOfRun(config: RunConfig, own: readonly OwnPlace[], files: PreparedFilesystem): Promise<MountStep[]> {
+export async function viewOfRun(
+  config: RunConfig,
+  own: readonly OwnPlace[],
+  files: PreparedFilesystem,
+): Promise<MountStep[]> {
   const entries = config.mode === 'root' ? [] : await readdir('/run').catch(() => []);
   const hidden = own.filter((place) => place.hidden).map(({ path }) => path);
   return mountView(

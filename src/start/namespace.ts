@@ -16,8 +16,19 @@ export async function makeNamespace(
 ): Promise<SealedNamespace> {
   const userNamespace = config.mode === 'rootless';
   const [ip, nft] = await Promise.all([findTool('ip'), findTool('nft')]);
-  const namespace = await createSealedNamespace({ userNamespace, helper: install.netnsHelper, ip, nft, interfaceName });
-  if (userNamespace) report({ kind: 'control-applied', control: 'user-namespace', detail: 'maps the caller only' });
-  report({ kind: 'control-applied', control: 'sealed-namespace', detail: `net:[${namespace.inode}], interface ${interfaceName}` });
+  const namespace = await createSealedNamespace({
+    userNamespace,
+    helper: install.netnsHelper,
+    ip,
+    nft,
+    interfaceName,
+  });
+  if (userNamespace)
+    report({ kind: 'control-applied', control: 'user-namespace', detail: 'maps the caller only' });
+  report({
+    kind: 'control-applied',
+    control: 'sealed-namespace',
+    detail: `net:[${namespace.inode}], interface ${interfaceName}`,
+  });
   return namespace;
 }

@@ -40,7 +40,17 @@ export interface NetworkRole extends AsyncDisposable {
 
 /** What Node and name resolution read; the role writes nothing. */
 const ROLE_READS: readonly string[] = [
-  ...['/usr/lib', '/usr/lib64', '/lib', '/lib64', '/usr/share', '/etc', '/proc', '/sys/fs/cgroup', '/sys/devices/system/cpu'],
+  ...[
+    '/usr/lib',
+    '/usr/lib64',
+    '/lib',
+    '/lib64',
+    '/usr/share',
+    '/etc',
+    '/proc',
+    '/sys/fs/cgroup',
+    '/sys/devices/system/cpu',
+  ],
   ...['/dev/null', '/dev/urandom', '/run/systemd/resolve', '/run/resolvconf', '/run/NetworkManager'],
 ];
 
@@ -70,7 +80,11 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   const side = openProcessSide(socket, { listeners: layout.listeners, rules, identify, report });
   await untilReady(side);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
-  report({ kind: 'control-applied', control: 'network-role', detail: `pid ${role.pid}, ${uid}, no capabilities` });
+  report({
+    kind: 'control-applied',
+    control: 'network-role',
+    detail: `pid ${role.pid}, ${uid}, no capabilities`,
+  });
   const kept = undo.move();
   return {
     lost: side.closed,
@@ -123,5 +137,7 @@ function passOnComplaints({ io }: RunningProcess, report: Report): void {
   io.stdin.end();
   io.stdout.resume();
   const lines = createInterface(io.stderr);
-  lines.on('line', (line) => report({ kind: 'internal-error', where: 'network-role', message: escapeText(line) }));
+  lines.on('line', (line) =>
+    report({ kind: 'internal-error', where: 'network-role', message: escapeText(line) }),
+  );
 }

@@ -48,22 +48,33 @@ export interface OwnPlace {
  * Which paths to open, and how. Pure.
  * @throws CastellanError `filesystem_refused` for a system directory, or a place of castellan's own.
  */
-export function planPaths(policy: FilesystemPolicy, workingDirectory: string, own: readonly OwnPlace[]): PathPlan {
+export function planPaths(
+  policy: FilesystemPolicy,
+  workingDirectory: string,
+  own: readonly OwnPlace[],
+): PathPlan {
   const skipped: { path: string; reason: string }[] = [];
   const readWrite = new Set(policy.readWrite);
   if (policy.includeWorkdir) {
     if (SYSTEM_DIRECTORIES.includes(workingDirectory))
-      skipped.push({ path: workingDirectory, reason: 'the working directory is a system directory and stays read-only' });
+      skipped.push({
+        path: workingDirectory,
+        reason: 'the working directory is a system directory and stays read-only',
+      });
     else readWrite.add(workingDirectory);
   }
   for (const path of readWrite) {
     if (SYSTEM_DIRECTORIES.includes(path)) throw refused(path, 'is a system directory');
     const ours = own.find((place) => covers(place.path, path) || (!place.hidden && covers(path, place.path)));
-    if (ours !== undefined) throw refused(path, `would let the agent write ${ours.path}, which is castellan’s own`);
+    if (ours !== undefined)
+      throw refused(path, `would let the agent write ${ours.path}, which is castellan’s own`);
   }
   for (const path of policy.readOnly) {
-    const ours = own.find((place) => !place.readable && (covers(place.path, path) || (!place.hidden && covers(path, place.path))));
-    if (ours !== undefined) throw refused(path, `would let the agent read ${ours.path}, which is castellan’s own`);
+    const ours = own.find(
+      (place) => !place.readable && (covers(place.path, path) || (!place.hidden && covers(path, place.path))),
+    );
+    if (ours !== undefined)
+      throw refused(path, `would let the agent read ${ours.path}, which is castellan’s own`);
   }
   for (const device of BASELINE_DEVICES) readWrite.delete(device);
   return {

@@ -24,7 +24,9 @@ export function reportPolicy(policy: PolicyDocument, path: string | undefined, r
     path: path ?? BUILT_IN_POLICY_NAME,
     digest: policy.digest,
     rules: policy.network.length,
-    notices: policy.notices.map(({ message, position }) => (position === undefined ? message : `line ${position.line}: ${message}`)),
+    notices: policy.notices.map(({ message, position }) =>
+      position === undefined ? message : `line ${position.line}: ${message}`,
+    ),
   });
 }
 

@@ -71,11 +71,16 @@ export async function openRunBase(base: string, uid: number): Promise<void> {
  * Cleans up after dead runs and claims a directory for this one.
  * @throws CastellanError `address_in_use` when a sandbox of that name runs, `filesystem_refused`
  */
-export async function claimRunDirectory(config: RunConfig, surroundings: Surroundings): Promise<RunDirectory> {
+export async function claimRunDirectory(
+  config: RunConfig,
+  surroundings: Surroundings,
+): Promise<RunDirectory> {
   const { runBase, name } = config;
   await openRunBase(runBase, surroundings.uid);
   await cleanDeadRuns(runBase);
   const path = join(runBase, name);
+  if (Buffer.byteLength(path) > MAX_RUN_PATH_BYTES)
+    throw refused(path, 'is too long: the name of a socket below it would not fit into an address (unix(7))');
   await claim(path, name);
   const interfaceName = newInterfaceName();
   const facts = {
@@ -104,6 +109,9 @@ export async function claimRunDirectory(config: RunConfig, surroundings: Surroun
     [Symbol.asyncDispose]: dispose,
   };
 }
+
+/** sun_path takes 107 bytes; `/launch/` and the longest socket name need 29 of them. */
+const MAX_RUN_PATH_BYTES = 78;
 
 async function claim(path: string, name: string): Promise<void> {
   try {

@@ -18,7 +18,14 @@ export interface SshStart {
 }
 
 /** Opens the sandbox's SSH socket and writes down its host key for `castellan ssh`. */
-export async function startSsh({ config, surroundings, runDirectory, launcher, cell, report }: SshStart): Promise<AsyncDisposable> {
+export async function startSsh({
+  config,
+  surroundings,
+  runDirectory,
+  launcher,
+  cell,
+  report,
+}: SshStart): Promise<AsyncDisposable> {
   const server = await startSshServer({
     socketPath: runDirectory.sshSocket,
     launcher,

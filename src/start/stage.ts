@@ -10,7 +10,9 @@ export function stageRunner(): RunStage {
   let next = 0;
   return async (name, work) => {
     if (order[next] !== name)
-      throw new CastellanError('internal', `stage ${name} ran where ${order[next]} was planned`, { step: name });
+      throw new CastellanError('internal', `stage ${name} ran where ${order[next]} was planned`, {
+        step: name,
+      });
     next += 1;
     try {
       return await work();

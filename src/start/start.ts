@@ -16,11 +16,11 @@ import { resolveRunIdentity } from './identity.ts';
 import { ownPlaces, viewOfRun } from './mount-view.ts';
 import { makeNamespace } from './namespace.ts';
 import { startNetworkRole } from './network.ts';
+import type { RunStage } from './plan.ts';
 import { loadPolicy, reportPolicy } from './policy.ts';
 import { claimRunDirectory, type RunDirectory } from './run-directory.ts';
 import { startSsh } from './ssh.ts';
 import { stageRunner } from './stage.ts';
-import type { RunStage } from './plan.ts';
 import { endSandboxProcesses } from './stop.ts';
 import { awaitEnding, type Ending } from './supervise.ts';
 
@@ -73,21 +73,39 @@ async function runSandbox(
 
   const policy = await stage('policy', () => loadPolicy(config.policyPath));
   reportPolicy(policy, config.policyPath, report);
-  const identity = await stage('identity', () => resolveRunIdentity(config, surroundings, policy.process, report));
-  const files = held.use(
-    await stage('filesystem', () => prepareFilesystem(policy.filesystem, config.workingDirectory, own, identity, report)),
+  const identity = await stage('identity', () =>
+    resolveRunIdentity(config, surroundings, policy.process, report),
   );
-  const namespace = held.use(await stage('namespace', () => makeNamespace(config, install, runDirectory.interfaceName, report)));
+  const files = held.use(
+    await stage('filesystem', () =>
+      prepareFilesystem(policy.filesystem, config.workingDirectory, own, identity, report),
+    ),
+  );
+  const namespace = held.use(
+    await stage('namespace', () => makeNamespace(config, install, runDirectory.interfaceName, report)),
+  );
   held.defer(() => endSandboxProcesses(namespace.inode, config.graceMs));
 
-  const launcher = createLauncher({ launcherPath: install.launcher, runDirectory: runDirectory.path, report });
+  const launcher = createLauncher({
+    launcherPath: install.launcher,
+    runDirectory: runDirectory.path,
+    report,
+  });
   const mounts = await viewOfRun(config, own, files);
   const cell = buildCell({ config, policy, identity, files, mounts, namespace, landlockAbi, report });
-  const identify = createIdentifier({ diag: namespace.diag, inode: namespace.inode, supervisorPid: surroundings.pid });
+  const identify = createIdentifier({
+    diag: namespace.diag,
+    inode: namespace.inode,
+    supervisorPid: surroundings.pid,
+  });
   const network = held.use(
-    await stage('network-role', () => startNetworkRole({ config, install, namespace, policy, landlockAbi, launcher, identify, report })),
+    await stage('network-role', () =>
+      startNetworkRole({ config, install, namespace, policy, landlockAbi, launcher, identify, report }),
+    ),
   );
-  held.use(await stage('ssh', () => startSsh({ config, surroundings, runDirectory, launcher, cell, report })));
+  held.use(
+    await stage('ssh', () => startSsh({ config, surroundings, runDirectory, launcher, cell, report })),
+  );
   const main = await stage('launch', () =>
     startMainProcess({
       launcher,
@@ -101,10 +119,19 @@ async function runSandbox(
   );
   await stage('ready', async () => {
     await runDirectory.markReady(identity.user);
-    report({ kind: 'supervisor-ready', sshSocket: runDirectory.sshSocket, durationMs: performance.now() - began });
+    report({
+      kind: 'supervisor-ready',
+      sshSocket: runDirectory.sshSocket,
+      durationMs: performance.now() - began,
+    });
   });
   // Awaited here: what is held must outlive the command.
-  return await awaitEnding({ main, graceMs: config.graceMs, onSignal: request.onSignal, losses: [network.lost, failed] });
+  return await awaitEnding({
+    main,
+    graceMs: config.graceMs,
+    onSignal: request.onSignal,
+    losses: [network.lost, failed],
+  });
 }
 
 function reportFailure(error: unknown, report: Report): void {

@@ -23,7 +23,11 @@ async function signalAll(survivors: () => Promise<number[]>, signal: NodeJS.Sign
   return pids.length;
 }
 
-async function goneWithin(survivors: () => Promise<number[]>, limitMs: number, each: (pid: number) => void): Promise<boolean> {
+async function goneWithin(
+  survivors: () => Promise<number[]>,
+  limitMs: number,
+  each: (pid: number) => void,
+): Promise<boolean> {
   const deadline = performance.now() + limitMs;
   for (;;) {
     const pids = await survivors();

@@ -35,7 +35,9 @@ export async function awaitEnding({ main, graceMs, onSignal, losses }: EndingSou
     timer ??= setTimeout(() => main.signal('SIGKILL'), graceMs);
   });
   try {
-    const lost = losses.map((loss) => loss.then((error): Ending => ({ exitCode: error.exitCode, reason: error.message, error })));
+    const lost = losses.map((loss) =>
+      loss.then((error): Ending => ({ exitCode: error.exitCode, reason: error.message, error })),
+    );
     const exited = main.ended.then(
       ({ exitCode, signal }): Ending => ({
         exitCode,

@@ -33,12 +33,16 @@ describe('lists that are told twice agree', () => {
 
   it('exit codes: README and errors.ts', () => {
     const section = readme.match(/<!-- exit codes[^>]*-->([\s\S]*?)<!-- end -->/)?.[1] ?? '';
-    const told = [...section.matchAll(/^\| (\d+) \| (\w+) \|/gm)].map(([, exit, name]) => [name, Number(exit)]);
+    const told = [...section.matchAll(/^\| (\d+) \| (\w+) \|/gm)].map(([, exit, name]) => [
+      name,
+      Number(exit),
+    ]);
     expect(told).toEqual(Object.entries(ERROR_CODES).map(([name, { exit }]) => [name, exit]));
   });
 
   it('launch steps: native/README.md and launch/spec.ts', () => {
-    const section = readSource('native/README.md').match(/Steps, in order[^\n]*\n\n([\s\S]*?)\n\n/)?.[1] ?? '';
+    const section =
+      readSource('native/README.md').match(/Steps, in order[^\n]*\n\n([\s\S]*?)\n\n/)?.[1] ?? '';
     expect([...section.matchAll(/^\d+\. (\w+)$/gm)].map(([, name]) => name)).toEqual([...LAUNCH_STEPS]);
   });
 
@@ -49,7 +53,9 @@ describe('lists that are told twice agree', () => {
 
 describe('fail closed', () => {
   it('exceptions are counted', () => {
-    const places = sourceFiles('src').flatMap((file) => readSource(`src/${file}`).match(/FAIL-OPEN: /g) ?? []);
+    const places = sourceFiles('src').flatMap(
+      (file) => readSource(`src/${file}`).match(/FAIL-OPEN: /g) ?? [],
+    );
     expect(places).toHaveLength(FAIL_OPEN_PLACES);
   });
 });

@@ -37,7 +37,9 @@ describe('imports point downward', () => {
     for (const { target, typeOnly } of importsOf(`src/${file}`)) {
       const targetRoom = target.split('/')[0] ?? '';
       if (target === '' || targetRoom === room || typeOnly) continue;
-      expect(layerOf(targetRoom), `${file} imports ${target}`).toBeGreaterThan(layerOf(room) - (sameLayerIsFine(room, targetRoom) ? 1 : 0));
+      expect(layerOf(targetRoom), `${file} imports ${target}`).toBeGreaterThan(
+        layerOf(room) - (sameLayerIsFine(room, targetRoom) ? 1 : 0),
+      );
     }
   });
 });
@@ -49,8 +51,14 @@ function sameLayerIsFine(room: string, target: string): boolean {
 
 describe('every outside dependency has one owner', () => {
   it.each(Object.entries(OWNERS))('%s', (dependency, owners) => {
-    const users = files.filter((file) => importsOf(`src/${file}`).some(({ external }) => external === dependency));
-    for (const user of users) expect(owners.some((owner) => user.startsWith(owner)), `${user} imports ${dependency}`).toBe(true);
+    const users = files.filter((file) =>
+      importsOf(`src/${file}`).some(({ external }) => external === dependency),
+    );
+    for (const user of users)
+      expect(
+        owners.some((owner) => user.startsWith(owner)),
+        `${user} imports ${dependency}`,
+      ).toBe(true);
   });
 });
 

@@ -25,11 +25,18 @@ export interface Import {
 /** Static and dynamic imports of a file; a clause whose every name is a type counts as one. */
 export function importsOf(file: string): Import[] {
   const found: Import[] = [];
-  const statement = /(?:^|\n)\s*(?:import|export)\s+(type\s+)?((?:[^'";]|\n)*?)from\s+'([^']+)'|import\(\s*'([^']+)'\s*\)|(?:^|\n)import\s+'([^']+)'/g;
+  const statement =
+    /(?:^|\n)\s*(?:import|export)\s+(type\s+)?((?:[^'";]|\n)*?)from\s+'([^']+)'|import\(\s*'([^']+)'\s*\)|(?:^|\n)import\s+'([^']+)'/g;
   for (const [, type, clause = '', from, dynamic, bare] of readSource(file).matchAll(statement)) {
     const specifier = from ?? dynamic ?? bare ?? '';
-    const names = clause.match(/\{([^}]*)\}/)?.[1]?.split(',').map((name) => name.trim()).filter((name) => name !== '') ?? [];
-    const typeOnly = type !== undefined || (names.length > 0 && names.every((name) => name.startsWith('type ')));
+    const names =
+      clause
+        .match(/\{([^}]*)\}/)?.[1]
+        ?.split(',')
+        .map((name) => name.trim())
+        .filter((name) => name !== '') ?? [];
+    const typeOnly =
+      type !== undefined || (names.length > 0 && names.every((name) => name.startsWith('type ')));
     const own = specifier.startsWith('.');
     found.push({
       target: own ? relative('src', join(dirname(file), specifier)) : '',

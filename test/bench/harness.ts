@@ -27,7 +27,8 @@ export async function compare(contenders: readonly Contender[], rounds: number):
   }
   return [...times].map(([name, samples]) => {
     const sorted = samples.toSorted((a, b) => a - b);
-    const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
+    const at = (share: number) =>
+      sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
     return { name, median: at(0.5), low: at(0.1), high: at(0.9) };
   });
 }
@@ -37,7 +38,9 @@ export function printTable(rows: readonly Measurement[]): void {
   const baseline = rows[0]?.median ?? Number.NaN;
   console.log(`  ${''.padEnd(36)} ${'median'.padStart(9)} ${'p10'.padStart(9)} ${'p90'.padStart(9)}  ratio`);
   for (const { name, median, low, high } of rows)
-    console.log(`  ${name.padEnd(36)} ${ms(median)} ${ms(low)} ${ms(high)}  ×${(median / baseline).toFixed(1)}`);
+    console.log(
+      `  ${name.padEnd(36)} ${ms(median)} ${ms(low)} ${ms(high)}  ×${(median / baseline).toFixed(1)}`,
+    );
 }
 
 function ms(value: number): string {

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CASTELLAN } from '../fakes/world.ts';
-import { compare, type Contender, printTable } from './harness.ts';
+import { type Contender, compare, printTable } from './harness.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 15);
 const directory = mkdtempSync(join(tmpdir(), 'castellan-bench-'));
@@ -13,7 +13,10 @@ const root = process.getuid?.() === 0;
 
 function policyFile(): string {
   const path = join(directory, 'policy.yaml');
-  writeFileSync(path, `version: 1\n${root ? 'process: { run_as_user: "20001" }\n' : ''}filesystem_policy: { include_workdir: false }\n`);
+  writeFileSync(
+    path,
+    `version: 1\n${root ? 'process: { run_as_user: "20001" }\n' : ''}filesystem_policy: { include_workdir: false }\n`,
+  );
   return path;
 }
 
@@ -33,11 +36,15 @@ function command(name: string, argv: readonly string[], options: object = {}): C
 }
 
 async function residentSets(policy: string): Promise<[string, string][]> {
-  const child = spawn(CASTELLAN, ['run', '--quiet', '--policy', policy, '--audit-file', join(directory, 'rss.jsonl'), '--', 'cat'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: environment,
-    cwd: '/',
-  });
+  const child = spawn(
+    CASTELLAN,
+    ['run', '--quiet', '--policy', policy, '--audit-file', join(directory, 'rss.jsonl'), '--', 'cat'],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: environment,
+      cwd: '/',
+    },
+  );
   // cat answers once everything runs.
   child.stdin.write('x\n');
   await once(child.stdout, 'data');
@@ -45,7 +52,13 @@ async function residentSets(policy: string): Promise<[string, string][]> {
   for (const pid of descendants(child.pid ?? 0)) {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-    const role = argv.includes('network-role') ? 'network role' : argv.includes('run') && argv[0]?.endsWith('node') ? 'process role' : argv[0]?.endsWith('castellan') ? 'init' : undefined;
+    const role = argv.includes('network-role')
+      ? 'network role'
+      : argv.includes('run') && argv[0]?.endsWith('node')
+        ? 'process role'
+        : argv[0]?.endsWith('castellan')
+          ? 'init'
+          : undefined;
     if (role !== undefined) rows.push([role, status.match(/^VmRSS:\s+(\d+)/m)?.[1] ?? '?']);
   }
   child.stdin.end();
@@ -54,20 +67,42 @@ async function residentSets(policy: string): Promise<[string, string][]> {
 }
 
 function descendants(pid: number): number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter((word) => word !== '').map(Number);
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .filter((word) => word !== '')
+    .map(Number);
   return [pid, ...children.flatMap(descendants)];
 }
 
 try {
   const policy = policyFile();
-  const castellan = [CASTELLAN, 'run', '--quiet', '--policy', policy, '--audit-file', join(directory, 'audit.jsonl'), '--', 'true'];
+  const castellan = [
+    CASTELLAN,
+    'run',
+    '--quiet',
+    '--policy',
+    policy,
+    '--audit-file',
+    join(directory, 'audit.jsonl'),
+    '--',
+    'true',
+  ];
   const bwrap = ['bwrap', '--unshare-all', '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'];
   console.log(`start to exit of one command, median of ${ROUNDS} rounds in turns`);
   printTable(
-    await compare([command('plain exec of true (baseline)', ['/bin/true']), command('bwrap --unshare-all true', bwrap, asNobody), command('castellan run -- true', castellan)], ROUNDS),
+    await compare(
+      [
+        command('plain exec of true (baseline)', ['/bin/true']),
+        command('bwrap --unshare-all true', bwrap, asNobody),
+        command('castellan run -- true', castellan),
+      ],
+      ROUNDS,
+    ),
   );
   console.log('\nresident set, kB');
-  for (const [role, kilobytes] of await residentSets(policy)) console.log(`  ${role.padEnd(36)} ${kilobytes.padStart(8)}`);
+  for (const [role, kilobytes] of await residentSets(policy))
+    console.log(`  ${role.padEnd(36)} ${kilobytes.padStart(8)}`);
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

@@ -27,16 +27,29 @@ let count = 0;
 export function prepare(world: World, mode: Mode): Setup {
   const directory = join(world.directory, `${mode}-${++count}`);
   const work = join(directory, 'work');
-  for (const path of [directory, work, join(directory, 'runtime'), join(directory, 'log')]) mkdirSync(path, { mode: path.endsWith('log') || path.endsWith('runtime') ? 0o700 : 0o755 });
-  if (mode === 'rootless') for (const path of [directory, 'work', 'runtime', 'log'].map((name) => join(directory, name === directory ? '.' : name))) chownSync(path, CALLER_UID, CALLER_UID);
-  else chownSync(work, AGENT_UID, AGENT_UID);
+  for (const [name, permissions] of [
+    ['.', 0o755],
+    ['work', 0o755],
+    ['rt', 0o700],
+    ['log', 0o700],
+  ] as const) {
+    const path = join(directory, name);
+    mkdirSync(path, { recursive: true, mode: permissions });
+    if (mode === 'rootless') chownSync(path, CALLER_UID, CALLER_UID);
+  }
+  if (mode === 'root') chownSync(work, AGENT_UID, AGENT_UID);
   return {
     world,
     mode,
     directory,
     work,
     auditPath: join(directory, 'log', 'audit.jsonl'),
-    environment: { PATH: '/usr/bin:/bin', HOME: work, XDG_RUNTIME_DIR: join(directory, 'runtime'), SECRET_OF_THE_CALLER: 'must not get in' },
+    environment: {
+      PATH: '/usr/bin:/bin',
+      HOME: work,
+      XDG_RUNTIME_DIR: join(directory, 'rt'),
+      SECRET_OF_THE_CALLER: 'must not get in',
+    },
   };
 }
 
@@ -44,7 +57,10 @@ export function prepare(world: World, mode: Mode): Setup {
 export function writePolicy({ directory, work, mode }: Setup, network = '', extra = ''): string {
   const path = join(directory, 'policy.yaml');
   const runAs = mode === 'root' ? `process: { run_as_user: "${AGENT_UID}" }\n` : '';
-  writeFileSync(path, `version: 1\nfilesystem_policy: { include_workdir: true, read_write: [${work}] }\n${runAs}${extra}${network}`);
+  writeFileSync(
+    path,
+    `version: 1\nfilesystem_policy: { include_workdir: true, read_write: [${work}] }\n${runAs}${extra}${network}`,
+  );
   return path;
 }
 
@@ -62,15 +78,40 @@ export interface RunOptions {
 }
 
 /** Starts `castellan run` in the world. */
-export function run(setup: Setup, command: readonly string[], { policy, name, options = [], stdin = 'ignore' }: RunOptions): ChildProcess {
+export function run(
+  setup: Setup,
+  command: readonly string[],
+  { policy, name, options = [], stdin = 'ignore' }: RunOptions,
+): ChildProcess {
   const naming = name === undefined ? [] : ['--name', name];
-  const argv = [CASTELLAN, 'run', '--policy', policy, '--workdir', setup.work, '--audit-file', setup.auditPath, ...naming, ...options, '--', ...command];
+  const argv = [
+    CASTELLAN,
+    'run',
+    '--policy',
+    policy,
+    '--workdir',
+    setup.work,
+    '--audit-file',
+    setup.auditPath,
+    ...naming,
+    ...options,
+    '--',
+    ...command,
+  ];
   return setup.world.spawn(argv, { stdio: [stdin, 'pipe', 'pipe'], env: setup.environment, ...who(setup) });
 }
 
 /** Any other verb, as the same user. */
-export function castellan(setup: Setup, argv: readonly string[], stdin: 'pipe' | 'ignore' = 'ignore'): ChildProcess {
-  return setup.world.spawn([CASTELLAN, ...argv], { stdio: [stdin, 'pipe', 'pipe'], env: setup.environment, ...who(setup) });
+export function castellan(
+  setup: Setup,
+  argv: readonly string[],
+  stdin: 'pipe' | 'ignore' = 'ignore',
+): ChildProcess {
+  return setup.world.spawn([CASTELLAN, ...argv], {
+    stdio: [stdin, 'pipe', 'pipe'],
+    env: setup.environment,
+    ...who(setup),
+  });
 }
 
 function who({ mode }: Setup): { readonly asUid?: number } {
@@ -104,7 +145,9 @@ export async function untilPrinted(child: ChildProcess, text: string): Promise<v
       seen += chunk.toString();
       if (seen.includes(text)) resolve();
     });
-    child.once('close', (code) => reject(new Error(`ended with ${code} before printing ${text}; printed ${seen}`)));
+    child.once('close', (code) =>
+      reject(new Error(`ended with ${code} before printing ${text}; printed ${seen}`)),
+    );
   });
 }
 

@@ -28,7 +28,10 @@ function listen(server: Server, port: number, address: string): Promise<number> 
   });
 }
 
-const tls = { key: readFileSync(join(directory, 'origin.key')), cert: readFileSync(join(directory, 'origin.crt')) };
+const tls = {
+  key: readFileSync(join(directory, 'origin.key')),
+  cert: readFileSync(join(directory, 'origin.crt')),
+};
 for (const address of ADDRESSES) {
   await listen(createHttps(tls, answer), 8443, address);
   await listen(createHttp(answer), 8080, address);

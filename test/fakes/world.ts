@@ -36,7 +36,13 @@ export async function createWorld(): Promise<World> {
     { stdio: ['pipe', 'pipe', 'inherit'], env: { PATH: '/usr/sbin:/sbin:/usr/bin:/bin' } },
   );
   await ready(host);
-  const enter = ['nsenter', `--target=${host.pid}`, ...(root ? [] : ['--user', '--preserve-credentials']), '--net', '--mount'];
+  const enter = [
+    'nsenter',
+    `--target=${host.pid}`,
+    ...(root ? [] : ['--user', '--preserve-credentials']),
+    '--net',
+    '--mount',
+  ];
   return {
     directory,
     spawn(argv, { asUid, ...options } = {}) {
@@ -44,7 +50,13 @@ export async function createWorld(): Promise<World> {
         ? asUid === undefined
           ? []
           : ['setpriv', `--reuid=${asUid}`, `--regid=${asUid}`, '--clear-groups', '--']
-        : ['unshare', '--user', `--map-user=${process.getuid?.()}`, `--map-group=${process.getgid?.()}`, '--'];
+        : [
+            'unshare',
+            '--user',
+            `--map-user=${process.getuid?.()}`,
+            `--map-group=${process.getgid?.()}`,
+            '--',
+          ];
       const working = options.cwd === undefined ? [] : [`--wd=${String(options.cwd)}`];
       const [program = '', ...rest] = [...enter, ...working, '--', ...become, ...argv];
       return spawn(program, rest, { ...options, cwd: '/' });
@@ -81,7 +93,35 @@ function makeCertificates(directory: string): void {
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
   const extensions = `subjectAltName=${NAMES.map((name) => `DNS:${name}`).join(',')},IP:${ORIGIN_ADDRESS}`;
   writeFileSync(join(directory, 'extensions'), extensions);
-  openssl('req', '-x509', ...newKey, '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=castellan test CA');
+  openssl(
+    'req',
+    '-x509',
+    ...newKey,
+    '-keyout',
+    'ca.key',
+    '-out',
+    'ca.crt',
+    '-days',
+    '2',
+    '-subj',
+    '/CN=castellan test CA',
+  );
   openssl('req', ...newKey, '-keyout', 'origin.key', '-out', 'origin.csr', '-subj', '/CN=origin');
-  openssl('x509', '-req', '-in', 'origin.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'extensions', '-out', 'origin.crt');
+  openssl(
+    'x509',
+    '-req',
+    '-in',
+    'origin.csr',
+    '-CA',
+    'ca.crt',
+    '-CAkey',
+    'ca.key',
+    '-CAcreateserial',
+    '-days',
+    '2',
+    '-extfile',
+    'extensions',
+    '-out',
+    'origin.crt',
+  );
 }

@@ -9,7 +9,14 @@ export function applicationLifecycle(fact: LifecycleFact, { version }: AuditCont
   const parts = { class: 'lifecycle', body } as const;
   switch (fact.kind) {
     case 'supervisor-started':
-      return { ...parts, activity: 3, severity: 1, success: true, message: `castellan ${version} started as ${fact.mode}`, unmapped: { mode: fact.mode, pid: fact.pid } };
+      return {
+        ...parts,
+        activity: 3,
+        severity: 1,
+        success: true,
+        message: `castellan ${version} started as ${fact.mode}`,
+        unmapped: { mode: fact.mode, pid: fact.pid },
+      };
     case 'supervisor-ready':
       return {
         ...parts,
@@ -20,8 +27,23 @@ export function applicationLifecycle(fact: LifecycleFact, { version }: AuditCont
         unmapped: { ssh_socket: fact.sshSocket, duration_ms: Math.round(fact.durationMs) },
       };
     case 'supervisor-stopped':
-      return { ...parts, activity: 4, severity: 1, success: true, message: `sandbox ended: ${fact.reason}`, unmapped: { exit_code: fact.exitCode } };
+      return {
+        ...parts,
+        activity: 4,
+        severity: 1,
+        success: true,
+        message: `sandbox ended: ${fact.reason}`,
+        unmapped: { exit_code: fact.exitCode },
+      };
     case 'supervisor-failed':
-      return { ...parts, activity: 4, severity: 4, success: false, detail: fact.message, message: `castellan refused to go on: ${fact.code} at ${fact.step}`, unmapped: { code: fact.code, step: fact.step } };
+      return {
+        ...parts,
+        activity: 4,
+        severity: 4,
+        success: false,
+        detail: fact.message,
+        message: `castellan refused to go on: ${fact.code} at ${fact.step}`,
+        unmapped: { code: fact.code, step: fact.step },
+      };
   }
 }

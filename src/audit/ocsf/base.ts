@@ -54,24 +54,89 @@ interface OcsfClass {
 const FLOW = { 1: 'Open', 2: 'Close', 4: 'Fail', 5: 'Refuse', 7: 'Listen' };
 
 export const CLASSES = {
-  file: { uid: 1001, name: 'File System Activity', category: 'System Activity', activities: { 1: 'Create' }, control: true },
-  process: { uid: 1007, name: 'Process Activity', category: 'System Activity', activities: { 1: 'Launch', 2: 'Terminate' }, control: true },
-  eventLog: { uid: 1008, name: 'Event Log Activity', category: 'System Activity', activities: { 6: 'Start', 7: 'Stop' }, control: false },
-  finding: { uid: 2004, name: 'Detection Finding', category: 'Findings', activities: { 1: 'Create' }, control: true },
-  network: { uid: 4001, name: 'Network Activity', category: 'Network Activity', activities: FLOW, control: true, proxy: true },
+  file: {
+    uid: 1001,
+    name: 'File System Activity',
+    category: 'System Activity',
+    activities: { 1: 'Create' },
+    control: true,
+  },
+  process: {
+    uid: 1007,
+    name: 'Process Activity',
+    category: 'System Activity',
+    activities: { 1: 'Launch', 2: 'Terminate' },
+    control: true,
+  },
+  eventLog: {
+    uid: 1008,
+    name: 'Event Log Activity',
+    category: 'System Activity',
+    activities: { 6: 'Start', 7: 'Stop' },
+    control: false,
+  },
+  finding: {
+    uid: 2004,
+    name: 'Detection Finding',
+    category: 'Findings',
+    activities: { 1: 'Create' },
+    control: true,
+  },
+  network: {
+    uid: 4001,
+    name: 'Network Activity',
+    category: 'Network Activity',
+    activities: FLOW,
+    control: true,
+    proxy: true,
+  },
   http: {
     uid: 4002,
     name: 'HTTP Activity',
     category: 'Network Activity',
-    activities: { 1: 'Connect', 2: 'Delete', 3: 'Get', 4: 'Head', 5: 'Options', 6: 'Post', 7: 'Put', 8: 'Trace', 9: 'Patch' },
+    activities: {
+      1: 'Connect',
+      2: 'Delete',
+      3: 'Get',
+      4: 'Head',
+      5: 'Options',
+      6: 'Post',
+      7: 'Put',
+      8: 'Trace',
+      9: 'Patch',
+    },
     control: true,
     proxy: true,
   },
-  dns: { uid: 4003, name: 'DNS Activity', category: 'Network Activity', activities: { 2: 'Response' }, control: true },
+  dns: {
+    uid: 4003,
+    name: 'DNS Activity',
+    category: 'Network Activity',
+    activities: { 2: 'Response' },
+    control: true,
+  },
   ssh: { uid: 4007, name: 'SSH Activity', category: 'Network Activity', activities: FLOW, control: true },
-  config: { uid: 5019, name: 'Device Config State Change', category: 'Discovery', activities: { 1: 'Log' }, control: true },
-  lifecycle: { uid: 6002, name: 'Application Lifecycle', category: 'Application Activity', activities: { 3: 'Start', 4: 'Stop' }, control: false },
-  error: { uid: 6008, name: 'Application Error', category: 'Application Activity', activities: { 1: 'General Error' }, control: false },
+  config: {
+    uid: 5019,
+    name: 'Device Config State Change',
+    category: 'Discovery',
+    activities: { 1: 'Log' },
+    control: true,
+  },
+  lifecycle: {
+    uid: 6002,
+    name: 'Application Lifecycle',
+    category: 'Application Activity',
+    activities: { 3: 'Start', 4: 'Stop' },
+    control: false,
+  },
+  error: {
+    uid: 6008,
+    name: 'Application Error',
+    category: 'Application Activity',
+    activities: { 1: 'General Error' },
+    control: false,
+  },
 } as const satisfies Record<string, OcsfClass>;
 
 export type ClassKey = keyof typeof CLASSES;
@@ -81,7 +146,11 @@ export type Severity = keyof typeof SEVERITIES;
 /** From here on an event is on disk before anything else happens. */
 export const HIGH: Severity = 4;
 
-const ACTIONS = { allowed: [1, 'Allowed', 1, 'Allowed'], denied: [2, 'Denied', 2, 'Blocked'], observed: [3, 'Observed', 15, 'Detected'] } as const;
+const ACTIONS = {
+  allowed: [1, 'Allowed', 1, 'Allowed'],
+  denied: [2, 'Denied', 2, 'Blocked'],
+  observed: [3, 'Observed', 15, 'Detected'],
+} as const;
 
 export interface EventParts {
   readonly class: ClassKey;
@@ -108,7 +177,8 @@ export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext
   const known = typeof parts.activity === 'number' ? kind.activities[parts.activity] : undefined;
   const activityId = typeof parts.activity === 'number' ? parts.activity : 99;
   const activityName = known ?? String(parts.activity);
-  const [actionId, action, dispositionId, disposition] = parts.action === undefined ? [] : ACTIONS[parts.action];
+  const [actionId, action, dispositionId, disposition] =
+    parts.action === undefined ? [] : ACTIONS[parts.action];
   return prune({
     time: stamp.time,
     category_uid: Math.floor(kind.uid / 1000),
@@ -122,7 +192,10 @@ export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext
     severity_id: parts.severity,
     severity: SEVERITIES[parts.severity],
     timezone_offset: 0,
-    ...(parts.success !== undefined && { status_id: parts.success ? 1 : 2, status: parts.success ? 'Success' : 'Failure' }),
+    ...(parts.success !== undefined && {
+      status_id: parts.success ? 1 : 2,
+      status: parts.success ? 'Success' : 'Failure',
+    }),
     status_detail: parts.detail,
     action_id: actionId,
     action,
@@ -134,7 +207,11 @@ export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext
       uid: eventUid(context, stamp),
       sequence: stamp.sequence,
       correlation_uid: parts.correlation,
-      profiles: ['host', ...(kind.control ? ['security_control'] : []), ...(kind.proxy ? ['network_proxy'] : [])],
+      profiles: [
+        'host',
+        ...(kind.control ? ['security_control'] : []),
+        ...(kind.proxy ? ['network_proxy'] : []),
+      ],
       product: { name: PRODUCT_NAME, vendor_name: PRODUCT_NAME, uid: PRODUCT_NAME, version: context.version },
       log_name: LOG_NAME,
       log_provider: LOG_PROVIDER,
@@ -158,7 +235,8 @@ const MAX_STRING = 1024;
 
 /** Drops undefined attributes, and makes every string well-formed and bounded: names, paths and arguments may be hostile. */
 function prune(value: unknown): unknown {
-  if (typeof value === 'string') return value.length > MAX_STRING ? `${value.slice(0, MAX_STRING).toWellFormed()}…` : value.toWellFormed();
+  if (typeof value === 'string')
+    return value.length > MAX_STRING ? `${value.slice(0, MAX_STRING).toWellFormed()}…` : value.toWellFormed();
   if (Array.isArray(value)) return value.map(prune);
   if (value === null || typeof value !== 'object') return value;
   return Object.fromEntries(

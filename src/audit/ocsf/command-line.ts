@@ -29,8 +29,10 @@ function redact(argument: string): string {
   if (assignment !== null) return `${assignment[1]}=${REDACTED}`;
   const header = AUTHORIZATION.exec(argument);
   if (header !== null) return `${header[1]}: ${REDACTED}`;
-  return argument.replaceAll(/\b([a-z][a-z0-9+.-]*:\/\/)([^/@\s]*@)?([^?\s#]*)(\?[^\s#]*)?/gi, (_, scheme, user, rest, query) =>
-    `${scheme}${user === undefined ? '' : `${REDACTED}@`}${rest}${query === undefined ? '' : '?…'}`,
+  return argument.replaceAll(
+    /\b([a-z][a-z0-9+.-]*:\/\/)([^/@\s]*@)?([^?\s#]*)(\?[^\s#]*)?/gi,
+    (_, scheme, user, rest, query) =>
+      `${scheme}${user === undefined ? '' : `${REDACTED}@`}${rest}${query === undefined ? '' : '?…'}`,
   );
 }
 

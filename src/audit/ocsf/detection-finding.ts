@@ -15,7 +15,11 @@ function findingInfo(type: string, title: string, stamp: Stamp, context: AuditCo
 }
 
 /** Detection Finding [2004]: a control the operator expects is missing. */
-export function degradedFinding({ control, reason, remedy }: Extract<AuditFact, { kind: 'control-degraded' }>, stamp: Stamp, context: AuditContext): EventParts {
+export function degradedFinding(
+  { control, reason, remedy }: Extract<AuditFact, { kind: 'control-degraded' }>,
+  stamp: Stamp,
+  context: AuditContext,
+): EventParts {
   return {
     class: 'finding',
     activity: 1,
@@ -55,9 +59,17 @@ export function bypassFinding(
       status: 'New',
       finding_info: {
         ...findingInfo('proxy-bypass', 'Egress around the proxy', stamp, context),
-        related_events: [{ uid: eventUid(context, related), type_uid: refuse, type: 'Network Activity: Refuse' }],
+        related_events: [
+          { uid: eventUid(context, related), type_uid: refuse, type: 'Network Activity: Refuse' },
+        ],
       },
-      evidences: [{ src_endpoint: endpoint(source), dst_endpoint: endpoint(destination), connection_info: connectionInfo(protocol, family, undefined) }],
+      evidences: [
+        {
+          src_endpoint: endpoint(source),
+          dst_endpoint: endpoint(destination),
+          connection_info: connectionInfo(protocol, family, undefined),
+        },
+      ],
       remediation: { desc: 'use the proxy variables, or TCP to a host that the policy names' },
       resources: [{ uid: context.sandboxId, name: context.sandboxId, type: 'sandbox' }],
     },

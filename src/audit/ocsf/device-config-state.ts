@@ -2,7 +2,18 @@ import type { AuditFact } from '../event.ts';
 import type { AuditContext, EventParts } from './base.ts';
 import { supervisor } from './objects.ts';
 
-type ConfigFact = Extract<AuditFact, { kind: 'policy-loaded' | 'identity-resolved' | 'control-applied' | 'control-degraded' | 'path-skipped' | 'path-prepared' }>;
+type ConfigFact = Extract<
+  AuditFact,
+  {
+    kind:
+      | 'policy-loaded'
+      | 'identity-resolved'
+      | 'control-applied'
+      | 'control-degraded'
+      | 'path-skipped'
+      | 'path-prepared';
+  }
+>;
 
 const ON = { state_id: 2, state: 'Enabled', security_level_id: 1, security_level: 'Secure' };
 const OFF = { state_id: 1, state: 'Disabled', security_level_id: 2, security_level: 'At Risk' };
@@ -20,14 +31,36 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
         unmapped: { rules: fact.rules, notices: fact.notices },
       };
     case 'identity-resolved':
-      return { ...parts, message: `the sandbox runs as ${fact.user} (${fact.uid}:${fact.gid}) from ${fact.source}`, unmapped: { setting: 'identity', user: fact.user, uid: fact.uid, gid: fact.gid, source: fact.source } };
+      return {
+        ...parts,
+        message: `the sandbox runs as ${fact.user} (${fact.uid}:${fact.gid}) from ${fact.source}`,
+        unmapped: { setting: 'identity', user: fact.user, uid: fact.uid, gid: fact.gid, source: fact.source },
+      };
     case 'control-applied':
       return { ...parts, message: `${fact.control}: ${fact.detail}`, unmapped: { control: fact.control } };
     case 'control-degraded':
-      return { ...parts, severity: 4, success: false, detail: fact.reason, message: `${fact.control} is not enforced`, body: { ...OFF, actor }, unmapped: { control: fact.control } };
+      return {
+        ...parts,
+        severity: 4,
+        success: false,
+        detail: fact.reason,
+        message: `${fact.control} is not enforced`,
+        body: { ...OFF, actor },
+        unmapped: { control: fact.control },
+      };
     case 'path-prepared':
-      return { ...parts, message: `${fact.path} is writable`, unmapped: { setting: 'read_write', path: fact.path } };
+      return {
+        ...parts,
+        message: `${fact.path} is writable`,
+        unmapped: { setting: 'read_write', path: fact.path },
+      };
     case 'path-skipped':
-      return { ...parts, severity: 2, detail: fact.reason, message: `${fact.path} is not granted`, unmapped: { setting: 'filesystem_policy', path: fact.path } };
+      return {
+        ...parts,
+        severity: 2,
+        detail: fact.reason,
+        message: `${fact.path} is not granted`,
+        unmapped: { setting: 'filesystem_policy', path: fact.path },
+      };
   }
 }

@@ -4,13 +4,21 @@ import { endpoint } from './objects.ts';
 
 type DnsFact = Extract<AuditFact, { kind: 'dns-answered' | 'dns-refused' }>;
 
-const RCODES: Readonly<Record<number, string>> = { 0: 'NoError', 1: 'FormError', 2: 'ServError', 3: 'NXDomain', 4: 'NotImp', 5: 'Refused' };
+const RCODES: Readonly<Record<number, string>> = {
+  0: 'NoError',
+  1: 'FormError',
+  2: 'ServError',
+  3: 'NXDomain',
+  4: 'NotImp',
+  5: 'Refused',
+};
 
 /** DNS Activity [4003]: what the policy's resolver answered. */
 export function dnsActivity(fact: DnsFact): EventParts {
   const refused = fact.kind === 'dns-refused';
   const rcode = refused ? fact.rcode : 0;
-  const answers = refused || fact.address === undefined ? undefined : [{ rdata: fact.address, type: fact.type }];
+  const answers =
+    refused || fact.address === undefined ? undefined : [{ rdata: fact.address, type: fact.type }];
   const queries = refused && fact.repeats !== undefined ? fact.repeats + 1 : undefined;
   return {
     class: 'dns',

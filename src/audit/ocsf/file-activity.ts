@@ -3,7 +3,10 @@ import type { AuditContext, EventParts } from './base.ts';
 import { baseName, supervisor } from './objects.ts';
 
 /** File System Activity [1001]: a directory that castellan made for the agent. */
-export function fileActivity({ path }: Extract<AuditFact, { kind: 'path-prepared' }>, context: AuditContext): EventParts {
+export function fileActivity(
+  { path }: Extract<AuditFact, { kind: 'path-prepared' }>,
+  context: AuditContext,
+): EventParts {
   return {
     class: 'file',
     activity: 1,

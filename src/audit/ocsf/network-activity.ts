@@ -5,18 +5,40 @@ import { actorOf, connectionInfo, endpoint, flowOf, ruleOf } from './objects.ts'
 type ConnectionFact = Extract<AuditFact, { kind: `connection-${string}` }>;
 type BypassFact = Extract<AuditFact, { kind: 'bypass-refused' }>;
 
-const PROTOCOLS: Readonly<Record<number, string>> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP', 58: 'ICMPv6', 132: 'SCTP' };
+const PROTOCOLS: Readonly<Record<number, string>> = {
+  1: 'ICMP',
+  6: 'TCP',
+  17: 'UDP',
+  58: 'ICMPv6',
+  132: 'SCTP',
+};
 
 /** Network Activity [4001]: connections opened, refused, failed and closed. */
 export function networkActivity(fact: ConnectionFact, context: AuditContext): EventParts {
   const { intent, identity } = fact;
   const address = 'address' in fact ? fact.address : undefined;
-  const body = { ...flowOf(intent, address), actor: actorOf(identity, context), firewall_rule: ruleOf(fact.rule) };
-  const parts = { class: 'network', correlation: intent.connectionId, body, unmapped: { adapter: intent.adapter } } as const;
+  const body = {
+    ...flowOf(intent, address),
+    actor: actorOf(identity, context),
+    firewall_rule: ruleOf(fact.rule),
+  };
+  const parts = {
+    class: 'network',
+    correlation: intent.connectionId,
+    body,
+    unmapped: { adapter: intent.adapter },
+  } as const;
   const target = `${intent.host}:${intent.port}`;
   switch (fact.kind) {
     case 'connection-allowed':
-      return { ...parts, activity: 1, severity: 1, success: true, action: 'allowed', message: `${target} allowed by ${fact.rule}` };
+      return {
+        ...parts,
+        activity: 1,
+        severity: 1,
+        success: true,
+        action: 'allowed',
+        message: `${target} allowed by ${fact.rule}`,
+      };
     case 'connection-denied':
       return {
         ...parts,
@@ -29,11 +51,25 @@ export function networkActivity(fact: ConnectionFact, context: AuditContext): Ev
         unmapped: { ...parts.unmapped, reason: fact.reason },
       };
     case 'connection-failed':
-      return { ...parts, activity: 4, severity: 2, success: false, detail: fact.detail, message: `${target} failed` };
+      return {
+        ...parts,
+        activity: 4,
+        severity: 2,
+        success: false,
+        detail: fact.detail,
+        message: `${target} failed`,
+      };
     case 'connection-closed': {
       const { bytesIn, bytesOut, durationMs } = fact;
       const traffic = { bytes_in: bytesIn, bytes_out: bytesOut, bytes: bytesIn + bytesOut };
-      return { ...parts, activity: 2, severity: 1, success: true, message: `${target} closed, ${bytesOut} bytes out, ${bytesIn} in`, body: { ...body, traffic, duration: Math.round(durationMs) } };
+      return {
+        ...parts,
+        activity: 2,
+        severity: 1,
+        success: true,
+        message: `${target} closed, ${bytesOut} bytes out, ${bytesIn} in`,
+        body: { ...body, traffic, duration: Math.round(durationMs) },
+      };
     }
   }
 }

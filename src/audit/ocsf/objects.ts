@@ -5,7 +5,13 @@ import type { LaunchedProcess, PeerProcess, SocketAddress } from '../event.ts';
 import type { AuditContext } from './base.ts';
 import { commandLine } from './command-line.ts';
 
-const TRANSPORTS: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 58: 'ipv6-icmp', 132: 'sctp' };
+const TRANSPORTS: Readonly<Record<number, string>> = {
+  1: 'icmp',
+  6: 'tcp',
+  17: 'udp',
+  58: 'ipv6-icmp',
+  132: 'sctp',
+};
 
 export function baseName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1) || path;
@@ -18,11 +24,18 @@ export function userOf(uid: number, name?: string): object {
 
 /** Castellan itself, as the one who acts. */
 export function supervisor(context: AuditContext): { readonly process: object } {
-  return { process: { name: 'castellan', pid: context.supervisorPid, uid: `${context.bootId}/${context.supervisorPid}` } };
+  return {
+    process: {
+      name: 'castellan',
+      pid: context.supervisorPid,
+      uid: `${context.bootId}/${context.supervisorPid}`,
+    },
+  };
 }
 
 function regularFile(path: string, sha256?: string): object {
-  const hashes = sha256 === undefined ? undefined : [{ algorithm_id: 3, algorithm: 'SHA-256', value: sha256 }];
+  const hashes =
+    sha256 === undefined ? undefined : [{ algorithm_id: 3, algorithm: 'SHA-256', value: sha256 }];
   return { name: baseName(path), path, type_id: 1, type: 'Regular File', hashes };
 }
 
@@ -39,7 +52,8 @@ export function actorOf(identity: Identity | undefined, context: AuditContext): 
       path: executable,
       file: regularFile(executable, sha256),
       user,
-      ancestry: ancestors.length === 0 ? undefined : ancestors.map((path) => ({ name: baseName(path), path })),
+      ancestry:
+        ancestors.length === 0 ? undefined : ancestors.map((path) => ({ name: baseName(path), path })),
     },
     user,
   };
@@ -62,7 +76,9 @@ export function endpoint({ address, port }: SocketAddress): object {
 
 /** Where the workload wanted to go; `address` is where the connection went. */
 export function destinationOf({ host, port }: Intent, address?: string): object {
-  return isIP(host) === 0 ? { hostname: host, domain: host, ip: address, port } : { ip: address ?? host, port };
+  return isIP(host) === 0
+    ? { hostname: host, domain: host, ip: address, port }
+    : { ip: address ?? host, port };
 }
 
 export function connectionInfo(protocol: number, family: 4 | 6, uid: string | undefined): object {
@@ -85,8 +101,13 @@ export function flowOf(intent: Intent, address?: string): Readonly<Record<string
     src_endpoint: { ip: flow.localAddress, port: flow.localPort },
     dst_endpoint: destinationOf(intent, address),
     connection_info: connectionInfo(6, flow.family, connectionId),
-    proxy_endpoint: explicit ? { ip: flow.remoteAddress, port: flow.remotePort, name: 'egress-proxy' } : undefined,
-    observables: isIP(intent.host) === 0 ? [{ name: 'dst_endpoint.hostname', type_id: 1, type: 'Hostname', value: intent.host }] : undefined,
+    proxy_endpoint: explicit
+      ? { ip: flow.remoteAddress, port: flow.remotePort, name: 'egress-proxy' }
+      : undefined,
+    observables:
+      isIP(intent.host) === 0
+        ? [{ name: 'dst_endpoint.hostname', type_id: 1, type: 'Hostname', value: intent.host }]
+        : undefined,
   };
 }
 

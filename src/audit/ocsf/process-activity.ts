@@ -35,7 +35,10 @@ export function processActivity(fact: ProcessFact, context: AuditContext): Event
   };
 }
 
-function refused({ argv, sessionId, step, errno, object }: Extract<ProcessFact, { kind: 'launch-refused' }>, context: AuditContext): EventParts {
+function refused(
+  { argv, sessionId, step, errno, object }: Extract<ProcessFact, { kind: 'launch-refused' }>,
+  context: AuditContext,
+): EventParts {
   return {
     class: 'process',
     activity: 1,
@@ -45,7 +48,14 @@ function refused({ argv, sessionId, step, errno, object }: Extract<ProcessFact, 
     correlation: sessionId,
     detail: `${step}: ${errno}`,
     message: `${baseName(argv[0] ?? '')} was not launched`,
-    body: { process: { name: baseName(argv[0] ?? ''), uid: `${context.bootId}/${sessionId}`, cmd_line: commandLine(argv) }, actor: supervisor(context) },
+    body: {
+      process: {
+        name: baseName(argv[0] ?? ''),
+        uid: `${context.bootId}/${sessionId}`,
+        cmd_line: commandLine(argv),
+      },
+      actor: supervisor(context),
+    },
     unmapped: { step, errno, object },
   };
 }

@@ -8,7 +8,15 @@ type SshFact = Extract<AuditFact, { kind: `ssh-${string}` }>;
 export function sshActivity(fact: SshFact, { sandboxId }: AuditContext): EventParts {
   const destination = { uid: sandboxId, name: sandboxId, svc_name: 'ssh' };
   if (fact.kind === 'ssh-listening')
-    return { class: 'ssh', activity: 7, severity: 1, success: true, message: `SSH listens on ${fact.path}`, body: { dst_endpoint: destination }, unmapped: { socket: fact.path } };
+    return {
+      class: 'ssh',
+      activity: 7,
+      severity: 1,
+      success: true,
+      message: `SSH listens on ${fact.path}`,
+      body: { dst_endpoint: destination },
+      unmapped: { socket: fact.path },
+    };
   const { sessionId, peer } = fact;
   const parts = {
     class: 'ssh',
@@ -25,10 +33,32 @@ export function sshActivity(fact: SshFact, { sandboxId }: AuditContext): EventPa
   } as const;
   switch (fact.kind) {
     case 'ssh-opened':
-      return { ...parts, activity: 1, severity: 1, success: true, action: 'allowed', message: `SSH session ${sessionId} by uid ${peer.uid}` };
+      return {
+        ...parts,
+        activity: 1,
+        severity: 1,
+        success: true,
+        action: 'allowed',
+        message: `SSH session ${sessionId} by uid ${peer.uid}`,
+      };
     case 'ssh-closed':
-      return { ...parts, activity: 2, severity: 1, success: true, message: `SSH session ${sessionId} closed`, body: { ...parts.body, duration: Math.round(fact.durationMs) } };
+      return {
+        ...parts,
+        activity: 2,
+        severity: 1,
+        success: true,
+        message: `SSH session ${sessionId} closed`,
+        body: { ...parts.body, duration: Math.round(fact.durationMs) },
+      };
     case 'ssh-refused':
-      return { ...parts, activity: 5, severity: 3, success: false, action: 'denied', detail: fact.reason, message: `SSH request of ${sessionId} refused` };
+      return {
+        ...parts,
+        activity: 5,
+        severity: 3,
+        success: false,
+        action: 'denied',
+        detail: fact.reason,
+        message: `SSH request of ${sessionId} refused`,
+      };
   }
 }

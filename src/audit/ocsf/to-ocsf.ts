@@ -13,7 +13,11 @@ import { processActivity } from './process-activity.ts';
 import { sshActivity } from './ssh-activity.ts';
 
 /** The events of one fact: one, or a domain event and its finding. `nextStamp` is called once for each. */
-export function toOcsf(fact: AuditFact | LogFact, nextStamp: () => Stamp, context: AuditContext): OcsfEvent[] {
+export function toOcsf(
+  fact: AuditFact | LogFact,
+  nextStamp: () => Stamp,
+  context: AuditContext,
+): OcsfEvent[] {
   const first = nextStamp();
   const events = [makeEvent(domainParts(fact, context), first, context)];
   const second = findingParts(fact, first, nextStamp, context);
@@ -67,9 +71,17 @@ function domainParts(fact: AuditFact | LogFact, context: AuditContext): EventPar
   }
 }
 
-function findingParts(fact: AuditFact | LogFact, first: Stamp, nextStamp: () => Stamp, context: AuditContext): OcsfEvent | undefined {
+function findingParts(
+  fact: AuditFact | LogFact,
+  first: Stamp,
+  nextStamp: () => Stamp,
+  context: AuditContext,
+): OcsfEvent | undefined {
   if (fact.kind !== 'bypass-refused' && fact.kind !== 'control-degraded') return undefined;
   const stamp = nextStamp();
-  const parts = fact.kind === 'bypass-refused' ? bypassFinding(fact, stamp, first, context) : degradedFinding(fact, stamp, context);
+  const parts =
+    fact.kind === 'bypass-refused'
+      ? bypassFinding(fact, stamp, first, context)
+      : degradedFinding(fact, stamp, context);
   return makeEvent(parts, stamp, context);
 }

@@ -24,7 +24,10 @@ const MAX_BATCH_BYTES = 256 * 1024;
  * fails: from then on nothing is written any more.
  * @throws CastellanError `audit_failed` for a link, a file of another owner or one that others may write.
  */
-export async function openFileSink(path: string, onFailure: (error: CastellanError) => void): Promise<FileSink> {
+export async function openFileSink(
+  path: string,
+  onFailure: (error: CastellanError) => void,
+): Promise<FileSink> {
   const file = await openLog(path);
   const queue: { readonly bytes: Buffer; readonly durable: boolean }[] = [];
   let queued = 0;
@@ -110,5 +113,10 @@ async function openLog(path: string): Promise<FileHandle> {
 
 function failure(path: string, problem: string, cause?: unknown): CastellanError {
   const errno = errnoOf(cause);
-  return new CastellanError('audit_failed', `audit log ${path} ${problem}`, { step: 'audit', object: path, cause, ...(errno && { errno }) });
+  return new CastellanError('audit_failed', `audit log ${path} ${problem}`, {
+    step: 'audit',
+    object: path,
+    cause,
+    ...(errno && { errno }),
+  });
 }

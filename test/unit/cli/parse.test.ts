@@ -5,7 +5,21 @@ import { parseArguments } from '../../../src/cli/parse.ts';
 
 describe('parseArguments', () => {
   it('reads options, and leaves the command’s own alone', () => {
-    expect(parseArguments(['run', '--policy', 'p.yaml', '--env', 'A=1', '--env=B', '--quiet', '--', 'ls', '--policy', '-l'])).toEqual({
+    expect(
+      parseArguments([
+        'run',
+        '--policy',
+        'p.yaml',
+        '--env',
+        'A=1',
+        '--env=B',
+        '--quiet',
+        '--',
+        'ls',
+        '--policy',
+        '-l',
+      ]),
+    ).toEqual({
       kind: 'command',
       command: {
         verb: 'run',
@@ -43,7 +57,9 @@ describe('parseArguments', () => {
     [['policy'], /takes one operand/],
     [['run', '-x', '--', 'ls'], /unknown option "-x"/],
   ])('refuses %j', (argv, message) => {
-    expect(() => parseArguments(argv)).toThrow(expect.objectContaining({ code: 'usage', message: expect.stringMatching(message) }));
+    expect(() => parseArguments(argv)).toThrow(
+      expect.objectContaining({ code: 'usage', message: expect.stringMatching(message) }),
+    );
   });
 });
 

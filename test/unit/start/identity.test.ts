@@ -20,11 +20,21 @@ const ask = (runAsUser?: string, runAsGroup?: string) => resolveIdentity({ runAs
 
 describe('resolveIdentity', () => {
   it.each([
-    ['the default account', undefined, undefined, { uid: 1500, gid: 1600, user: 'sandbox', home: '/home/sandbox', shell: '/bin/bash', source: 'default' }],
+    [
+      'the default account',
+      undefined,
+      undefined,
+      { uid: 1500, gid: 1600, user: 'sandbox', home: '/home/sandbox', shell: '/bin/bash', source: 'default' },
+    ],
     ['a name', 'sandbox', undefined, { uid: 1500, gid: 1600, source: 'policy' }],
     ['a name with a group', 'sandbox', '2000', { uid: 1500, gid: 2000 }],
     ['a group by name', '20001', 'video', { uid: 20001, gid: 44 }],
-    ['a number without an account', '20001', undefined, { uid: 20001, gid: 20001, user: '20001', home: '/sandbox', shell: '/bin/sh', groups: [] }],
+    [
+      'a number without an account',
+      '20001',
+      undefined,
+      { uid: 20001, gid: 20001, user: '20001', home: '/sandbox', shell: '/bin/sh', groups: [] },
+    ],
     ['a number with an account', '1500', undefined, { uid: 1500, gid: 1600, user: 'sandbox' }],
     ['the lowest and highest number', '1000', '2000000000', { uid: 1000, gid: 2_000_000_000 }],
     ['an account that may not log in gets a shell', 'locked', undefined, { shell: '/bin/sh' }],
@@ -55,15 +65,32 @@ describe('resolveIdentity', () => {
 describe('callerIdentity', () => {
   const caller = { uid: 1500, gid: 1600, groups: [44] };
   it('is the caller', () => {
-    expect(callerIdentity(caller, { runAsUser: undefined, runAsGroup: undefined }, files)).toMatchObject({ ...caller, user: 'sandbox', source: 'caller' });
+    expect(callerIdentity(caller, { runAsUser: undefined, runAsGroup: undefined }, files)).toMatchObject({
+      ...caller,
+      user: 'sandbox',
+      source: 'caller',
+    });
   });
   it('says so when the policy asks for somebody else', () => {
-    expect(callerIdentity(caller, { runAsUser: '20001', runAsGroup: undefined }, files).source).toContain('20001');
+    expect(callerIdentity(caller, { runAsUser: '20001', runAsGroup: undefined }, files).source).toContain(
+      '20001',
+    );
   });
 });
 
 describe('parseId', () => {
-  it.each([['0', 0], ['1', 1], ['4294967294', 4_294_967_294], ['4294967295', undefined], ['-1', undefined], ['01', undefined], ['1e3', undefined], ['', undefined], [' 1', undefined], ['0x10', undefined]])('%s', (text, expected) => {
+  it.each([
+    ['0', 0],
+    ['1', 1],
+    ['4294967294', 4_294_967_294],
+    ['4294967295', undefined],
+    ['-1', undefined],
+    ['01', undefined],
+    ['1e3', undefined],
+    ['', undefined],
+    [' 1', undefined],
+    ['0x10', undefined],
+  ])('%s', (text, expected) => {
     expect(parseId(text)).toBe(expected);
   });
 });

@@ -1,11 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { BASELINE_DEVICES, BASELINE_READ, covers, type OwnPlace, planPaths } from '../../../src/start/path-plan.ts';
+import {
+  BASELINE_DEVICES,
+  BASELINE_READ,
+  covers,
+  type OwnPlace,
+  planPaths,
+} from '../../../src/start/path-plan.ts';
 
 const OWN: OwnPlace[] = [
   { path: '/run/castellan', hidden: true, readable: false },
   { path: '/opt/castellan', hidden: false, readable: true },
 ];
-const policy = (readOnly: string[], readWrite: string[], includeWorkdir = false) => ({ includeWorkdir, readOnly, readWrite });
+const policy = (readOnly: string[], readWrite: string[], includeWorkdir = false) => ({
+  includeWorkdir,
+  readOnly,
+  readWrite,
+});
 
 describe('covers', () => {
   it.each([
@@ -53,7 +63,11 @@ describe('planPaths', () => {
   });
 
   it('does not open a path twice', () => {
-    const plan = planPaths(policy(['/usr', '/data', ...BASELINE_DEVICES], ['/data', '/dev/null']), '/work', OWN);
+    const plan = planPaths(
+      policy(['/usr', '/data', ...BASELINE_DEVICES], ['/data', '/dev/null']),
+      '/work',
+      OWN,
+    );
     expect(plan.readWrite).toEqual(['/data']);
     expect(new Set(plan.readOnly).size).toBe(plan.readOnly.length);
     expect(plan.readOnly).not.toContain('/data');
