@@ -62,23 +62,31 @@ function once(name, inputs, proof, work) {
   writeFileSync(stamp, hex);
 }
 
-/** The registry packages are installed without their scripts; the two native ones are built here, without network. */
+/** Packages with native parts: where, and what their own install scripts would have passed on. */
+function nativePackages() {
+  const openssl = spawnSync(node, ['-p', 'process.versions.openssl'], { encoding: 'utf8' }).stdout;
+  return [
+    ['node_modules/node-pty', []],
+    ['node_modules/ssh2/lib/protocol/crypto', [`--real_openssl_major=${Number.parseInt(openssl, 10)}`]],
+  ];
+}
+
+/** The registry's packages are installed without their scripts; the native ones are built here, without network. */
 function installModules() {
-  const lock = join(root, 'package-lock.json');
-  once('modules', [lock], node, () => {
+  once('modules', [join(root, 'package-lock.json'), fileURLToPath(import.meta.url)], node, () => {
     run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
-    for (const directory of ['node_modules/node-pty', 'node_modules/ssh2/lib/protocol/crypto']) {
-      const gyp = join(root, 'node_modules/node-gyp/bin/node-gyp.js');
-      const env = {
-        ...process.env,
-        PATH: `${dirname(node)}:${process.env.PATH}`,
-        npm_config_nodedir: nodeDirectory,
-      };
-      run(node, [gyp, 'rebuild', '--silent', '--release', `--nodedir=${nodeDirectory}`], {
+    const gyp = join(root, 'node_modules/node-gyp/bin/node-gyp.js');
+    const env = {
+      ...process.env,
+      PATH: `${dirname(node)}:${process.env.PATH}`,
+      npm_config_nodedir: nodeDirectory,
+    };
+    for (const [directory, options] of nativePackages())
+      run(node, [gyp, 'rebuild', '--silent', '--release', `--nodedir=${nodeDirectory}`, ...options], {
         cwd: join(root, directory),
         env,
+        stdio: ['ignore', 'ignore', 'inherit'],
       });
-    }
   });
 }
 

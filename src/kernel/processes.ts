@@ -3,12 +3,14 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { errnoOf } from '../errors.ts';
 
 /**
- * Clock ticks since boot at which `pid` started (field 22 of /proc/pid/stat), undefined when there is no such process.
+ * Clock ticks since boot at which `pid` started (field 22 of /proc/pid/stat), undefined when it is gone or dead.
  * The command name in field 2 may hold spaces and parentheses, so fields are counted from its last `)`.
  */
 export async function processStartTime(pid: number): Promise<string | undefined> {
   const stat = await readProc(`/proc/${pid}/stat`);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // Whoever should reap a dead process may never do it: its entry stays, and means nothing.
+  return fields === undefined || /^[ZX]$/.test(fields[0] ?? '') ? undefined : fields[19];
 }
 
 /** Processes whose network namespace has this inode. The caller keeps the namespace open, or the inode may be another's by now. */

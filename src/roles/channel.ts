@@ -66,6 +66,8 @@ export function openChannel<Send, Receive>(
       } catch (error) {
         fail(error instanceof CastellanError ? error : malformed(error));
       }
+      // A peer that has ended will not read either.
+      socket.destroy();
       await closed;
     },
     congestion() {

@@ -3,11 +3,12 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CASTELLAN, type World } from '../fakes/world.ts';
+import { CALLER_UID, CASTELLAN, type World } from '../fakes/world.ts';
 
-/** Nobody's uids on any machine that runs the tests. */
+export { CALLER_UID } from '../fakes/world.ts';
+
+/** Nobody's uid on any machine that runs the tests. */
 export const AGENT_UID = 20_101;
-export const CALLER_UID = 20_102;
 
 export const MODES = ['root', 'rootless'] as const;
 export type Mode = (typeof MODES)[number];

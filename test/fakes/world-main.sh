@@ -10,4 +10,6 @@ ip link set world0 up
 ip link set world1 up
 mount --bind "$here/hosts" /etc/hosts
 mount --bind "$here/resolv.conf" /etc/resolv.conf
+# The OpenSSH client refuses callers without an account.
+mount --bind "$here/passwd" /etc/passwd
 exec "$node" "$origin" "$here"

@@ -4,12 +4,14 @@
  */
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export const REPOSITORY = join(import.meta.dirname, '../..');
 export const CASTELLAN = join(REPOSITORY, 'build/bin/castellan');
+/** An ordinary user of this world, whom no machine that runs the tests has. */
+export const CALLER_UID = 20_102;
 export const ORIGIN_ADDRESS = '10.77.0.1';
 export const NAMES = ['allowed.demo.test', 'forbidden.demo.test', 'other.demo.test'] as const;
 
@@ -25,6 +27,11 @@ export async function createWorld(): Promise<World> {
   chmodSync(directory, 0o755);
   writeFileSync(join(directory, 'hosts'), `127.0.0.1 localhost\n${ORIGIN_ADDRESS} ${NAMES.join(' ')}\n`);
   writeFileSync(join(directory, 'resolv.conf'), 'nameserver 127.0.0.53\n');
+  const accounts = readFileSync('/etc/passwd', 'utf8');
+  writeFileSync(
+    join(directory, 'passwd'),
+    `${accounts}caller:x:${CALLER_UID}:${CALLER_UID}::/sandbox:/bin/sh\n`,
+  );
   makeCertificates(directory);
   const root = process.getuid?.() === 0;
   const unshare = root ? [] : ['--user', '--map-root-user'];

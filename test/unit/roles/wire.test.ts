@@ -311,8 +311,8 @@ describe('the process role’s side', () => {
     expect((await messages.next()).value).toEqual({ type: 'stop' });
     role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
     role.send({ type: 'stopped' });
-    expect((await messages.next()).done).toBe(true);
     expect(await side.closed).toMatchObject({ message: 'the wire was closed' });
+    expect((await messages.next()).done).toBe(true);
   });
 
   test.each<[string, unknown[], string]>([
