@@ -22,7 +22,12 @@ function outcome(label: string, expected: string, actual: string, detail: string
   const right = expected === actual;
   if (!right) unexpected += 1;
   const mark = right ? paint(32, '✓') : paint(31, '✗');
-  const verdict = actual === 'ok' ? paint(32, 'allowed') : paint(33, 'refused');
+  const verdict =
+    expected !== 'ok' && expected !== 'refused'
+      ? ''.padEnd('refused'.length)
+      : actual === 'ok'
+        ? paint(32, 'allowed')
+        : paint(33, 'refused');
   console.log(`  ${mark} ${label.padEnd(52)} ${verdict}  ${paint(2, detail)}`);
   if (!right) console.log(`    expected ${expected}`);
 }

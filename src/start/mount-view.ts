@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { logDirectory, type RunConfig } from '../config/config.ts';
+import { join } from 'node:path';
+import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import type { MountStep } from '../launch/spec.ts';
 import type { PreparedFilesystem } from './filesystem.ts';

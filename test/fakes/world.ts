@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -14,6 +14,9 @@ export const CASTELLAN = join(REPOSITORY, 'build/bin/castellan');
 export const CALLER_UID = 20_102;
 export const ORIGIN_ADDRESS = '10.77.0.1';
 export const NAMES = ['allowed.demo.test', 'forbidden.demo.test', 'other.demo.test'] as const;
+
+/** For nsenter: the user namespace too, keeping the caller's ids. */
+const JOIN_USER = ['--user', '--preserve-credentials'];
 
 export interface World extends AsyncDisposable {
   /** A directory of this world's own, readable by everyone; `ca.crt` verifies the origin. */
@@ -43,32 +46,23 @@ export async function createWorld(): Promise<World> {
     { stdio: ['pipe', 'pipe', 'inherit'], env: { PATH: '/usr/sbin:/sbin:/usr/bin:/bin' } },
   );
   await ready(host);
-  const enter = [
-    'nsenter',
-    `--target=${host.pid}`,
-    ...(root ? [] : ['--user', '--preserve-credentials']),
-    '--net',
-    '--mount',
-  ];
+  const enter = ['nsenter', `--target=${host.pid}`, ...(root ? [] : JOIN_USER), '--net', '--mount'];
+  const caller = root ? undefined : await becomeOneself(enter);
   return {
     directory,
     spawn(argv, { asUid, ...options } = {}) {
-      const become = root
-        ? asUid === undefined
-          ? []
-          : ['setpriv', `--reuid=${asUid}`, `--regid=${asUid}`, '--clear-groups', '--']
-        : [
-            'unshare',
-            '--user',
-            `--map-user=${process.getuid?.()}`,
-            `--map-group=${process.getgid?.()}`,
-            '--',
-          ];
       const working = options.cwd === undefined ? [] : [`--wd=${String(options.cwd)}`];
-      const [program = '', ...rest] = [...enter, ...working, '--', ...become, ...argv];
+      const become =
+        caller !== undefined
+          ? ['nsenter', `--target=${caller.pid}`, ...JOIN_USER]
+          : asUid !== undefined
+            ? ['setpriv', `--reuid=${asUid}`, `--regid=${asUid}`, '--clear-groups']
+            : ['env'];
+      const [program = '', ...rest] = [...enter, ...working, '--', ...become, '--', ...argv];
       return spawn(program, rest, { ...options, cwd: '/' });
     },
     async [Symbol.asyncDispose]() {
+      caller?.stdin?.end();
       host.stdin?.end();
       if (host.exitCode === null && host.signalCode === null) await once(host, 'exit');
       rmSync(directory, { recursive: true, force: true });
@@ -76,11 +70,17 @@ export async function createWorld(): Promise<World> {
   };
 }
 
-/** A directory in the world that `uid` owns. */
-export function makeDirectory(world: World, name: string): string {
-  const path = join(world.directory, name);
-  mkdirSync(path, { recursive: true, mode: 0o755 });
-  return path;
+/**
+ * An unprivileged caller is root in its world, which makes the network; castellan has to see the caller as it is. All that is
+ * started shares one user namespace for that, as on a real machine: this process holds it open.
+ */
+async function becomeOneself(enter: readonly string[]): Promise<ChildProcess> {
+  const mapping = [`--map-user=${process.getuid?.()}`, `--map-group=${process.getgid?.()}`];
+  const [program = '', ...rest] = [...enter, '--', 'unshare', '--user', ...mapping, '--', 'cat'];
+  const child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/' });
+  child.stdin.write('\n');
+  await once(child.stdout, 'data');
+  return child;
 }
 
 async function ready(host: ChildProcess): Promise<void> {
