@@ -1,6 +1,7 @@
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
+import { CastellanError } from '../errors.ts';
 import { createSealedNamespace, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import { findTool } from '../kernel/tools.ts';
 
@@ -16,12 +17,9 @@ export async function makeNamespace(
 ): Promise<SealedNamespace> {
   const userNamespace = config.mode === 'rootless';
   const [ip, nft] = await Promise.all([findTool('ip'), findTool('nft')]);
-  const namespace = await createSealedNamespace({
-    userNamespace,
-    helper: install.netnsHelper,
-    ip,
-    nft,
-    interfaceName,
+  const plan = { userNamespace, helper: install.netnsHelper, ip, nft, interfaceName };
+  const namespace = await createSealedNamespace(plan).catch((error: unknown) => {
+    throw withoutPrivilege(error, userNamespace);
   });
   if (userNamespace)
     report({ kind: 'control-applied', control: 'user-namespace', detail: 'maps the caller only' });
@@ -31,4 +29,21 @@ export async function makeNamespace(
     detail: `net:[${namespace.inode}], interface ${interfaceName}`,
   });
   return namespace;
+}
+
+/** The helper's steps that only a missing right can fail. */
+const PRIVILEGED_STEPS = ['namespace/user-namespace', 'namespace/network-namespace'];
+
+function withoutPrivilege(error: unknown, userNamespace: boolean): unknown {
+  if (!(error instanceof CastellanError) || !PRIVILEGED_STEPS.includes(error.step)) return error;
+  const { step, errno } = error;
+  const message = userNamespace
+    ? 'neither root nor user namespaces are available here'
+    : 'root may not make namespaces here: CAP_SYS_ADMIN is missing';
+  return new CastellanError('privilege_missing', message, {
+    step,
+    object: 'namespaces',
+    cause: error,
+    ...(errno && { errno }),
+  });
 }

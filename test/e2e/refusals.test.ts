@@ -1,8 +1,9 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createWorld, type World } from '../fakes/world.ts';
+import { CASTELLAN, createWorld, type World } from '../fakes/world.ts';
 import {
+  CALLER_UID,
   castellan,
   finish,
   MODES,
@@ -201,3 +202,97 @@ describe.skipIf(!isRoot).each(MODES)(
     });
   },
 );
+
+describe.skipIf(!isRoot)(
+  'castellan run refuses where nothing gives the right to namespaces (needs root)',
+  () => {
+    const limit = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"';
+    const asCaller = ['setpriv', `--reuid=${CALLER_UID}`, `--regid=${CALLER_UID}`, '--clear-groups'];
+    const ownNamespace = [
+      'unshare',
+      '--user',
+      `--map-user=${CALLER_UID}`,
+      `--map-group=${CALLER_UID}`,
+      '--keep-caps',
+    ];
+    const dropped = ['setpriv', '--ambient-caps=-all', '--inh-caps=-all'];
+
+    it('an ordinary user without user namespaces', async () => {
+      const setup = prepare(world, 'rootless');
+      const argv = [
+        CASTELLAN,
+        'run',
+        '--quiet',
+        '--policy',
+        writePolicy(setup),
+        '--workdir',
+        setup.work,
+        '--',
+        'true',
+      ];
+      const child = world.spawn(
+        [...asCaller, ...ownNamespace, 'sh', '-c', limit, 'sh', ...dropped, ...argv],
+        {
+          stdio: ['ignore', 'pipe', 'pipe'],
+          env: setup.environment,
+        },
+      );
+      const { code, stderr } = await finish(child);
+      expect(stderr).toMatch(
+        /^castellan: neither root nor user namespaces are available here \[privilege_missing, namespace\/user-namespace: ENOSPC\]; /,
+      );
+      expect(code).toBe(112);
+    });
+
+    it('root without CAP_SYS_ADMIN', async () => {
+      const setup = prepare(world, 'root');
+      const argv = [
+        CASTELLAN,
+        'run',
+        '--quiet',
+        '--policy',
+        writePolicy(setup),
+        '--workdir',
+        setup.work,
+        '--audit-file',
+        setup.auditPath,
+        '--',
+        'true',
+      ];
+      const child = world.spawn(['setpriv', '--bounding-set=-sys_admin', ...argv], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: setup.environment,
+      });
+      const { code, stderr } = await finish(child);
+      expect(stderr).toMatch(/CAP_SYS_ADMIN is missing/);
+      expect(code).toBe(112);
+    });
+  },
+);
+
+describe.skipIf(!isRoot)('castellan as PID 1 (needs root)', () => {
+  it('reaps orphans and passes the exit code through', async () => {
+    const setup = prepare(world, 'root');
+    const script = '(setsid sleep 0.1 &); sleep 0.4; ps -e -o stat= | grep -c Z; exit 3';
+    const argv = [
+      CASTELLAN,
+      'run',
+      '--quiet',
+      '--policy',
+      writePolicy(setup),
+      '--workdir',
+      setup.work,
+      '--audit-file',
+      setup.auditPath,
+      '--',
+      'sh',
+      '-c',
+      script,
+    ];
+    const child = world.spawn(['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', ...argv], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: setup.environment,
+    });
+    expect(await finish(child)).toMatchObject({ code: 3, stdout: '0\n' });
+  });
+});
