@@ -21,6 +21,8 @@ export interface RunConfig {
   /** Variables the operator gave to the command with --env. */
   readonly environment: Readonly<Record<string, string>>;
   readonly auditPath: string;
+  /** Where this user's audit files go by default. */
+  readonly logDirectory: string;
   readonly runBase: string;
   readonly networkRoleUid: number;
   readonly graceMs: number;
@@ -63,6 +65,7 @@ export function readRunConfig(
     environment: readEnvironment(command.options.get('env') ?? [], surroundings.environment),
     auditPath:
       audit === undefined ? join(logDirectory(surroundings), `${name}-${stamp}.jsonl`) : absolute(audit),
+    logDirectory: logDirectory(surroundings),
     runBase: runBase(surroundings),
     networkRoleUid: readInteger('proxy-uid', option('proxy-uid'), DEFAULT_NETWORK_ROLE_UID, 1, MAX_ID),
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,

@@ -13,6 +13,8 @@ import { covers, type OwnPlace } from './path-plan.ts';
 export function ownPlaces(config: RunConfig, install: InstallPaths): OwnPlace[] {
   return [
     { path: config.runBase, hidden: true, readable: false },
+    // Earlier runs' logs too: a rootless agent has their owner's uid.
+    { path: config.logDirectory, hidden: true, readable: false },
     { path: config.auditPath, hidden: true, readable: false },
     { path: install.root, hidden: false, readable: true },
   ];
