@@ -1,11 +1,22 @@
+import type { SignalName } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { PROCESS_ROLE_STAGES, type RunStage, type StageName } from './plan.ts';
 
+/** A start that was told to end before the command ran: no refusal, so not a CastellanError. */
+export class StartInterrupted extends Error {
+  readonly signal: SignalName;
+
+  constructor(signal: SignalName) {
+    super(`interrupted by ${signal}`);
+    this.signal = signal;
+  }
+}
+
 /**
  * Makes the runner of one start. A stage that fails with anything but a CastellanError becomes `internal`, with the
- * stage as its step, so that every refusal names where it happened.
+ * stage as its step, so that every refusal names where it happened. No stage begins after a signal that asks for an end.
  */
-export function stageRunner(): RunStage {
+export function stageRunner(stopRequest: () => SignalName | undefined): RunStage {
   const order: readonly StageName[] = PROCESS_ROLE_STAGES.map(([name]) => name);
   let next = 0;
   return async (name, work) => {
@@ -14,6 +25,8 @@ export function stageRunner(): RunStage {
         step: name,
       });
     next += 1;
+    const signal = stopRequest();
+    if (signal !== undefined) throw new StartInterrupted(signal);
     try {
       return await work();
     } catch (error) {

@@ -19,8 +19,9 @@ import { startNetworkRole } from './network.ts';
 import type { RunStage } from './plan.ts';
 import { loadPolicy, reportPolicy } from './policy.ts';
 import { claimRunDirectory, type RunDirectory } from './run-directory.ts';
+import { openSignalInbox, type SignalInbox, signalExitCode } from './signals.ts';
 import { startSsh } from './ssh.ts';
-import { stageRunner } from './stage.ts';
+import { StartInterrupted, stageRunner } from './stage.ts';
 import { endSandboxProcesses } from './stop.ts';
 import { awaitEnding, type Ending } from './supervise.ts';
 
@@ -41,14 +42,25 @@ export interface StartRequest {
  * @throws CastellanError for every refusal of castellan's own.
  */
 export async function start(request: StartRequest): Promise<number> {
-  const { config, surroundings } = request;
-  const stage = stageRunner();
+  using signals = openSignalInbox(request.onSignal);
   posix().setUndumpable();
+  try {
+    return await startRecorded(request, signals);
+  } catch (error) {
+    if (error instanceof StartInterrupted) return signalExitCode(error.signal);
+    throw error;
+  }
+}
+
+/** Claims the run directory and the log, and sees to it that the log tells how the run ended. */
+async function startRecorded(request: StartRequest, signals: SignalInbox): Promise<number> {
+  const { config, surroundings } = request;
+  const stage = stageRunner(() => signals.stopRequest);
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
   await using audit = await stage('audit', () => openRunAudit(config, surroundings, request.stderr));
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
   try {
-    const ending = await runSandbox(request, stage, runDirectory, audit);
+    const ending = await runSandbox(request, { stage, signals, runDirectory, audit });
     if (ending.error !== undefined) throw ending.error;
     audit.report({ kind: 'supervisor-stopped', exitCode: ending.exitCode, reason: ending.reason });
     return ending.exitCode;
@@ -58,13 +70,19 @@ export async function start(request: StartRequest): Promise<number> {
   }
 }
 
+interface RunParts {
+  readonly stage: RunStage;
+  readonly signals: SignalInbox;
+  readonly runDirectory: RunDirectory;
+  readonly audit: RunAudit;
+}
+
 /** The stages between an open log and the end of the command, each undone when this returns. */
 async function runSandbox(
   request: StartRequest,
-  stage: RunStage,
-  runDirectory: RunDirectory,
-  { report, failed }: RunAudit,
+  { stage, signals, runDirectory, audit }: RunParts,
 ): Promise<Ending> {
+  const { report, failed } = audit;
   const { config, surroundings, install } = request;
   const began = performance.now();
   const landlockAbi = posix().landlockAbi();
@@ -129,7 +147,7 @@ async function runSandbox(
   return await awaitEnding({
     main,
     graceMs: config.graceMs,
-    onSignal: request.onSignal,
+    signals,
     losses: [network.lost, failed],
   });
 }
@@ -137,5 +155,7 @@ async function runSandbox(
 function reportFailure(error: unknown, report: Report): void {
   if (error instanceof CastellanError)
     report({ kind: 'supervisor-failed', code: error.code, step: error.step, message: error.message });
+  else if (error instanceof StartInterrupted)
+    report({ kind: 'supervisor-stopped', exitCode: signalExitCode(error.signal), reason: error.message });
   else report({ kind: 'internal-error', where: 'start', message: String(error) });
 }

@@ -2,6 +2,7 @@
 import type { SignalName } from '../config/surroundings.ts';
 import type { CastellanError } from '../errors.ts';
 import type { MainProcess } from '../session/main-process.ts';
+import { isStopSignal, type SignalInbox } from './signals.ts';
 
 export interface Ending {
   readonly exitCode: number;
@@ -13,23 +14,20 @@ export interface Ending {
 export interface EndingSources {
   readonly main: MainProcess;
   readonly graceMs: number;
-  readonly onSignal: (listener: (name: SignalName) => void) => Disposable;
+  readonly signals: SignalInbox;
   /** Each settles with the reason why the sandbox cannot go on. */
   readonly losses: readonly Promise<CastellanError>[];
 }
-
-/** These ask for an end: after the first, the command has the grace; a second one is an order. HUP may mean "reload". */
-const STOP_SIGNALS: readonly SignalName[] = ['SIGINT', 'SIGTERM', 'SIGQUIT'];
 
 /**
  * Waits for the end of the run. Signals go to the command's process group; one that asks for an end also starts the
  * grace, after which the group is killed.
  */
-export async function awaitEnding({ main, graceMs, onSignal, losses }: EndingSources): Promise<Ending> {
+export async function awaitEnding({ main, graceMs, signals, losses }: EndingSources): Promise<Ending> {
   let timer: NodeJS.Timeout | undefined;
   let asked: SignalName | undefined;
-  using _subscription = onSignal((name) => {
-    if (!STOP_SIGNALS.includes(name)) return main.signal(name);
+  signals.take((name) => {
+    if (!isStopSignal(name)) return main.signal(name);
     main.signal(asked === undefined ? name : 'SIGKILL');
     asked ??= name;
     timer ??= setTimeout(() => main.signal('SIGKILL'), graceMs);

@@ -98,6 +98,17 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
     expect(existsSync(join(runBase(setup, mode), name))).toBe(false);
   });
 
+  it('ends at once and in order when it is told to while it starts', async () => {
+    const setup = prepare(world, mode);
+    const child = run(setup, ['sleep', '1006'], { policy: writePolicy(setup), name: uniqueName() });
+    // The first event is on standard error: the start is under way, the command is not.
+    await once(child.stderr ?? child, 'data');
+    process.kill(pidOf(child), 'SIGTERM');
+    expect((await finish(child)).code).toBe(143);
+    expect(auditEvents(setup).at(-1)?.type_uid).toBe(100807);
+    expect(livingCommands(/sleep 1006/)).toEqual([]);
+  });
+
   it('lets a person in by SSH, confined like the agent', async () => {
     const setup = prepare(world, mode);
     const name = uniqueName();

@@ -1,0 +1,38 @@
+import { constants } from 'node:os';
+import type { SignalName } from '../config/surroundings.ts';
+
+/** These ask for an end. HUP may mean "reload" to a command, so it is only passed on. */
+const STOP_SIGNALS: readonly SignalName[] = ['SIGINT', 'SIGTERM', 'SIGQUIT'];
+
+export function isStopSignal(name: SignalName): boolean {
+  return STOP_SIGNALS.includes(name);
+}
+
+/** What the shell sees of a process that a signal ended. */
+export function signalExitCode(name: SignalName): number {
+  return 128 + constants.signals[name];
+}
+
+/** Signals from the first moment on: held until somebody takes them, so that none is lost while the sandbox is being made. */
+export interface SignalInbox extends Disposable {
+  /** The first signal that asked for an end, while nobody has taken them yet. */
+  readonly stopRequest: SignalName | undefined;
+  /** Hands over what came so far, then each as it comes. */
+  take(handler: (name: SignalName) => void): void;
+}
+
+export function openSignalInbox(onSignal: (listener: (name: SignalName) => void) => Disposable): SignalInbox {
+  const waiting: SignalName[] = [];
+  let handler = (name: SignalName): void => void waiting.push(name);
+  const subscription = onSignal((name) => handler(name));
+  return {
+    get stopRequest() {
+      return waiting.find(isStopSignal);
+    },
+    take(next) {
+      handler = next;
+      for (const name of waiting.splice(0)) next(name);
+    },
+    [Symbol.dispose]: () => subscription[Symbol.dispose](),
+  };
+}
