@@ -1,4 +1,5 @@
-import type { LaunchSpec } from './spec.ts';
+/** A LaunchSpec as castellan-launch reads it: records and descriptors; native/README.md has the format. */
+import type { LaunchSpec, MountStep } from './spec.ts';
 
 const TAG = {
   argument: 1,
@@ -7,65 +8,91 @@ const TAG = {
   uid: 4,
   gid: 5,
   group: 6,
-  session: 7,
-  limit: 8,
+  newSession: 7,
+  resourceLimit: 8,
   umask: 9,
   userNamespace: 10,
   networkNamespace: 11,
   hide: 12,
   bind: 13,
-  ruleset: 14,
-  rule: 15,
+  landlockRuleset: 14,
+  landlockRule: 15,
   seccomp: 16,
   keep: 17,
 } as const;
-const PROFILES = { none: 0, agent: 1, 'network-role': 2 } as const;
 
-export function encodeSpec(spec: LaunchSpec): { readonly bytes: Uint8Array; readonly descriptors: number[] } {
-  const records: Buffer[] = [];
+const PROFILES = { none: 0, agent: 1, 'network-role': 2 } as const satisfies Record<
+  LaunchSpec['seccomp'],
+  number
+>;
+
+const HEADER_BYTES = 8;
+
+export interface EncodedSpec {
+  readonly bytes: Uint8Array;
+  /** In the order that the records' indexes mean. */
+  readonly descriptors: number[];
+}
+
+/** Encodes a spec; pure. */
+export function encodeSpec(spec: LaunchSpec): EncodedSpec {
   const descriptors: number[] = [];
-  const index = (d: number) => descriptors.push(d) - 1;
-  const add = (tag: number, value: Buffer) => {
-    const head = Buffer.alloc(8);
-    head.writeUInt16LE(tag, 0);
-    head.writeUInt32LE(value.length, 4);
-    records.push(head, value);
-  };
-  const text = (tag: number, value: string) => add(tag, Buffer.from(value));
-  const words = (...v: number[]) => {
-    const b = Buffer.alloc(4 * v.length);
-    v.forEach((x, i) => b.writeUInt32LE(x, 4 * i));
-    return b;
-  };
-  const longs = (...v: bigint[]) => {
-    const b = Buffer.alloc(8 * v.length);
-    v.forEach((x, i) => b.writeBigUInt64LE(x, 8 * i));
-    return b;
-  };
-  for (const a of spec.argv) text(TAG.argument, a);
-  for (const e of spec.environment) text(TAG.environment, e);
-  text(TAG.directory, spec.workingDirectory);
-  if (spec.credentials) {
-    add(TAG.uid, words(spec.credentials.uid));
-    add(TAG.gid, words(spec.credentials.gid));
-    for (const g of spec.credentials.groups) add(TAG.group, words(g));
-  }
-  if (spec.newSession) add(TAG.session, Buffer.alloc(0));
-  for (const l of spec.resourceLimits)
-    add(TAG.limit, Buffer.concat([words(l.resource, 0), longs(l.soft, l.hard)]));
-  add(TAG.umask, words(spec.umask));
-  if (spec.namespaces.user !== undefined) add(TAG.userNamespace, words(index(spec.namespaces.user)));
-  if (spec.namespaces.network !== undefined) add(TAG.networkNamespace, words(index(spec.namespaces.network)));
-  for (const m of spec.mounts)
-    m.kind === 'hide'
-      ? text(TAG.hide, m.path)
-      : add(TAG.bind, Buffer.concat([words(index(m.descriptor)), Buffer.from(m.path)]));
-  if (spec.landlock) {
-    add(TAG.ruleset, longs(spec.landlock.handledFs, spec.landlock.handledNet, spec.landlock.scoped));
-    for (const r of spec.landlock.rules)
-      add(TAG.rule, Buffer.concat([words(index(r.descriptor), 0), longs(r.access)]));
-  }
-  add(TAG.seccomp, words(PROFILES[spec.seccomp]));
-  for (const k of spec.keep) add(TAG.keep, words(index(k.descriptor), k.target));
+  const index = (descriptor: number): Buffer => words(descriptors.push(descriptor) - 1);
+  const { credentials, namespaces, landlock } = spec;
+  const records = [
+    ...spec.argv.map((argument) => record(TAG.argument, Buffer.from(argument))),
+    ...spec.environment.map((variable) => record(TAG.environment, Buffer.from(variable))),
+    record(TAG.directory, Buffer.from(spec.workingDirectory)),
+    ...(credentials === undefined
+      ? []
+      : [
+          record(TAG.uid, words(credentials.uid)),
+          record(TAG.gid, words(credentials.gid)),
+          ...credentials.groups.map((group) => record(TAG.group, words(group))),
+        ]),
+    ...(spec.newSession ? [record(TAG.newSession)] : []),
+    ...spec.resourceLimits.map(({ resource, soft, hard }) =>
+      record(TAG.resourceLimit, words(resource, 0), longWords(soft, hard)),
+    ),
+    record(TAG.umask, words(spec.umask)),
+    ...(namespaces.user === undefined ? [] : [record(TAG.userNamespace, index(namespaces.user))]),
+    ...(namespaces.network === undefined ? [] : [record(TAG.networkNamespace, index(namespaces.network))]),
+    ...spec.mounts.map((step) => mountRecord(step, index)),
+    ...(landlock === undefined
+      ? []
+      : [
+          record(TAG.landlockRuleset, longWords(landlock.handledFs, landlock.handledNet, landlock.scoped)),
+          ...landlock.rules.map(({ descriptor, access }) =>
+            record(TAG.landlockRule, index(descriptor), words(0), longWords(access)),
+          ),
+        ]),
+    record(TAG.seccomp, words(PROFILES[spec.seccomp])),
+    ...spec.keep.map(({ descriptor, target }) => record(TAG.keep, index(descriptor), words(target))),
+  ];
   return { bytes: Buffer.concat(records), descriptors };
+}
+
+function mountRecord(step: MountStep, index: (descriptor: number) => Buffer): Buffer {
+  const path = Buffer.from(step.path);
+  return step.kind === 'hide' ? record(TAG.hide, path) : record(TAG.bind, index(step.descriptor), path);
+}
+
+function record(tag: number, ...parts: readonly Buffer[]): Buffer {
+  const value = Buffer.concat(parts);
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.writeUInt16LE(tag, 0);
+  header.writeUInt32LE(value.length, 4);
+  return Buffer.concat([header, value]);
+}
+
+function words(...values: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(4 * values.length);
+  for (const [position, value] of values.entries()) bytes.writeUInt32LE(value, 4 * position);
+  return bytes;
+}
+
+function longWords(...values: readonly bigint[]): Buffer {
+  const bytes = Buffer.alloc(8 * values.length);
+  for (const [position, value] of values.entries()) bytes.writeBigUInt64LE(value, 8 * position);
+  return bytes;
 }

@@ -1,11 +1,15 @@
+/** The launcher's last word; native/README.md has the format. */
 import { LAUNCH_STEPS, type LaunchFailure } from './spec.ts';
 
+/** u32 step, i32 errno, then the object. */
+const HEADER_BYTES = 8;
+
+/** Undefined for no record: the command was executed. @throws RangeError for bytes that are no record */
 export function parseStatus(bytes: Uint8Array): LaunchFailure | undefined {
   if (bytes.length === 0) return undefined;
-  const b = Buffer.from(bytes);
-  return {
-    step: LAUNCH_STEPS[b.readUInt32LE(0) - 1] ?? 'receive',
-    errno: b.readInt32LE(4),
-    object: b.subarray(8).toString(),
-  };
+  if (bytes.length < HEADER_BYTES) throw new RangeError(`a status record of ${bytes.length} bytes`);
+  const record = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const step = LAUNCH_STEPS[record.readUInt32LE(0) - 1];
+  if (step === undefined) throw new RangeError(`unknown launch step ${record.readUInt32LE(0)}`);
+  return { step, errno: record.readInt32LE(4), object: record.toString('utf8', HEADER_BYTES) };
 }

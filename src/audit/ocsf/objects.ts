@@ -59,14 +59,13 @@ export function actorOf(identity: Identity | undefined, context: AuditContext): 
   };
 }
 
-export function launchedProcess(process: LaunchedProcess, context: AuditContext): object {
-  const program = process.argv[0] ?? '';
+export function launchedProcess(launched: LaunchedProcess, context: AuditContext): object {
   return {
-    name: baseName(program),
-    pid: process.pid,
-    uid: `${context.bootId}/${process.sessionId}`,
-    cmd_line: commandLine(process.argv),
-    user: userOf(process.uid, process.user),
+    name: baseName(launched.argv[0] ?? ''),
+    pid: launched.pid,
+    uid: `${context.bootId}/${launched.sessionId}`,
+    cmd_line: commandLine(launched.argv),
+    user: userOf(launched.uid, launched.user),
   };
 }
 

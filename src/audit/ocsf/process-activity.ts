@@ -8,10 +8,10 @@ type ProcessFact = Extract<AuditFact, { kind: 'process-launched' | 'process-exit
 /** Process Activity [1007]: what was launched in the sandbox, and how it ended. */
 export function processActivity(fact: ProcessFact, context: AuditContext): EventParts {
   if (fact.kind === 'launch-refused') return refused(fact, context);
-  const { process } = fact;
-  const parts = { class: 'process', correlation: process.sessionId } as const;
-  const body = { process: launchedProcess(process, context), actor: supervisor(context) };
-  const name = baseName(process.argv[0] ?? '');
+  const { process: launched } = fact;
+  const parts = { class: 'process', correlation: launched.sessionId } as const;
+  const body = { process: launchedProcess(launched, context), actor: supervisor(context) };
+  const name = baseName(launched.argv[0] ?? '');
   if (fact.kind === 'process-launched')
     return {
       ...parts,
@@ -19,9 +19,9 @@ export function processActivity(fact: ProcessFact, context: AuditContext): Event
       severity: 1,
       success: true,
       action: 'allowed',
-      message: `${process.kind} ${name} started as ${process.user}`,
+      message: `${launched.kind} ${name} started as ${launched.user}`,
       body: { ...body, launch_type_id: 3, launch_type: 'Exec' },
-      unmapped: { session_kind: process.kind },
+      unmapped: { session_kind: launched.kind },
     };
   const how = fact.signal === undefined ? `exited with ${fact.exitCode}` : `was ended by ${fact.signal}`;
   return {
@@ -30,7 +30,7 @@ export function processActivity(fact: ProcessFact, context: AuditContext): Event
     severity: 1,
     success: fact.exitCode === 0,
     detail: fact.signal,
-    message: `${process.kind} ${name} ${how}`,
+    message: `${launched.kind} ${name} ${how}`,
     body: { ...body, exit_code: fact.exitCode, duration: Math.round(fact.durationMs) },
   };
 }

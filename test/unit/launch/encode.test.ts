@@ -1,0 +1,130 @@
+import { describe, expect, it } from 'vitest';
+import { encodeSpec } from '../../../src/launch/encode.ts';
+import { LAUNCH_STEPS, type LaunchSpec } from '../../../src/launch/spec.ts';
+import { parseStatus } from '../../../src/launch/status.ts';
+
+const LEAST: LaunchSpec = {
+  argv: ['true'],
+  environment: [],
+  workingDirectory: '/',
+  credentials: undefined,
+  newSession: false,
+  resourceLimits: [],
+  umask: 0o22,
+  namespaces: { user: undefined, network: undefined },
+  mounts: [],
+  landlock: undefined,
+  seccomp: 'none',
+  keep: [],
+};
+
+/** Reads records back as the launcher does. */
+function recordsOf(spec: LaunchSpec): [number, string][] {
+  const bytes = Buffer.from(encodeSpec(spec).bytes);
+  const records: [number, string][] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes.readUInt32LE(at + 4);
+    expect(bytes.readUInt16LE(at + 2)).toBe(0);
+    records.push([bytes.readUInt16LE(at), bytes.toString('hex', at + 8, at + 8 + length)]);
+    at += 8 + length;
+  }
+  return records;
+}
+
+const text = (value: string) => Buffer.from(value).toString('hex');
+
+describe('encodeSpec', () => {
+  const least = [
+    [1, text('true')],
+    [3, text('/')],
+    [9, '12000000'],
+    [16, '00000000'],
+  ];
+
+  it('writes what every spec has', () => expect(recordsOf(LEAST)).toEqual(least));
+
+  it.each<[string, Partial<LaunchSpec>, [number, string][]]>([
+    [
+      'arguments and environment',
+      { argv: ['a', 'ü'], environment: ['A=1'] },
+      [
+        [1, text('a')],
+        [1, text('ü')],
+        [2, text('A=1')],
+      ],
+    ],
+    [
+      'credentials',
+      { credentials: { uid: 20001, gid: 4_000_000_000, groups: [44, 7] } },
+      [
+        [4, '214e0000'],
+        [5, '00286bee'],
+        [6, '2c000000'],
+        [6, '07000000'],
+      ],
+    ],
+    ['a new session', { newSession: true }, [[7, '']]],
+    [
+      'a resource limit',
+      { resourceLimits: [{ resource: 4, soft: 0n, hard: 2n ** 64n - 1n }] },
+      [[8, `0400000000000000${'0'.repeat(16)}${'f'.repeat(16)}`]],
+    ],
+    ['a profile', { seccomp: 'network-role' }, [[16, '02000000']]],
+    [
+      'mounts in order',
+      {
+        mounts: [
+          { kind: 'hide', path: '/a' },
+          { kind: 'bind', descriptor: 9, path: '/b' },
+        ],
+      },
+      [
+        [12, text('/a')],
+        [13, `00000000${text('/b')}`],
+      ],
+    ],
+  ])('%s', (_, part, expected) => {
+    expect(recordsOf({ ...LEAST, ...part })).toEqual(expect.arrayContaining(expected));
+  });
+
+  it('refers to descriptors by their place in the list', () => {
+    const spec: LaunchSpec = {
+      ...LEAST,
+      namespaces: { user: 30, network: 31 },
+      mounts: [{ kind: 'bind', descriptor: 32, path: '/b' }],
+      landlock: { handledFs: 1n, handledNet: 0n, scoped: 3n, rules: [{ descriptor: 33, access: 5n }] },
+      keep: [{ descriptor: 34, target: 3 }],
+    };
+    expect(encodeSpec(spec).descriptors).toEqual([30, 31, 32, 33, 34]);
+    expect(recordsOf(spec)).toEqual(
+      expect.arrayContaining([
+        [10, '00000000'],
+        [11, '01000000'],
+        [13, `02000000${text('/b')}`],
+        [14, `01${'0'.repeat(30)}03${'0'.repeat(14)}`],
+        [15, `0300000000000000${'05'.padEnd(16, '0')}`],
+        [17, '0400000003000000'],
+      ]),
+    );
+  });
+});
+
+describe('parseStatus', () => {
+  it('is undefined when the command was executed', () =>
+    expect(parseStatus(new Uint8Array())).toBeUndefined());
+
+  it.each(LAUNCH_STEPS.map((step, index) => [step, index + 1] as const))('%s is step %i', (step, number) => {
+    const bytes = Buffer.alloc(8 + 4);
+    bytes.writeUInt32LE(number, 0);
+    bytes.writeInt32LE(13, 4);
+    bytes.write('/bin', 8);
+    expect(parseStatus(bytes)).toEqual({ step, errno: 13, object: '/bin' });
+  });
+
+  it.each([[Buffer.alloc(7)], [Buffer.alloc(8)], [Buffer.from('ffffffff00000000', 'hex')]])(
+    'refuses %j',
+    (bytes) => {
+      expect(() => parseStatus(bytes)).toThrow(RangeError);
+    },
+  );
+});
