@@ -32,7 +32,7 @@ static const struct rule rules[] = {
 #include "seccomp-rules.h"
 };
 
-/* x32 calls carry a high bit in their number, so they are among the unknown ones; other architectures are killed by the table's filter. */
+/* Calls of other instruction sets (i386, x32) never get an answer: the table's filter, loaded after this one, kills them. */
 static void refuse_unknown(void) {
     struct sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),

@@ -55,12 +55,17 @@ export function prepare(world: World, mode: Mode): Setup {
 }
 
 /** A policy with the given network rules; everything else is what most tests want. */
-export function writePolicy({ directory, work, mode }: Setup, network = '', extra = ''): string {
+export function writePolicy(
+  { directory, work, mode }: Setup,
+  network = '',
+  extra = '',
+  readOnly: readonly string[] = [],
+): string {
   const path = join(directory, 'policy.yaml');
   const runAs = mode === 'root' ? `process: { run_as_user: "${AGENT_UID}" }\n` : '';
   writeFileSync(
     path,
-    `version: 1\nfilesystem_policy: { include_workdir: true, read_write: [${work}] }\n${runAs}${extra}${network}`,
+    `version: 1\nfilesystem_policy: { include_workdir: true, read_only: [${readOnly.join(', ')}], read_write: [${work}] }\n${runAs}${extra}${network}`,
   );
   return path;
 }
