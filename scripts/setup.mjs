@@ -21,6 +21,8 @@ const packages = {
   openssl: ['/usr/bin/openssl'],
   'ca-certificates': ['/etc/ssl/certs/ca-certificates.crt'],
   'util-linux': ['/usr/bin/nsenter'],
+  procps: ['/usr/bin/ps'],
+  git: ['/usr/bin/git'],
 };
 const benchPackages = { bubblewrap: ['/usr/bin/bwrap'] };
 

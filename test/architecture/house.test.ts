@@ -46,6 +46,12 @@ describe('lists that are told twice agree', () => {
     expect([...section.matchAll(/^\d+\. (\w+)$/gm)].map(([, name]) => name)).toEqual([...LAUNCH_STEPS]);
   });
 
+  it('Debian packages: README and scripts/setup.mjs', () => {
+    const told = readme.match(/Debian packages `([^`]+)`/)?.[1]?.split(' ');
+    const table = readSource('scripts/setup.mjs').match(/const packages = \{([\s\S]*?)\n\};/)?.[1] ?? '';
+    expect(told).toEqual([...table.matchAll(/^ {2}'?([a-z0-9-]+)'?: \[/gm)].map(([, name]) => name));
+  });
+
   it('the version: package.json and version.ts', () => {
     expect(JSON.parse(readSource('package.json')).version).toBe(VERSION);
   });
