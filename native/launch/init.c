@@ -53,10 +53,10 @@ static void find_root(char *root) {
     }
 }
 
-static char *below(const char *root, const char *path) {
+static char *below(const char *root, const char *path, int mode) {
     char *joined;
     if (asprintf(&joined, "%s/%s", root, path) < 0) abort();
-    if (access(joined, R_OK) != 0) incomplete(joined);
+    if (access(joined, mode) != 0) incomplete(joined);
     return joined;
 }
 
@@ -72,26 +72,34 @@ static void strip_environment(void) {
     *kept = NULL;
 }
 
-static pid_t start_node(char **arguments, int count, const sigset_t *previous, pid_t self) {
+/* What a caller ignores or blocks would be ignored and blocked by Node too, and then by the agent. */
+static void reset_signals(void) {
+    sigset_t none;
+    sigemptyset(&none);
+    for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static pid_t start_node(char **arguments, int count, pid_t self) {
     char root[PATH_MAX];
     find_root(root);
-    char *node = below(root, NODE_PATH);
+    char *node = below(root, NODE_PATH, X_OK);
     char **command = calloc((size_t)count + 2, sizeof *command);
     if (command == NULL) abort();
     command[0] = node;
-    command[1] = below(root, MAIN_PATH);
+    command[1] = below(root, MAIN_PATH, R_OK);
     for (int i = 1; i < count; i++) command[i + 1] = arguments[i];
     strip_environment();
     pid_t child = fork();
     if (child != 0) return child;
     /* When this process is killed the run must not go on without it. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != self) _exit(EXIT_INSTALL_INCOMPLETE);
-    sigprocmask(SIG_SETMASK, previous, NULL);
+    reset_signals();
     execv(node, command);
-    _exit(EXIT_INSTALL_INCOMPLETE);
+    incomplete(node);
 }
 
-/* Reaps all that has ended; gives true once Node is among them. */
+/* Reaps all that has ended; gives true once `node` is among them. */
 static bool reap(pid_t node, int *status) {
     bool ended = false;
     int each;
@@ -117,30 +125,35 @@ static pid_t parent_of(pid_t pid) {
     return end != NULL && sscanf(end + 1, " %*c %d", &parent) == 1 ? parent : -1;
 }
 
-/* Everything below this process: its orphans come to it, so in a few rounds all descendants are its children. */
-static bool kill_children(pid_t self) {
+/*
+ * Only own children: their numbers are ours until we reap them, so no stranger can be hit. Orphans come to this process, so
+ * round by round every descendant is one.
+ */
+static void kill_children(pid_t self) {
     DIR *proc = opendir("/proc");
-    if (proc == NULL) return false;
-    bool found = false;
+    if (proc == NULL) return;
     for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
         if (!isdigit((unsigned char)entry->d_name[0])) continue;
         pid_t pid = (pid_t)atoi(entry->d_name);
-        if (parent_of(pid) != self) continue;
-        found = true;
-        kill(pid, SIGKILL);
+        if (parent_of(pid) == self) kill(pid, SIGKILL);
     }
     closedir(proc);
-    return found;
 }
 
+/* Whatever is left below this process; nothing can fork faster than it is taken along where we are PID 1. */
 static void end_descendants(pid_t self) {
-    struct timespec start, now, pause = {.tv_nsec = 2 * 1000 * 1000};
+    struct timespec start, now, pause = {.tv_nsec = 10 * 1000 * 1000};
+    sigset_t child_ended;
+    sigemptyset(&child_ended);
+    sigaddset(&child_ended, SIGCHLD);
     clock_gettime(CLOCK_MONOTONIC, &start);
     do {
-        int status;
-        reap(-1, &status);
-        if (!kill_children(self)) return;
-        nanosleep(&pause, NULL);
+        if (self == 1) kill(-1, SIGKILL);
+        else kill_children(self);
+        pid_t reaped;
+        while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0) continue;
+        if (reaped < 0 && errno == ECHILD) return;
+        sigtimedwait(&child_ended, NULL, &pause);
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec - start.tv_sec < LAST_REAP_SECONDS);
 }
@@ -152,15 +165,16 @@ static void pass_on(pid_t node, const siginfo_t *signal) {
 
 int main(int count, char **arguments) {
     pid_t self = getpid();
-    sigset_t awaited, previous;
+    sigset_t awaited;
     sigemptyset(&awaited);
     sigaddset(&awaited, SIGCHLD);
     for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) sigaddset(&awaited, forwarded[i]);
-    sigprocmask(SIG_BLOCK, &awaited, &previous);
-    sigdelset(&previous, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &awaited, NULL);
+    /* Where the caller ignored it, children would vanish without a status. */
+    signal(SIGCHLD, SIG_DFL);
     if (self != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) incomplete("PR_SET_CHILD_SUBREAPER");
 
-    pid_t node = start_node(arguments, count, &previous, self);
+    pid_t node = start_node(arguments, count, self);
     if (node < 0) incomplete("a process slot");
     /* The operator's environment is in here as well: a rootless agent has this process's uid. */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

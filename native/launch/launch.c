@@ -27,32 +27,42 @@ _Noreturn void fail(enum step step, const char *object) {
     _exit(125);
 }
 
-/* execvpe(3) semantics with the child's own PATH; an empty element is skipped, never the current directory. */
+static const char *search_path(const struct spec *spec) {
+    for (char **variable = spec->environment; *variable != NULL; variable++)
+        if (strncmp(*variable, "PATH=", 5) == 0) return *variable + 5;
+    return "";
+}
+
+/*
+ * execvpe(3) with the child's own PATH. Only absolute elements count: an empty or relative one would mean the current
+ * directory, which belongs to whoever filled it.
+ */
 static _Noreturn void execute(const struct spec *spec) {
+    static char candidate[4096], refused[4096];
     const char *name = spec->arguments[0];
     if (strchr(name, '/') != NULL) {
         execve(name, spec->arguments, spec->environment);
         fail(STEP_EXECUTE, name);
     }
-    const char *path = "";
-    for (char **variable = spec->environment; *variable != NULL; variable++)
-        if (strncmp(*variable, "PATH=", 5) == 0) path = *variable + 5;
     int worst = ENOENT;
-    static char candidate[4096];
+    const char *path = search_path(spec);
     while (*path != '\0') {
         size_t length = strcspn(path, ":");
-        if (length > 0 && length + 1 + strlen(name) < sizeof candidate) {
+        if (path[0] == '/' && length + 1 + strlen(name) < sizeof candidate) {
             memcpy(candidate, path, length);
             candidate[length] = '/';
             strcpy(candidate + length + 1, name);
             execve(candidate, spec->arguments, spec->environment);
             /* A file that is there but refused is the better answer than the directories after it that lack it. */
-            if (errno != ENOENT && errno != ENOTDIR) worst = errno;
+            if (errno != ENOENT && errno != ENOTDIR) {
+                worst = errno;
+                strcpy(refused, candidate);
+            }
         }
         path += length + (path[length] == ':');
     }
     errno = worst;
-    fail(STEP_EXECUTE, name);
+    fail(STEP_EXECUTE, worst == ENOENT ? name : refused);
 }
 
 int main(int count, char **arguments) {

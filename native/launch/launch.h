@@ -18,6 +18,8 @@
 /* NGROUPS_MAX is 65536; an account with more than this is not one that runs agents. */
 #define MAX_GROUPS 1024u
 #define MAX_KEPT 64u
+#define FIRST_TARGET 3
+#define LAST_TARGET 255
 
 /* Numbered as in the status record. */
 enum step {

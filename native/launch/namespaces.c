@@ -2,6 +2,7 @@
 #include "launch.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -42,19 +43,19 @@ static int open_place(const char *path) {
     return open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* Puts the tree at `tree` over the very inode behind `place`, whatever the path has become meanwhile. */
-static void attach(int tree, int place, const char *path) {
+/* Puts a clone of the tree at `source` over the very inode behind `place`, whatever the path has become meanwhile. */
+static void cover(int place, int source, const char *path) {
+    int tree = (int)syscall(SYS_open_tree, source, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree < 0) fail(STEP_MOUNTS, path);
     if (syscall(SYS_move_mount, tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
         fail(STEP_MOUNTS, path);
+    close(tree);
 }
 
-static int clone_tree(int descriptor, const char *path) {
-    int tree = (int)syscall(SYS_open_tree, descriptor, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (tree < 0) fail(STEP_MOUNTS, path);
-    return tree;
-}
-
-/* A directory is covered by an empty one that cannot be written; anything else by a device that reads as empty. */
+/*
+ * A directory is covered by an empty one that cannot be written, anything else by a device that reads as empty. What is not
+ * there needs no cover. Neither does a link: it is only a name, and what it leads to has a path of its own to be hidden by.
+ */
 static void hide(const char *path) {
     int place = open_place(path);
     if (place < 0) {
@@ -70,21 +71,37 @@ static void hide(const char *path) {
             fail(STEP_MOUNTS, path);
     } else if (!S_ISLNK(facts.st_mode)) {
         int null = open("/dev/null", O_PATH | O_CLOEXEC);
-        if (null < 0) fail(STEP_MOUNTS, path);
-        int tree = clone_tree(null, path);
-        attach(tree, place, path);
-        close(tree);
+        if (null < 0) fail(STEP_MOUNTS, "/dev/null");
+        cover(place, null, path);
         close(null);
     }
     close(place);
 }
 
+/*
+ * The descriptor belongs to the mount namespace that it was opened in, whose trees cannot be cloned from here; so the same
+ * inode is opened again by its path in ours.
+ */
+static int reopen(int descriptor, const char *path) {
+    char name[64], source[PATH_MAX];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", descriptor);
+    ssize_t length = readlink(name, source, sizeof source - 1);
+    if (length < 0) fail(STEP_MOUNTS, path);
+    source[length] = '\0';
+    int here = open_place(source);
+    struct stat wanted, found;
+    if (here < 0 || fstat(descriptor, &wanted) != 0 || fstat(here, &found) != 0) fail(STEP_MOUNTS, source);
+    if (wanted.st_dev == found.st_dev && wanted.st_ino == found.st_ino) return here;
+    errno = ESTALE;
+    fail(STEP_MOUNTS, source);
+}
+
 static void bind(const struct mount_step *step) {
     int place = open_place(step->path);
     if (place < 0) fail(STEP_MOUNTS, step->path);
-    int tree = clone_tree(step->descriptor, step->path);
-    attach(tree, place, step->path);
-    close(tree);
+    int source = reopen(step->descriptor, step->path);
+    cover(place, source, step->path);
+    close(source);
     close(place);
 }
 

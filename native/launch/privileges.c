@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Two words of 32 are what capget(2) has room for; a kernel knows fewer and says so. */
 #define LAST_POSSIBLE_CAPABILITY 63
 
 void set_limits(const struct spec *spec) {
@@ -20,6 +21,8 @@ void set_limits(const struct spec *spec) {
         struct rlimit limit = {.rlim_cur = spec->limits[i].soft, .rlim_max = spec->limits[i].hard};
         if (setrlimit((__rlimit_resource_t)spec->limits[i].resource, &limit) != 0) fail(STEP_LIMITS, "setrlimit");
     }
+    /* Whatever was asked: a core holds what the process knew, where others can read it. */
+    if (setrlimit(RLIMIT_CORE, &(struct rlimit){0}) != 0) fail(STEP_LIMITS, "core");
     umask(spec->umask);
 }
 
@@ -40,32 +43,33 @@ void set_gid(const struct spec *spec) {
     fail(STEP_GID, "read back");
 }
 
-static bool has_capability(int capability) {
+static void read_capabilities(struct __user_cap_data_struct data[2], enum step step) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    memset(data, 0, sizeof data);
-    if (syscall(SYS_capget, &header, data) != 0) return false;
-    return (data[capability / 32].effective & (1u << (capability % 32))) != 0;
+    if (syscall(SYS_capget, &header, data) != 0) fail(step, "capget");
+}
+
+static bool is_empty(const struct __user_cap_data_struct data[2]) {
+    return (data[0].effective | data[0].permitted | data[0].inheritable | data[1].effective | data[1].permitted |
+            data[1].inheritable) == 0;
 }
 
 /*
- * Without CAP_SETPCAP nothing can be dropped; that is fine only where the set is empty, or where no_new_privs (set below)
- * is all that keeps it from mattering: a process that never had a capability gains none from the bounding set then.
+ * Without CAP_SETPCAP nothing can be dropped. That is fine only for who has no capability at all: no_new_privs (set below)
+ * keeps such a process from gaining one out of the bounding set by an execve.
  */
 void clear_bounding_set(void) {
-    bool may_drop = has_capability(CAP_SETPCAP);
+    /* NO_SETUID_FIXUP stays off, for good: the change of uid that follows clears the capabilities of the old one. */
+    const unsigned long locked = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED |
+                                 SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+    struct __user_cap_data_struct held[2];
+    read_capabilities(held, STEP_BOUNDING);
+    if ((held[0].permitted | held[1].permitted) == 0) return;
     for (int capability = 0; capability <= LAST_POSSIBLE_CAPABILITY; capability++) {
         int present = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
         if (present < 0) break;
-        if (present == 1 && may_drop && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) fail(STEP_BOUNDING, "drop");
+        if (present == 1 && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) fail(STEP_BOUNDING, "drop");
     }
-    if (!may_drop && geteuid() == 0) {
-        errno = EPERM;
-        fail(STEP_BOUNDING, "CAP_SETPCAP");
-    }
-    unsigned long locked = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED |
-                           SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
-    if (may_drop && prctl(PR_SET_SECUREBITS, locked, 0, 0, 0) != 0) fail(STEP_BOUNDING, "securebits");
+    if (prctl(PR_SET_SECUREBITS, locked, 0, 0, 0) != 0) fail(STEP_BOUNDING, "securebits");
 }
 
 void set_uid(const struct spec *spec) {
@@ -81,7 +85,7 @@ void set_uid(const struct spec *spec) {
 }
 
 /*
- * Every way back to root is tried. Rootless runs hold the capabilities of their user namespace until the next step, so there
+ * Ways back to root are tried. Rootless runs hold the capabilities of their user namespace until the next step, so there
  * it is the namespace's map, without uid 0, that refuses.
  */
 void refuse_regain(void) {
@@ -96,17 +100,16 @@ void refuse_regain(void) {
 
 void clear_capabilities(void) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    memset(data, 0, sizeof data);
-    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 && errno != EINVAL)
-        fail(STEP_CAPABILITIES, "ambient");
-    if (syscall(SYS_capset, &header, data) != 0) fail(STEP_CAPABILITIES, "capset");
-    if (syscall(SYS_capget, &header, data) != 0) fail(STEP_CAPABILITIES, "capget");
-    for (int i = 0; i < 2; i++) {
-        if (data[i].effective == 0 && data[i].permitted == 0 && data[i].inheritable == 0) continue;
-        errno = EPERM;
-        fail(STEP_CAPABILITIES, "read back");
-    }
+    struct __user_cap_data_struct none[2] = {{0}}, left[2];
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) fail(STEP_CAPABILITIES, "ambient");
+    if (syscall(SYS_capset, &header, none) != 0) fail(STEP_CAPABILITIES, "capset");
+    read_capabilities(left, STEP_CAPABILITIES);
+    bool empty = is_empty(left);
+    for (int capability = 0; capability <= LAST_POSSIBLE_CAPABILITY; capability++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1) empty = false;
+    if (empty) return;
+    errno = EPERM;
+    fail(STEP_CAPABILITIES, "read back");
 }
 
 void fix_privileges(pid_t parent) {

@@ -35,6 +35,8 @@ int connect_supervisor(const char *path) {
     if (descriptor < 0) return -1;
     struct timeval timeout = {.tv_sec = RECEIVE_TIMEOUT_S};
     if (setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0) return -1;
+    /* connect(2) waits that long for room in the queue, and the status record for room in the buffer. */
+    if (setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) != 0) return -1;
     if (connect(descriptor, (const struct sockaddr *)&address, sizeof address) != 0) return -1;
     return descriptor;
 }
@@ -103,6 +105,10 @@ static uint32_t only_word(const struct record *record) {
     return word(record, 0);
 }
 
+static void want_zero(const struct record *record, uint32_t offset) {
+    if (word(record, offset) != 0) malformed("reserved field");
+}
+
 static int descriptor_at(uint32_t index) {
     if (index >= descriptor_count) malformed("descriptor index");
     return descriptors[index];
@@ -115,6 +121,12 @@ static char *text(const struct record *record, uint32_t offset) {
     if (copy == NULL) fail(STEP_RECEIVE, "memory");
     memcpy(copy, record->value + offset, record->length - offset);
     copy[record->length - offset] = '\0';
+    return copy;
+}
+
+static char *variable(const struct record *record) {
+    char *copy = text(record, 0);
+    if (copy[0] == '=' || strchr(copy, '=') == NULL) malformed("environment");
     return copy;
 }
 
@@ -152,7 +164,7 @@ static void take_repeatable(struct spec *spec, const struct record *record, size
         spec->arguments[(*arguments)++] = text(record, 0);
         break;
     case TAG_ENVIRONMENT:
-        spec->environment[(*variables)++] = text(record, 0);
+        spec->environment[(*variables)++] = variable(record);
         break;
     case TAG_GROUP:
         limit_count(spec->group_count, MAX_GROUPS);
@@ -160,6 +172,7 @@ static void take_repeatable(struct spec *spec, const struct record *record, size
         break;
     case TAG_LIMIT:
         want_length(record, 24);
+        want_zero(record, 4);
         limit_count(spec->limit_count, MAX_LIMITS);
         spec->limits[spec->limit_count++] =
             (struct limit){.resource = word(record, 0), .soft = long_word(record, 8), .hard = long_word(record, 16)};
@@ -175,6 +188,7 @@ static void take_repeatable(struct spec *spec, const struct record *record, size
         break;
     case TAG_RULE:
         want_length(record, 16);
+        want_zero(record, 4);
         limit_count(spec->rule_count, MAX_DESCRIPTORS);
         spec->rules[spec->rule_count++] =
             (struct landlock_rule){.descriptor = descriptor_at(word(record, 0)), .access = long_word(record, 8)};
@@ -182,7 +196,7 @@ static void take_repeatable(struct spec *spec, const struct record *record, size
     case TAG_KEEP:
         want_length(record, 8);
         limit_count(spec->kept_count, MAX_KEPT);
-        if (word(record, 4) < 3 || word(record, 4) > 255) malformed("target");
+        if (word(record, 4) < FIRST_TARGET || word(record, 4) > LAST_TARGET) malformed("target");
         for (size_t i = 0; i < spec->kept_count; i++)
             if (spec->kept[i].target == (int)word(record, 4)) malformed("target");
         spec->kept[spec->kept_count++] =
@@ -209,7 +223,8 @@ static bool take_single(struct spec *spec, const struct record *record, uint32_t
         spec->new_session = true;
         break;
     case TAG_UMASK:
-        spec->umask = only_word(record) & 0777;
+        if (only_word(record) > 0777) malformed("umask");
+        spec->umask = (mode_t)only_word(record);
         break;
     case TAG_USER_NAMESPACE:
         spec->user_namespace = descriptor_at(only_word(record));

@@ -3,12 +3,13 @@ import type { Writable } from 'node:stream';
 import type { CastellanError } from '../errors.ts';
 import { createChain } from './chain.ts';
 import type { AuditFact, Report } from './event.ts';
-import { type AuditContext, HIGH, type OcsfEvent } from './ocsf/base.ts';
+import { recordLine } from './line.ts';
+import { type AuditContext, HIGH } from './ocsf/base.ts';
 import type { LogFact } from './ocsf/event-log-activity.ts';
-import { toOcsf } from './ocsf/to-ocsf.ts';
+import { learn, toOcsf } from './ocsf/to-ocsf.ts';
 import { shortForm } from './short-form.ts';
-import { openFileSink } from './sink/jsonl-file.ts';
-import { createTerminalSink } from './sink/terminal.ts';
+import { type LineWriter, openLog, startWriter } from './sink/jsonl-file.ts';
+import { createTerminalSink, type TerminalSink } from './sink/terminal.ts';
 
 export interface AuditOptions {
   readonly path: string;
@@ -28,54 +29,128 @@ export interface Audit extends AsyncDisposable {
   readonly path: string;
   /** Fingerprint of the newest record. */
   readonly head: string;
+  readonly counts: AuditCounts;
+  /** Resolves when everything reported is on disk, or cannot be. */
   flush(): Promise<void>;
+}
+
+export interface AuditCounts {
+  /** Records made; those that a failed disk lost are among them. */
+  readonly records: number;
+  /** Events that are not in the file: the queue was full, the disk failed, or the log was closed. */
+  readonly dropped: number;
+  /** Lines that standard error did not take. */
+  readonly hidden: number;
 }
 
 /**
  * Opens the log and writes its first record.
  * @throws CastellanError `audit_failed`
  */
-export async function openAudit({
-  path,
-  context,
-  terminal,
-  colour,
-  onFailure,
-  clock = Date.now,
-}: AuditOptions): Promise<Audit> {
-  const file = await openFileSink(path, onFailure);
-  const lines = terminal === undefined ? undefined : createTerminalSink(terminal);
-  const chain = createChain(context.bootId);
-  let sequence = 0;
-  let closed = false;
-  const stamp = () => ({ time: clock(), sequence: sequence++ });
-
-  const record = (event: OcsfEvent) => {
-    file.write(JSON.stringify(chain.append(event)), event.severity_id >= HIGH);
-    lines?.write(shortForm(event, { colour }));
+export async function openAudit(options: AuditOptions): Promise<Audit> {
+  const { path, terminal } = options;
+  let failure: CastellanError | undefined;
+  let tellFailure = (error: CastellanError) => {
+    failure = error;
   };
-  const write = (fact: AuditFact | LogFact) => {
-    for (const event of toOcsf(fact, stamp, context)) record(event);
+  const file = startWriter(await openLog(path), path, (error) => tellFailure(error));
+  const lines = terminal && createTerminalSink(terminal);
+  const book = openBook(options, file, lines);
+  book.report({ kind: 'audit-opened', path });
+  await file.flush();
+  if (failure !== undefined) {
+    await file.close();
+    throw failure;
+  }
+  tellFailure = options.onFailure;
+  return {
+    path,
+    report: book.report,
+    flush: file.flush,
+    get head() {
+      return book.head;
+    },
+    get counts() {
+      return { records: book.records, dropped: book.dropped + file.lost, hidden: lines?.hidden ?? 0 };
+    },
+    async [Symbol.asyncDispose]() {
+      if (!book.close()) return;
+      await file.close();
+      lines?.[Symbol.dispose]();
+    },
+  };
+}
+
+interface Book {
+  readonly report: Report;
+  readonly head: string;
+  readonly records: number;
+  readonly dropped: number;
+  /** Writes the last record; later facts only count as dropped. False when that was done before. */
+  close(): boolean;
+}
+
+function openBook(
+  { path, context: ofRun, colour, clock = Date.now }: AuditOptions,
+  file: LineWriter,
+  lines: TerminalSink | undefined,
+): Book {
+  const chain = createChain(ofRun.bootId);
+  let context = ofRun;
+  let sequence = 0;
+  let dropped = 0;
+  let untold = 0;
+  let closed = false;
+
+  const record = (fact: AuditFact | LogFact) => {
+    let number = sequence;
+    const events = toOcsf(fact, () => ({ time: clock(), sequence: number++ }), context);
+    const important = events.some(({ severity_id }) => severity_id >= HIGH);
+    // Before it gets a number: what is dropped must leave no hole in the chain.
+    if (closed || !file.hasRoom(important)) return drop(events.length);
+    for (const event of events) {
+      file.write(recordLine(chain.append(event)), important);
+      lines?.write(shortForm(event, { colour }));
+    }
+    sequence = number;
+    context = learn(context, fact);
+  };
+  const drop = (count: number) => {
+    dropped += count;
+    if (closed) return;
+    if (untold === 0) void file.flush().then(tellDropped);
+    untold += count;
+  };
+  const tellDropped = () => {
+    const count = untold;
+    untold = 0;
+    if (count > 0) record({ kind: 'audit-dropped', count, reason: 'the disk did not keep up' });
   };
   const report: Report = (fact) => {
-    if (closed) return;
-    const dropped = file.takeDropped();
-    if (dropped > 0) write({ kind: 'audit-dropped', count: dropped, reason: 'the disk did not keep up' });
-    write(fact);
+    try {
+      record(fact);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : 'unknown';
+      record({ kind: 'internal-error', where: `audit/${fact.kind}`, message });
+    }
   };
-  report({ kind: 'audit-opened', path });
   return {
     report,
-    path,
     get head() {
       return chain.head;
     },
-    flush: () => file.flush(),
-    async [Symbol.asyncDispose]() {
-      if (closed) return;
+    get records() {
+      return sequence;
+    },
+    get dropped() {
+      return dropped;
+    },
+    close() {
+      if (closed) return false;
+      tellDropped();
       report({ kind: 'audit-closed', path, records: sequence + 1 });
       closed = true;
-      await file.close();
+      return true;
     },
   };
 }

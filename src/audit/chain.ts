@@ -2,7 +2,7 @@
  * Tamper evidence: each record carries the SHA-256 of the record before it and of itself, so that changing, removing, adding
  * or reordering one shows. The last fingerprint, kept elsewhere, also shows a cut end and a log rewritten from the start.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { canonicalJson } from './canonical.ts';
 import type { OcsfEvent } from './ocsf/base.ts';
 
@@ -41,7 +41,7 @@ export function createChain(uid: string): Chain {
 
 /** SHA-256 in hex over the canonical form. */
 export function fingerprint(event: unknown): string {
-  return createHash('sha256').update(canonicalJson(event)).digest('hex');
+  return hash('sha256', canonicalJson(event), 'hex');
 }
 
 function withAttestation(event: OcsfEvent, attestation: Partial<Attestation>): OcsfEvent {

@@ -4,7 +4,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { LaunchedProcess, Report, SessionKind } from '../audit/event.ts';
 import { CastellanError, type ErrorCode, errnoOf } from '../errors.ts';
@@ -23,7 +22,7 @@ import {
 } from './process.ts';
 import { startOnTerminal } from './pty.ts';
 import type { ConfinedSpec, LaunchFailure } from './spec.ts';
-import { parseStatus } from './status.ts';
+import { errnoName, parseStatus } from './status.ts';
 
 export type { RunningProcess } from './process.ts';
 
@@ -196,11 +195,6 @@ function codeOf({ step }: LaunchFailure, errno: string): ErrorCode {
   if (step === 'execute' && NOT_EXECUTABLE.includes(errno)) return 'command_not_executable';
   if (step === 'landlock' && UNSUPPORTED.includes(errno)) return 'kernel_feature_missing';
   return 'launch_failed';
-}
-
-function errnoName(number: number): string {
-  const known = Object.entries(constants.errno).find(([, value]) => value === number);
-  return known?.[0] ?? `errno ${number}`;
 }
 
 function reportLife(

@@ -1,11 +1,14 @@
 import type { AuditFact } from '../event.ts';
 import { type AuditContext, type EventParts, PRODUCT_NAME } from './base.ts';
+import { long, supervisor } from './objects.ts';
 
 type LifecycleFact = Extract<AuditFact, { kind: `supervisor-${string}` }>;
 
 /** Application Lifecycle [6002]: the supervisor itself. */
-export function applicationLifecycle(fact: LifecycleFact, { version }: AuditContext): EventParts {
-  const body = { app: { name: PRODUCT_NAME, vendor_name: PRODUCT_NAME, uid: PRODUCT_NAME, version } };
+export function applicationLifecycle(fact: LifecycleFact, context: AuditContext): EventParts {
+  const { version } = context;
+  const app = { name: PRODUCT_NAME, vendor_name: PRODUCT_NAME, uid: PRODUCT_NAME, version };
+  const body = { app, actor: supervisor(context) };
   const parts = { class: 'lifecycle', body } as const;
   switch (fact.kind) {
     case 'supervisor-started':
@@ -24,7 +27,8 @@ export function applicationLifecycle(fact: LifecycleFact, { version }: AuditCont
         severity: 1,
         success: true,
         message: `sandbox ready after ${Math.round(fact.durationMs)} ms`,
-        unmapped: { ssh_socket: fact.sshSocket, duration_ms: Math.round(fact.durationMs) },
+        body: { ...body, duration: long(fact.durationMs) },
+        unmapped: { ssh_socket: fact.sshSocket },
       };
     case 'supervisor-stopped':
       return {
@@ -41,9 +45,10 @@ export function applicationLifecycle(fact: LifecycleFact, { version }: AuditCont
         activity: 4,
         severity: 4,
         success: false,
+        code: fact.code,
         detail: fact.message,
         message: `castellan refused to go on: ${fact.code} at ${fact.step}`,
-        unmapped: { code: fact.code, step: fact.step },
+        unmapped: { step: fact.step },
       };
   }
 }

@@ -1,4 +1,6 @@
 /** What every OCSF 1.8.0 event has, and the vocabulary of the classes castellan uses. Captions stand beside ids, as consumers map either. */
+import { fitted } from './fit.ts';
+
 export const OCSF_VERSION = '1.8.0';
 export const LOG_NAME = 'audit';
 export const LOG_PROVIDER = 'castellan';
@@ -14,6 +16,9 @@ export interface AuditContext {
   readonly osName: string;
   readonly sandboxId: string;
   readonly supervisorPid: number;
+  /** What earlier facts of the run told, and later events repeat. */
+  readonly policy?: { readonly path: string; readonly digest: string };
+  readonly user?: { readonly name: string; readonly uid: number };
 }
 
 /** When and as which event of the run; uids made from it are never used twice. */
@@ -33,9 +38,11 @@ export interface OcsfEvent {
   readonly severity: string;
   readonly time: number;
   readonly message: string;
-  readonly metadata: { readonly uid: string; readonly sequence: number; readonly [other: string]: unknown };
+  readonly type_name: string;
+  readonly metadata: { readonly uid: string; readonly [other: string]: unknown };
   readonly action?: string;
   readonly status?: string;
+  readonly status_code?: string;
   readonly status_detail?: string;
   readonly unmapped?: Readonly<Record<string, unknown>>;
   readonly [other: string]: unknown;
@@ -159,6 +166,8 @@ export interface EventParts {
   readonly severity: Severity;
   readonly message: string;
   readonly success?: boolean;
+  /** A stable word for programs, and a sentence for people. */
+  readonly code?: string | undefined;
   readonly detail?: string | undefined;
   readonly action?: keyof typeof ACTIONS;
   readonly correlation?: string | undefined;
@@ -166,12 +175,20 @@ export interface EventParts {
   readonly unmapped?: Readonly<Record<string, unknown>> | undefined;
 }
 
+/** The policy in force. */
+export function policyOf({ path, digest }: NonNullable<AuditContext['policy']>): object {
+  return { name: path, uid: digest, is_applied: true };
+}
+
+/** OCSF's integer_t; a longer run has its numbers in the uids alone. */
+export const MAX_INTEGER = 2 ** 31 - 1;
+
 /** The uid of an event, in its metadata and wherever another refers to it. */
 export function eventUid(context: AuditContext, { sequence }: Stamp): string {
   return `${context.bootId}:${sequence}`;
 }
 
-/** Puts an event together; undefined attributes are left out. */
+/** Puts an event together, in the form it is recorded in. */
 export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext): OcsfEvent {
   const kind: OcsfClass = CLASSES[parts.class];
   const known = typeof parts.activity === 'number' ? kind.activities[parts.activity] : undefined;
@@ -179,7 +196,7 @@ export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext
   const activityName = known ?? String(parts.activity);
   const [actionId, action, dispositionId, disposition] =
     parts.action === undefined ? [] : ACTIONS[parts.action];
-  return prune({
+  return fitted({
     time: stamp.time,
     category_uid: Math.floor(kind.uid / 1000),
     category_name: kind.category,
@@ -196,6 +213,7 @@ export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext
       status_id: parts.success ? 1 : 2,
       status: parts.success ? 'Success' : 'Failure',
     }),
+    status_code: parts.code,
     status_detail: parts.detail,
     action_id: actionId,
     action,
@@ -205,7 +223,7 @@ export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext
     metadata: {
       version: OCSF_VERSION,
       uid: eventUid(context, stamp),
-      sequence: stamp.sequence,
+      sequence: stamp.sequence <= MAX_INTEGER ? stamp.sequence : undefined,
       correlation_uid: parts.correlation,
       profiles: [
         'host',
@@ -225,23 +243,8 @@ export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext
       hostname: context.hostname,
       os: { name: context.osName, type_id: 200, type: 'Linux', kernel_release: context.kernelRelease },
     },
+    policy: kind.control && context.policy ? policyOf(context.policy) : undefined,
     ...parts.body,
     unmapped: parts.unmapped,
-  }) as OcsfEvent;
-}
-
-/** A longer string is an agent's doing; collectors split or drop lines above 16 KiB. */
-const MAX_STRING = 1024;
-
-/** Drops undefined attributes, and makes every string well-formed and bounded: names, paths and arguments may be hostile. */
-function prune(value: unknown): unknown {
-  if (typeof value === 'string')
-    return value.length > MAX_STRING ? `${value.slice(0, MAX_STRING).toWellFormed()}…` : value.toWellFormed();
-  if (Array.isArray(value)) return value.map(prune);
-  if (value === null || typeof value !== 'object') return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([, each]) => each !== undefined)
-      .map(([key, each]) => [key, prune(each)]),
-  );
+  });
 }

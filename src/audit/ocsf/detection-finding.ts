@@ -1,77 +1,70 @@
 import type { AuditFact } from '../event.ts';
-import { type AuditContext, CLASSES, type EventParts, eventUid, type Stamp } from './base.ts';
-import { connectionInfo, endpoint } from './objects.ts';
+import { type AuditContext, type EventParts, eventUid, type OcsfEvent, type Stamp } from './base.ts';
 
-const CONFIDENT = { confidence_id: 3, confidence: 'High', is_alert: true };
+type DegradedFact = Extract<AuditFact, { kind: 'control-degraded' }>;
+type BypassFact = Extract<AuditFact, { kind: 'bypass-refused' }>;
 
-function findingInfo(type: string, title: string, stamp: Stamp, context: AuditContext): object {
-  return {
-    uid: `${eventUid(context, stamp)}:${type}`,
-    title,
-    types: [type],
-    created_time: stamp.time,
-    analytic: { name: type, uid: `castellan.${type}`, type_id: 1, type: 'Rule' },
-  };
+/** Where a finding stands: the event that tells what happened, and the finding's own place in the log. */
+export interface FindingPlace {
+  readonly cause: OcsfEvent;
+  readonly stamp: Stamp;
+  readonly context: AuditContext;
 }
 
 /** Detection Finding [2004]: a control the operator expects is missing. */
-export function degradedFinding(
-  { control, reason, remedy }: Extract<AuditFact, { kind: 'control-degraded' }>,
-  stamp: Stamp,
-  context: AuditContext,
-): EventParts {
+export function degradedFinding({ control, reason, remedy }: DegradedFact, place: FindingPlace): EventParts {
+  const title = `${control} is not enforced`;
   return {
     class: 'finding',
     activity: 1,
     severity: 4,
     action: 'observed',
-    message: `${control} is not enforced: ${reason}`,
+    message: `${title}: ${reason}`,
     body: {
-      ...CONFIDENT,
-      status_id: 1,
-      status: 'New',
-      finding_info: findingInfo('control-degraded', `${control} is not enforced`, stamp, context),
+      ...alarm('control-degraded', title, place),
       evidences: [{ data: { control, reason } }],
       remediation: { desc: remedy },
-      resources: [{ uid: context.sandboxId, name: context.sandboxId, type: 'sandbox' }],
     },
   };
 }
 
-/** Detection Finding [2004]: somebody tried to go around the proxy; points at the network event of the same packet. */
-export function bypassFinding(
-  { protocol, source, destination }: Extract<AuditFact, { kind: 'bypass-refused' }>,
-  stamp: Stamp,
-  related: Stamp,
-  context: AuditContext,
-): EventParts {
-  const family = destination.address.includes(':') ? 6 : 4;
-  const refuse = CLASSES.network.uid * 100 + 5;
+/** Detection Finding [2004]: somebody tried to go around the proxy. */
+export function bypassFinding({ destination }: BypassFact, place: FindingPlace): EventParts {
+  const { src_endpoint, dst_endpoint, connection_info, actor } = place.cause;
   return {
     class: 'finding',
     activity: 1,
     severity: 3,
     action: 'denied',
-    message: `egress around the proxy to ${destination.address}:${destination.port} refused`,
+    message: `egress around the proxy to ${destination.address} port ${destination.port} refused`,
     body: {
-      ...CONFIDENT,
-      status_id: 1,
-      status: 'New',
-      finding_info: {
-        ...findingInfo('proxy-bypass', 'Egress around the proxy', stamp, context),
-        related_events: [
-          { uid: eventUid(context, related), type_uid: refuse, type: 'Network Activity: Refuse' },
-        ],
-      },
-      evidences: [
-        {
-          src_endpoint: endpoint(source),
-          dst_endpoint: endpoint(destination),
-          connection_info: connectionInfo(protocol, family, undefined),
-        },
-      ],
+      ...alarm('proxy-bypass', 'Egress around the proxy', place),
+      actor,
+      evidences: [{ src_endpoint, dst_endpoint, connection_info, actor }],
       remediation: { desc: 'use the proxy variables, or TCP to a host that the policy names' },
-      resources: [{ uid: context.sandboxId, name: context.sandboxId, type: 'sandbox' }],
     },
+  };
+}
+
+function alarm(type: string, title: string, { cause, stamp, context }: FindingPlace): object {
+  const { time } = stamp;
+  return {
+    status_id: 1,
+    status: 'New',
+    confidence_id: 3,
+    confidence: 'High',
+    is_alert: true,
+    finding_info: {
+      // Of its own: consumers fold findings of one uid together.
+      uid: `${eventUid(context, stamp)}:${type}`,
+      title,
+      types: [type],
+      created_time: time,
+      first_seen_time: time,
+      last_seen_time: time,
+      analytic: { name: type, uid: `castellan.${type}`, type_id: 1, type: 'Rule' },
+      related_events: [{ uid: cause.metadata.uid, type_uid: cause.type_uid, type: cause.type_name }],
+    },
+    resources: [{ uid: context.sandboxId, name: context.sandboxId, type: 'sandbox' }],
   };
 }

@@ -1,5 +1,5 @@
 import type { AuditFact } from '../event.ts';
-import type { AuditContext, EventParts } from './base.ts';
+import { type AuditContext, type EventParts, policyOf } from './base.ts';
 import { supervisor } from './objects.ts';
 
 type ConfigFact = Extract<
@@ -16,7 +16,13 @@ type ConfigFact = Extract<
 >;
 
 const ON = { state_id: 2, state: 'Enabled', security_level_id: 1, security_level: 'Secure' };
-const OFF = { state_id: 1, state: 'Disabled', security_level_id: 2, security_level: 'At Risk' };
+const OFF = {
+  state_id: 1,
+  state: 'Disabled',
+  security_level_id: 2,
+  security_level: 'At Risk',
+  security_states: [{ state_id: 4, state: 'Protection off' }],
+};
 
 /** Device Config State Change [5019]: the policy and each control, on or off. */
 export function deviceConfigState(fact: ConfigFact, context: AuditContext): EventParts {
@@ -26,8 +32,9 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
     case 'policy-loaded':
       return {
         ...parts,
-        message: `policy ${fact.path} in force, ${fact.rules} network rules`,
-        body: { ...parts.body, policy: { name: fact.path, uid: fact.digest, is_applied: true } },
+        severity: fact.notices.length === 0 ? 1 : 2,
+        message: `policy ${fact.path} in force, ${fact.rules} network rules, ${fact.notices.length} notices`,
+        body: { ...parts.body, policy: policyOf(fact) },
         unmapped: { rules: fact.rules, notices: fact.notices },
       };
     case 'identity-resolved':

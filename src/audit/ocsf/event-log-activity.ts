@@ -1,6 +1,6 @@
 import type { AuditFact } from '../event.ts';
 import { type AuditContext, type EventParts, LOG_NAME, LOG_PROVIDER } from './base.ts';
-import { baseName, supervisor } from './objects.ts';
+import { baseName, integer, supervisor } from './objects.ts';
 
 /** Facts about the log, which only the log itself reports. */
 export type LogFact =
@@ -24,7 +24,8 @@ export function eventLogActivity(fact: LogFact, context: AuditContext): EventPar
       success: false,
       detail: fact.reason,
       message: `${fact.count} records dropped`,
-      body: { ...log, count: fact.count },
+      code: 'queue_full',
+      body: { ...log, count: integer(fact.count) },
     };
   const body = {
     ...log,
@@ -38,7 +39,7 @@ export function eventLogActivity(fact: LogFact, context: AuditContext): EventPar
         severity: 1,
         success: true,
         message: `audit log closed after ${fact.records} records`,
-        body,
+        body: { ...body, count: integer(fact.records) },
         unmapped: { records: fact.records },
       };
 }

@@ -2,7 +2,7 @@ import type { AuditFact } from '../event.ts';
 import type { AuditContext, EventParts } from './base.ts';
 import { baseName, supervisor } from './objects.ts';
 
-/** File System Activity [1001]: a directory that castellan made for the agent. */
+/** File System Activity [1001]: a path that castellan made for the agent. */
 export function fileActivity(
   { path }: Extract<AuditFact, { kind: 'path-prepared' }>,
   context: AuditContext,

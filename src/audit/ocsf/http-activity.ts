@@ -1,47 +1,39 @@
 import type { AuditFact } from '../event.ts';
-import { type AuditContext, CLASSES, type EventParts } from './base.ts';
-import { actorOf, flowOf, ruleOf } from './objects.ts';
+import { type AuditContext, CLASSES, type EventParts, type Stamp } from './base.ts';
+import { actorOf, flowOf, requestUrl, ruleOf, spanOf, trafficOf } from './objects.ts';
 
 type RequestFact = Extract<
   AuditFact,
   { kind: 'connection-denied' | 'connection-failed' | 'connection-closed' }
 >;
 
-/** Status of the answers the proxy gives itself; see egress/relay and policy/reason. */
+/** What the proxy itself answers to a request that the policy does not allow. */
 const DENIED_STATUS = 403;
 
-/** HTTP Activity [4002]: one parsed request and its answer. */
+/**
+ * HTTP Activity [4002]: the outcome of one parsed request. That a connection was opened for it is Network Activity, so
+ * that counting this class counts requests.
+ */
 export function httpActivity(
   fact: RequestFact,
   http: { readonly method: string; readonly path: string },
+  stamp: Stamp,
   context: AuditContext,
 ): EventParts {
-  const { intent } = fact;
+  const { intent, rule } = fact;
   const { method } = http;
   const known = Object.entries(CLASSES.http.activities).find(([, name]) => name.toUpperCase() === method);
-  const url = { scheme: 'http', hostname: intent.host, port: intent.port, path: http.path };
-  const status =
-    fact.kind === 'connection-denied'
-      ? DENIED_STATUS
-      : fact.kind === 'connection-closed'
-        ? fact.httpStatus
-        : undefined;
-  const address = fact.kind === 'connection-closed' ? fact.address : undefined;
-  const parts = {
-    class: 'http',
-    activity: known === undefined ? method : Number(known[0]),
-    correlation: intent.connectionId,
-    body: {
-      ...flowOf(intent, address),
-      actor: actorOf(fact.identity, context),
-      firewall_rule: ruleOf(fact.rule),
-      // The schema's methods are a closed list: another one stays in `unmapped`.
-      http_request: { http_method: known === undefined ? undefined : method, url },
-      http_response: status === undefined ? undefined : { code: status },
-    },
-    unmapped: { adapter: intent.adapter, ...(known === undefined && { http_method: method }) },
-  } as const;
-  const target = `${method} http://${intent.host}:${intent.port}${http.path}`;
+  const url = requestUrl(intent, http.path);
+  const body = {
+    ...flowOf(intent, 'address' in fact ? fact.address : undefined),
+    actor: actorOf(fact.identity, context),
+    // The schema's methods are a closed list: another one stays in `unmapped`.
+    http_request: { http_method: known && method, url },
+  };
+  const unmapped = { adapter: intent.adapter, http_method: known === undefined ? method : undefined };
+  const activity = known === undefined ? method : Number(known[0]);
+  const parts = { class: 'http', activity, correlation: intent.connectionId, unmapped } as const;
+  const target = `${method} http://${intent.host}:${intent.port}${url.path}`;
   switch (fact.kind) {
     case 'connection-denied':
       return {
@@ -49,22 +41,36 @@ export function httpActivity(
         severity: 3,
         success: false,
         action: 'denied',
+        code: fact.reason,
         detail: fact.detail,
         message: `${target} denied: ${fact.reason}`,
-        unmapped: { ...parts.unmapped, reason: fact.reason },
+        body: { ...body, http_response: { code: DENIED_STATUS } },
+        unmapped: { ...unmapped, nearest_rule: rule },
       };
     case 'connection-failed':
-      return { ...parts, severity: 2, success: false, detail: fact.detail, message: `${target} failed` };
+      return {
+        ...parts,
+        severity: 2,
+        success: false,
+        detail: fact.detail,
+        message: `${target} failed`,
+        body: { ...body, firewall_rule: ruleOf(rule) },
+      };
     case 'connection-closed': {
-      const { bytesIn, bytesOut, durationMs } = fact;
-      const traffic = { bytes_in: bytesIn, bytes_out: bytesOut, bytes: bytesIn + bytesOut };
+      const { bytesIn, bytesOut, durationMs, httpStatus } = fact;
       return {
         ...parts,
         severity: 1,
         success: true,
         action: 'allowed',
-        message: `${target} ${status ?? ''}`.trimEnd(),
-        body: { ...parts.body, traffic, duration: Math.round(durationMs) },
+        message: `${target} answered ${httpStatus}`,
+        body: {
+          ...body,
+          firewall_rule: ruleOf(rule),
+          http_response: httpStatus === undefined ? undefined : { code: httpStatus },
+          traffic: trafficOf(bytesIn, bytesOut),
+          ...spanOf(durationMs, stamp),
+        },
       };
     }
   }

@@ -1,58 +1,61 @@
 import type { AuditFact } from '../event.ts';
-import type { AuditContext, EventParts } from './base.ts';
-import { actorOf, connectionInfo, endpoint, flowOf, ruleOf } from './objects.ts';
+import type { AuditContext, EventParts, Stamp } from './base.ts';
+import {
+  actorOf,
+  connectionInfo,
+  endpoint,
+  flowOf,
+  observables,
+  requestUrl,
+  ruleOf,
+  spanOf,
+  trafficOf,
+  userOf,
+} from './objects.ts';
 
 type ConnectionFact = Extract<AuditFact, { kind: `connection-${string}` }>;
 type BypassFact = Extract<AuditFact, { kind: 'bypass-refused' }>;
 
-const PROTOCOLS: Readonly<Record<number, string>> = {
-  1: 'ICMP',
-  6: 'TCP',
-  17: 'UDP',
-  58: 'ICMPv6',
-  132: 'SCTP',
-};
-
 /** Network Activity [4001]: connections opened, refused, failed and closed. */
-export function networkActivity(fact: ConnectionFact, context: AuditContext): EventParts {
-  const { intent, identity } = fact;
-  const address = 'address' in fact ? fact.address : undefined;
+export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: AuditContext): EventParts {
+  const { intent, identity, rule } = fact;
+  const { http } = intent;
   const body = {
-    ...flowOf(intent, address),
+    ...flowOf(intent, 'address' in fact ? fact.address : undefined),
+    url: http && requestUrl(intent, http.path),
     actor: actorOf(identity, context),
-    firewall_rule: ruleOf(fact.rule),
   };
-  const parts = {
-    class: 'network',
-    correlation: intent.connectionId,
-    body,
-    unmapped: { adapter: intent.adapter },
-  } as const;
+  const unmapped = { adapter: intent.adapter };
+  const parts = { class: 'network', correlation: intent.connectionId, unmapped } as const;
   const target = `${intent.host}:${intent.port}`;
+  if (fact.kind === 'connection-denied')
+    return {
+      ...parts,
+      activity: 5,
+      severity: 3,
+      success: false,
+      action: 'denied',
+      code: fact.reason,
+      detail: fact.detail,
+      message: `${target} denied: ${fact.reason}`,
+      body,
+      // It did not decide: it only came near.
+      unmapped: { ...unmapped, nearest_rule: rule },
+    };
+  const ruled = { ...parts, body: { ...body, firewall_rule: ruleOf(rule) } };
   switch (fact.kind) {
     case 'connection-allowed':
       return {
-        ...parts,
+        ...ruled,
         activity: 1,
         severity: 1,
         success: true,
         action: 'allowed',
-        message: `${target} allowed by ${fact.rule}`,
-      };
-    case 'connection-denied':
-      return {
-        ...parts,
-        activity: 5,
-        severity: 3,
-        success: false,
-        action: 'denied',
-        detail: fact.detail,
-        message: `${target} denied: ${fact.reason}`,
-        unmapped: { ...parts.unmapped, reason: fact.reason },
+        message: `${target} allowed by ${rule}`,
       };
     case 'connection-failed':
       return {
-        ...parts,
+        ...ruled,
         activity: 4,
         severity: 2,
         success: false,
@@ -61,36 +64,39 @@ export function networkActivity(fact: ConnectionFact, context: AuditContext): Ev
       };
     case 'connection-closed': {
       const { bytesIn, bytesOut, durationMs } = fact;
-      const traffic = { bytes_in: bytesIn, bytes_out: bytesOut, bytes: bytesIn + bytesOut };
       return {
-        ...parts,
+        ...ruled,
         activity: 2,
         severity: 1,
         success: true,
         message: `${target} closed, ${bytesOut} bytes out, ${bytesIn} in`,
-        body: { ...body, traffic, duration: Math.round(durationMs) },
+        body: { ...ruled.body, traffic: trafficOf(bytesIn, bytesOut), ...spanOf(durationMs, stamp) },
       };
     }
   }
 }
 
 /** Network Activity [4001]: a packet that tried to go around the listeners. */
-export function bypassActivity({ protocol, source, destination, uid }: BypassFact): EventParts {
+export function bypassActivity(fact: BypassFact, context: AuditContext): EventParts {
+  const { protocol, source, destination, uid } = fact;
   const family = destination.address.includes(':') ? 6 : 4;
+  const dst = endpoint(destination);
   return {
     class: 'network',
     activity: 5,
     severity: 3,
     success: false,
     action: 'denied',
-    message: `${PROTOCOLS[protocol] ?? `protocol ${protocol}`} to ${destination.address}:${destination.port} refused`,
+    code: 'bypass_refused',
     detail: 'only TCP leaves the sandbox, through the proxy',
+    message: `IP protocol ${protocol} to ${destination.address} port ${destination.port} refused`,
     body: {
       src_endpoint: endpoint(source),
-      dst_endpoint: endpoint(destination),
+      dst_endpoint: dst,
       connection_info: connectionInfo(protocol, family, undefined),
-      actor: uid === undefined ? undefined : { user: { uid: String(uid), type_id: 1, type: 'User' } },
+      actor: uid === undefined ? undefined : { user: userOf(uid, context) },
       firewall_rule: { name: 'sealed-namespace', type: 'nftables' },
+      observables: observables({ name: 'dst_endpoint.ip', type_id: 2, type: 'IP Address', value: dst['ip'] }),
     },
   };
 }

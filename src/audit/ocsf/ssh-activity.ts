@@ -1,11 +1,12 @@
 import type { AuditFact } from '../event.ts';
-import type { AuditContext, EventParts } from './base.ts';
-import { peerEndpoint, userOf } from './objects.ts';
+import type { AuditContext, EventParts, Stamp } from './base.ts';
+import { integer, peerEndpoint, spanOf, supervisor, userOf } from './objects.ts';
 
 type SshFact = Extract<AuditFact, { kind: `ssh-${string}` }>;
 
 /** SSH Activity [4007]: people at the sandbox's socket. Access is by the socket's permissions and the peer's credentials. */
-export function sshActivity(fact: SshFact, { sandboxId }: AuditContext): EventParts {
+export function sshActivity(fact: SshFact, stamp: Stamp, context: AuditContext): EventParts {
+  const { sandboxId } = context;
   const destination = { uid: sandboxId, name: sandboxId, svc_name: 'ssh' };
   if (fact.kind === 'ssh-listening')
     return {
@@ -14,7 +15,7 @@ export function sshActivity(fact: SshFact, { sandboxId }: AuditContext): EventPa
       severity: 1,
       success: true,
       message: `SSH listens on ${fact.path}`,
-      body: { dst_endpoint: destination },
+      body: { dst_endpoint: destination, actor: supervisor(context) },
       unmapped: { socket: fact.path },
     };
   const { sessionId, peer } = fact;
@@ -27,7 +28,11 @@ export function sshActivity(fact: SshFact, { sandboxId }: AuditContext): EventPa
       connection_info: { uid: sessionId, direction_id: 1, direction: 'Inbound', protocol_name: 'unix' },
       auth_type_id: 99,
       auth_type: 'Peer Credentials',
-      actor: { user: userOf(peer.uid) },
+      actor: {
+        process: { pid: integer(peer.pid), uid: `pid:${peer.pid}` },
+        user: { ...userOf(peer.uid, context), groups: [{ uid: String(peer.gid) }] },
+        session: { uid: sessionId },
+      },
     },
     unmapped: { peer_pid: peer.pid, peer_gid: peer.gid },
   } as const;
@@ -48,7 +53,7 @@ export function sshActivity(fact: SshFact, { sandboxId }: AuditContext): EventPa
         severity: 1,
         success: true,
         message: `SSH session ${sessionId} closed`,
-        body: { ...parts.body, duration: Math.round(fact.durationMs) },
+        body: { ...parts.body, ...spanOf(fact.durationMs, stamp) },
       };
     case 'ssh-refused':
       return {

@@ -18,14 +18,20 @@ export function toOcsf(
   nextStamp: () => Stamp,
   context: AuditContext,
 ): OcsfEvent[] {
-  const first = nextStamp();
-  const events = [makeEvent(domainParts(fact, context), first, context)];
-  const second = findingParts(fact, first, nextStamp, context);
-  if (second !== undefined) events.push(second);
-  return events;
+  const stamp = nextStamp();
+  const event = makeEvent(domainParts(fact, stamp, context), stamp, context);
+  const finding = findingParts(fact, event, nextStamp, context);
+  return finding === undefined ? [event] : [event, finding];
 }
 
-function domainParts(fact: AuditFact | LogFact, context: AuditContext): EventParts {
+/** The context as later events repeat it. */
+export function learn(context: AuditContext, fact: AuditFact | LogFact): AuditContext {
+  if (fact.kind === 'policy-loaded') return { ...context, policy: { path: fact.path, digest: fact.digest } };
+  if (fact.kind === 'identity-resolved') return { ...context, user: { name: fact.user, uid: fact.uid } };
+  return context;
+}
+
+function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditContext): EventParts {
   switch (fact.kind) {
     case 'supervisor-started':
     case 'supervisor-ready':
@@ -47,41 +53,46 @@ function domainParts(fact: AuditFact | LogFact, context: AuditContext): EventPar
     case 'process-launched':
     case 'process-exited':
     case 'launch-refused':
-      return processActivity(fact, context);
+      return processActivity(fact, stamp, context);
     case 'connection-allowed':
-      return networkActivity(fact, context);
+      return networkActivity(fact, stamp, context);
     case 'connection-denied':
     case 'connection-failed':
     case 'connection-closed': {
       const { http } = fact.intent;
-      return http === undefined ? networkActivity(fact, context) : httpActivity(fact, http, context);
+      // A request without an answer has its failure on record already: this is the end of its connection.
+      const unanswered = fact.kind === 'connection-closed' && fact.httpStatus === undefined;
+      return http === undefined || unanswered
+        ? networkActivity(fact, stamp, context)
+        : httpActivity(fact, http, stamp, context);
     }
     case 'dns-answered':
     case 'dns-refused':
-      return dnsActivity(fact);
+      return dnsActivity(fact, stamp);
     case 'bypass-refused':
-      return bypassActivity(fact);
+      return bypassActivity(fact, context);
     case 'ssh-listening':
     case 'ssh-opened':
     case 'ssh-closed':
     case 'ssh-refused':
-      return sshActivity(fact, context);
+      return sshActivity(fact, stamp, context);
     case 'internal-error':
-      return applicationError(fact);
+      return applicationError(fact, context);
   }
 }
 
 function findingParts(
   fact: AuditFact | LogFact,
-  first: Stamp,
+  cause: OcsfEvent,
   nextStamp: () => Stamp,
   context: AuditContext,
 ): OcsfEvent | undefined {
   if (fact.kind !== 'bypass-refused' && fact.kind !== 'control-degraded') return undefined;
   const stamp = nextStamp();
-  const parts =
-    fact.kind === 'bypass-refused'
-      ? bypassFinding(fact, stamp, first, context)
-      : degradedFinding(fact, stamp, context);
-  return makeEvent(parts, stamp, context);
+  const finding = { cause, stamp, context };
+  return makeEvent(
+    fact.kind === 'bypass-refused' ? bypassFinding(fact, finding) : degradedFinding(fact, finding),
+    stamp,
+    context,
+  );
 }

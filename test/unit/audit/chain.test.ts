@@ -71,13 +71,13 @@ describe('the hash chain', () => {
       'altered',
     ],
     ['a removed record', (lines) => lines.toSpliced(5, 1), 'gap'],
-    ['a doubled record', (lines) => lines.toSpliced(5, 0, lines[5] ?? ''), 'gap'],
+    ['a doubled record', (lines) => lines.toSpliced(5, 0, lines[5] ?? ''), 'out-of-order'],
     ['two swapped records', (lines) => lines.with(5, lines[6] ?? '').with(6, lines[5] ?? ''), 'gap'],
-    ['a cut beginning', (lines) => lines.slice(3), 'broken-link'],
+    ['a cut beginning', (lines) => lines.slice(3), 'gap'],
     ['a garbage line', (lines) => lines.toSpliced(5, 0, 'x'), 'unreadable'],
     ['a record without attestation', (lines) => lines.with(5, '{"a":1}'), 'unattested'],
     ['a torn last line', (lines) => lines.with(-1, (lines.at(-1) ?? '').slice(0, 50)), 'unreadable'],
-    ['nothing', () => [], 'unreadable'],
+    ['nothing', () => [], 'empty'],
   ];
   it.each(TAMPERED)('shows %s', async (_, tamper, kind) => {
     const path = join(directory, 'audit.jsonl');

@@ -1,0 +1,314 @@
+/** The seccomp profiles: what they refuse, what they leave, and that real programs work under them. */
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { LaunchSpec } from '../../src/launch/spec.ts';
+import { isRoot } from '../fakes/cell.ts';
+import { launch, PATH, spec } from './launcher.ts';
+
+const EPERM = 1;
+const ENOSYS = 38;
+const isX64 = process.arch === 'x64';
+
+/** asm/unistd.h has these on x86-64 only. */
+const X64_ONLY = ['modify_ldt', 'uselib', 'iopl', 'ioperm', 'fork', 'vfork'];
+/** Newer than Debian's headers; the same number everywhere. */
+const OPEN_TREE_ATTR = '467';
+
+const CLONE = {
+  time: 0x80,
+  thread: 0x10000,
+  mount: 0x20000,
+  cgroup: 0x2000000,
+  uts: 0x4000000,
+  ipc: 0x8000000,
+  user: 0x10000000,
+  pid: 0x20000000,
+  net: 0x40000000,
+};
+const SIGCHLD = 17;
+/** What lies above the 32 bits that the kernel looks at. */
+const HIGH = '0x100000000';
+const withHigh = (value: number) => `0x1${value.toString(16).padStart(8, '0')}`;
+
+const socket = (family: number, type: number, protocol: number) => `socket,${family},${type},${protocol}`;
+const [UNIX, INET, NETLINK, INET6, PACKET, ALG, BLUETOOTH, VSOCK, XDP] = [1, 2, 16, 10, 17, 38, 31, 40, 44];
+const [STREAM, DGRAM, RAW, SEQPACKET, DCCP, OLD_PACKET] = [1, 2, 3, 5, 6, 10];
+const [NONBLOCK, CLOEXEC] = [0o4000, 0o2000000];
+
+const REFUSED: readonly string[] = [
+  ...'ptrace process_vm_readv process_vm_writev process_madvise move_pages migrate_pages pidfd_getfd kcmp'.split(
+    ' ',
+  ),
+  'seccomp,1,8',
+  'seccomp,1,9',
+  `seccomp,${withHigh(1)},8`,
+  'personality,0',
+  'personality,0x40000',
+  'personality,0x80040000',
+  'personality,0xfffffffe',
+  `personality,${HIGH}`,
+  ...Object.values(CLONE)
+    .filter((flag) => flag !== CLONE.thread)
+    .map((flag) => `unshare,${flag}`),
+  `unshare,${CLONE.user | CLONE.net}`,
+  ...Object.values(CLONE)
+    .filter((flag) => flag !== CLONE.thread && flag !== CLONE.time)
+    .map((flag) => `clone,${flag | SIGCHLD}`),
+  `clone,${withHigh(CLONE.user | SIGCHLD)}`,
+  ...'setns mount umount2 pivot_root chroot fsopen fsconfig fsmount fspick move_mount open_tree mount_setattr'.split(
+    ' ',
+  ),
+  OPEN_TREE_ATTR,
+  'open_by_handle_at',
+  'name_to_handle_at',
+  'fanotify_init',
+  ...[PACKET, ALG, BLUETOOTH, VSOCK, XDP, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 29, 30, 45, 99].map(
+    (family) => socket(family, DGRAM, 0),
+  ),
+  `socket,${withHigh(PACKET)},${RAW},3`,
+  `socket,${withHigh(INET)},${STREAM},0`,
+  `socket,${withHigh(INET)},${RAW},1`,
+  ...[INET, INET6].flatMap((family) => [
+    ...[RAW, RAW | CLOEXEC, RAW | NONBLOCK | CLOEXEC, SEQPACKET, DCCP, 4].map((type) =>
+      socket(family, type, 0),
+    ),
+    ...[33, 58, 115, 132, 136, 255, 262].map((protocol) => socket(family, DGRAM, protocol)),
+  ]),
+  socket(INET, OLD_PACKET, 0),
+  ...[1, 4, 9, 12, 15, 16].map((protocol) => socket(NETLINK, RAW, protocol)),
+  `socketpair,${INET},1`,
+  `socketpair,30,5`,
+  ...[0x5412, 0x541c, 0x5423].flatMap((request) => [`ioctl,0,${request}`, `ioctl,0,${withHigh(request)}`]),
+  ...'bpf perf_event_open userfaultfd lookup_dcookie vhangup syslog kexec_load kexec_file_load init_module'.split(
+    ' ',
+  ),
+  ...'finit_module delete_module reboot swapon swapoff sethostname setdomainname acct quotactl quotactl_fd'.split(
+    ' ',
+  ),
+  ...'settimeofday clock_settime keyctl add_key request_key'.split(' '),
+  ...(isX64 ? ['modify_ldt', 'uselib', 'iopl', 'ioperm'] : []),
+];
+
+const LEFT: readonly string[] = [
+  `personality,0xffffffff`,
+  'personality,0xffffffffffffffff',
+  'unshare,0x400',
+  `clone,${SIGCHLD}`,
+  `clone,${0x80 | CLONE.thread}`,
+  'seccomp,1,0',
+  'seccomp,2,8',
+  socket(UNIX, STREAM, 0),
+  socket(UNIX, SEQPACKET | CLOEXEC, 0),
+  socket(NETLINK, RAW | CLOEXEC, 0),
+  ...[INET, INET6].flatMap((family) => [
+    socket(family, STREAM | NONBLOCK | CLOEXEC, 0),
+    socket(family, STREAM, 6),
+    socket(family, DGRAM | CLOEXEC, 17),
+  ]),
+  `socketpair,${UNIX},1`,
+  'ioctl,0,0x5401',
+  'ioctl,0,0x5413',
+  'memfd_create',
+  'pidfd_open',
+  'pidfd_send_signal',
+  'execveat',
+  'adjtimex',
+  'landlock_restrict_self',
+];
+
+/** Really made, with arguments that come to nothing where the call exists. */
+const ABSENT: readonly string[] = [
+  '!clone3,0,0',
+  '!io_uring_setup,0,0',
+  '!io_uring_enter,-1',
+  '!io_uring_register,-1',
+  '!vmsplice,-1',
+  '!470',
+  '!1000',
+];
+
+let directory: string;
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'castellan-seccomp-'));
+  chmodSync(directory, 0o755);
+  const names = [...REFUSED, ...LEFT, ...ABSENT, 'fork', 'vfork', 'getpid']
+    .map((call) => call.replace('!', '').split(',')[0] ?? '')
+    .filter((name) => /^[a-z]/.test(name) && (isX64 || !X64_ONLY.includes(name)));
+  writeFileSync(join(directory, 'calls.h'), [...new Set(names)].map((name) => `CALL(${name}),\n`).join(''));
+  const source = join(import.meta.dirname, 'system-calls.c');
+  execFileSync('cc', ['-Wall', '-Werror', `-I${directory}`, source, '-o', join(directory, 'system-calls')]);
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/** What the filters of a profile say to each call: an errno, or `passed`. */
+async function ask(
+  seccomp: LaunchSpec['seccomp'],
+  calls: readonly string[],
+): Promise<Record<string, string>> {
+  const { failure, stdout } = await launch(spec([join(directory, 'system-calls'), ...calls], { seccomp }));
+  expect(failure).toBeUndefined();
+  const answers = stdout.trimEnd().split('\n');
+  expect(answers).toHaveLength(calls.length);
+  return Object.fromEntries(calls.map((call, index) => [call, answers[index] ?? '']));
+}
+
+const all = (calls: readonly string[], answer: string | number) =>
+  Object.fromEntries(calls.map((call) => [call, String(answer)]));
+
+describe.skipIf(!isRoot)('seccomp (needs root)', () => {
+  describe.each(['agent', 'network-role'] as const)('profile %s', (profile) => {
+    it('refuses what the table says, whatever the high bits are', async () => {
+      expect(await ask(profile, REFUSED)).toEqual(all(REFUSED, EPERM));
+    });
+
+    it('leaves what programs need', async () => {
+      const left = LEFT.filter((call) => profile === 'agent' || call !== `clone,${SIGCHLD}`);
+      expect(await ask(profile, left)).toEqual(all(left, 'passed'));
+    });
+
+    it('says that a call does not exist where there is a fall-back, and of calls to come', async () => {
+      expect(await ask(profile, ABSENT)).toEqual(all(ABSENT, ENOSYS));
+    });
+  });
+
+  it('says so of its own accord: without a profile the kernel does', async () => {
+    const made = ABSENT.filter((call) => !/^!\d/.test(call));
+    expect(Object.values(await ask('none', made))).not.toContain(String(ENOSYS));
+    expect(await ask('none', REFUSED)).toEqual(all(REFUSED, 'passed'));
+  });
+
+  it('knows the newest call there is here, which is told by its errno', async () => {
+    const FILE_SETATTR = '!469,-1,0,0,0';
+    const [here, filtered] = [await ask('none', [FILE_SETATTR]), await ask('agent', [FILE_SETATTR])];
+    expect(filtered).toEqual(here);
+  });
+
+  it('leaves no new process to the network role, but threads', async () => {
+    const calls = [`clone,${SIGCHLD}`, ...(isX64 ? ['fork', 'vfork'] : [])];
+    expect(await ask('network-role', calls)).toEqual(all(calls, EPERM));
+    expect(await ask('agent', calls)).toEqual(all(calls, 'passed'));
+  });
+
+  it.runIf(isX64).each([
+    ['x32', '!0x40000027'],
+    ['x32, a call that the table refuses', '!0x40000065'],
+  ])('ends a process that enters as %s', async (_, call) => {
+    const outcome = await launch(spec([join(directory, 'system-calls'), call]));
+    expect(outcome).toMatchObject({ failure: undefined, signal: 'SIGSYS' });
+  });
+
+  it.runIf(isX64)('ends a process that enters as i386', async () => {
+    const source = join(directory, 'i386.c');
+    // getpid of i386; where the kernel lacks that entry, the instruction itself is a fault.
+    writeFileSync(
+      source,
+      'int main(void) { int r; __asm__("int $0x80" : "=a"(r) : "a"(20)); return r <= 0; }',
+    );
+    execFileSync('cc', [source, '-o', join(directory, 'i386')]);
+    const { failure, signal } = await launch(spec([join(directory, 'i386')]));
+    expect(failure).toBeUndefined();
+    expect(['SIGSYS', 'SIGSEGV']).toContain(signal);
+  });
+});
+
+describe('seccomp.table', () => {
+  const rows = readFileSync(join(import.meta.dirname, '../../native/launch/seccomp.table'), 'utf8')
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'));
+
+  it('gives every rule a reason and a group', () => {
+    expect(rows.length).toBeGreaterThan(100);
+    for (const row of rows)
+      expect(row).toMatch(/^(x86:)?\w+ +E\w+ +\S+ +(both|network-role) +[a-z]+ +# \S.+$/);
+  });
+
+  it('is tried above, call by call', () => {
+    const tried = new Set(
+      [...REFUSED, ...ABSENT, 'fork', 'vfork'].map((call) => call.replace('!', '').split(',')[0]),
+    );
+    const named = rows.map((row) => row.split(' ')[0]?.replace('x86:', '') ?? '');
+    const untried = named.filter(
+      (name) => !tried.has(name) && !(name === 'open_tree_attr' && tried.has(OPEN_TREE_ATTR)),
+    );
+    expect(isX64 ? untried : untried.filter((name) => !X64_ONLY.includes(name))).toEqual([]);
+  });
+
+  it.each([
+    ['an unknown action', 'mount EACCES - both mount # x'],
+    ['an unknown profile', 'mount EPERM - agent mount # x'],
+    ['a bad condition', 'mount EPERM A7=1 both mount # x'],
+    ['a condition with a trailer', 'mount EPERM A1=1x both mount # x'],
+    ['no reason', 'mount EPERM - both mount #'],
+    ['no group', 'mount EPERM - both # x'],
+  ])('does not build with %s', (_, line) => {
+    const awk = () =>
+      execFileSync('awk', ['-f', join(import.meta.dirname, '../../native/launch/seccomp-table.awk')], {
+        input: `${line}\n`,
+        stdio: 'pipe',
+      });
+    expect(awk).toThrow(line);
+  });
+});
+
+describe.skipIf(!isRoot)('real programs under the agent profile (needs root)', () => {
+  let work: string;
+  let nodeDirectory: number;
+  beforeAll(() => {
+    work = join(directory, 'work');
+    mkdirSync(work);
+    chmodSync(work, 0o777);
+    // Other uids may not be able to enter the repository, so Node is attached where they can.
+    mkdirSync(join(directory, 'node'));
+    nodeDirectory = openSync(dirname(process.execPath), 'r');
+  });
+  afterAll(() => closeSync(nodeDirectory));
+
+  it.each([
+    ['bash', 'mkfifo p; (echo one >p &) ; read -r x <p; y=$(echo $x | tr o 0); echo "$y"', '0ne'],
+    [
+      'git',
+      'git init -q r && cd r && git -c user.name=a -c user.email=b commit -q --allow-empty -m m && git clone -q . ../c && git -C ../c log --format=%s && git -C ../c gc -q',
+      'm',
+    ],
+    [
+      'node',
+      `node -e 'const {Worker}=require("worker_threads");new Worker("require(\\"worker_threads\\").parentPort.postMessage(6*7)",{eval:true}).on("message",(m)=>{console.log(m,require("child_process").execSync("echo child").toString().trim(),require("os").networkInterfaces().lo?"lo":"")})'`,
+      '42 child lo',
+    ],
+    [
+      'python3',
+      `/usr/bin/python3 -c 'import multiprocessing as m, subprocess, socket, asyncio, tempfile, pwd
+with m.Pool(2) as pool: print(sum(pool.map(abs, range(-3, 0))), subprocess.check_output(["echo", "child"], text=True).strip(), socket.getaddrinfo("127.0.0.1", 80)[0][4][0], asyncio.run(asyncio.sleep(0, "slept")))'`,
+      '6 child 127.0.0.1 slept',
+    ],
+    [
+      'curl',
+      'echo content > f; curl -sS "file://$PWD/f"; curl -sS http://127.0.0.1:1 2>/dev/null; echo $?',
+      'content\n7',
+    ],
+    ['gcc', 'echo "int main(void){return 7;}" > x.c; gcc -O2 -o x x.c; ./x; echo $?', '7'],
+    ['tar and xz', 'mkdir d; echo x > d/f; tar cJf d.txz d; rm -r d; tar xJf d.txz; cat d/f', 'x'],
+    ['setsid, nice, timeout', 'setsid -w nice timeout 20 echo ran', 'ran'],
+  ])('%s works', async (_, script, expected) => {
+    const { stdout, stderr } = await launch(
+      spec(['/bin/bash', '-c', script], {
+        workingDirectory: work,
+        environment: [`HOME=${work}`, `PATH=${directory}/node:${PATH}`, 'LC_ALL=C.UTF-8'],
+        mounts: [{ kind: 'bind', descriptor: nodeDirectory, path: join(directory, 'node') }],
+      }),
+    );
+    expect({ stdout: stdout.trim(), stderr }).toEqual({ stdout: expected, stderr: '' });
+  });
+});

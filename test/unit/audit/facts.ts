@@ -1,0 +1,294 @@
+/** At least one fact of every kind, as flows report them. A kind without a sample does not compile. */
+import type { AuditFact, LaunchedProcess } from '../../../src/audit/event.ts';
+import type { AuditContext } from '../../../src/audit/ocsf/base.ts';
+import type { Identity, Intent } from '../../../src/egress/stages.ts';
+
+type Kind = AuditFact['kind'];
+type FactOf<K extends Kind> = Extract<AuditFact, { readonly kind: K }>;
+type SampleTable = { readonly [K in Kind]: readonly [FactOf<K>, ...FactOf<K>[]] };
+
+export const CONTEXT: AuditContext = {
+  bootId: '0b7f1c5e-6b2d-4c8a-9f31-2d5b8e0a1c74',
+  version: '0.1.0',
+  hostname: 'host-1',
+  kernelRelease: '6.18.0',
+  osName: 'Debian GNU/Linux 12 (bookworm)',
+  sandboxId: 'run-1',
+  supervisorPid: 7,
+};
+
+export const IDENTITY: Identity = {
+  pid: 58,
+  startTime: '123456',
+  uid: 20001,
+  executable: '/usr/bin/curl',
+  sha256: 'a'.repeat(64),
+  ancestors: ['/usr/bin/bash', '/usr/local/bin/agent'],
+};
+
+export const INTENT: Intent = {
+  connectionId: '0b7f1c5e-1',
+  adapter: 'connect',
+  host: 'api.example.org',
+  port: 443,
+  flow: {
+    family: 4,
+    localAddress: '127.0.0.1',
+    localPort: 48201,
+    remoteAddress: '127.0.0.1',
+    remotePort: 3128,
+  },
+  startedAt: 1_795_460_536_928,
+};
+
+/** A request; `method` and `path` as the adapter read them. */
+export function request(method: string, path = '/v1/items'): Intent {
+  return { ...INTENT, adapter: 'forward', port: 80, http: { method, path } };
+}
+
+const TRANSPARENT_6: Intent = {
+  ...INTENT,
+  adapter: 'transparent-tls',
+  host: '2001:db8::5',
+  flow: {
+    family: 6,
+    localAddress: 'fd00::2',
+    localPort: 40000,
+    remoteAddress: '2001:db8::5',
+    remotePort: 443,
+  },
+};
+
+const PROCESS: LaunchedProcess = {
+  pid: 49,
+  argv: ['/bin/sh', '-c', 'echo "it works"'],
+  uid: 20001,
+  gid: 20001,
+  user: 'sandbox',
+  kind: 'main',
+  sessionId: 'main',
+};
+
+const CLOSED = {
+  rule: 'items',
+  address: '203.0.113.6',
+  bytesOut: 800,
+  bytesIn: 5120,
+  durationMs: 900.4,
+} as const;
+const SOURCE = { address: '198.18.255.2', port: 40001 };
+const PEER = { pid: 90, uid: 0, gid: 0 };
+const METHODS = [
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'DELETE',
+  'OPTIONS',
+  'TRACE',
+  'PATCH',
+  'CONNECT',
+  'PROPFIND',
+  'M-SEARCH',
+];
+
+export const SAMPLES: SampleTable = {
+  'supervisor-started': [
+    { kind: 'supervisor-started', mode: 'root', pid: 7 },
+    { kind: 'supervisor-started', mode: 'rootless', pid: 7 },
+  ],
+  'supervisor-ready': [
+    { kind: 'supervisor-ready', sshSocket: '/run/castellan/a/ssh.sock', durationMs: 312.7 },
+  ],
+  'supervisor-stopped': [{ kind: 'supervisor-stopped', exitCode: 137, reason: 'the command ended' }],
+  'supervisor-failed': [
+    { kind: 'supervisor-failed', code: 'policy_invalid', step: 'policy', message: 'line 3: unknown key' },
+  ],
+  'audit-opened': [{ kind: 'audit-opened', path: '/var/log/castellan/a.jsonl' }],
+  'audit-closed': [{ kind: 'audit-closed', path: '/var/log/castellan/a.jsonl', records: 42 }],
+  'policy-loaded': [
+    {
+      kind: 'policy-loaded',
+      path: '/etc/castellan/policy.yaml',
+      digest: 'sha256:0cc0',
+      rules: 2,
+      notices: [],
+    },
+    {
+      kind: 'policy-loaded',
+      path: 'built-in',
+      digest: 'sha256:0cc1',
+      rules: 0,
+      notices: ['line 2: never matches'],
+    },
+  ],
+  'identity-resolved': [
+    { kind: 'identity-resolved', user: 'sandbox', uid: 20001, gid: 20001, source: 'the policy' },
+  ],
+  'path-prepared': [
+    { kind: 'path-prepared', path: '/work/new', action: 'created' },
+    { kind: 'path-prepared', path: '/tmp', action: 'kept' },
+  ],
+  'path-skipped': [{ kind: 'path-skipped', path: '/opt/none', reason: 'ENOENT' }],
+  'control-applied': [{ kind: 'control-applied', control: 'landlock', detail: 'ABI 7, 12 rules' }],
+  'control-degraded': [
+    { kind: 'control-degraded', control: 'landlock', reason: 'this kernel has none', remedy: 'use another' },
+  ],
+  'process-launched': [
+    { kind: 'process-launched', process: PROCESS },
+    { kind: 'process-launched', process: { ...PROCESS, kind: 'exec', sessionId: 'ssh-1/0', argv: [] } },
+  ],
+  'process-exited': [
+    { kind: 'process-exited', process: PROCESS, exitCode: 0, signal: undefined, durationMs: 10 },
+    { kind: 'process-exited', process: PROCESS, exitCode: 137, signal: 'SIGKILL', durationMs: 0.2 },
+  ],
+  'launch-refused': [
+    {
+      kind: 'launch-refused',
+      argv: ['nope'],
+      sessionId: 'main',
+      step: 'launch/execute',
+      errno: 'ENOENT',
+      object: 'nope',
+    },
+    {
+      kind: 'launch-refused',
+      argv: ['/x'],
+      sessionId: 'main',
+      step: 'launch/execute',
+      errno: 'EACCES',
+      object: undefined,
+    },
+  ],
+  'connection-allowed': [
+    { kind: 'connection-allowed', intent: INTENT, identity: IDENTITY, rule: 'items', address: '203.0.113.6' },
+    {
+      kind: 'connection-allowed',
+      intent: TRANSPARENT_6,
+      identity: { ...IDENTITY, ancestors: [] },
+      rule: 'items',
+      address: '2001:db8::5',
+    },
+    {
+      kind: 'connection-allowed',
+      intent: request('GET'),
+      identity: IDENTITY,
+      rule: 'items',
+      address: '203.0.113.6',
+    },
+  ],
+  'connection-denied': [
+    {
+      kind: 'connection-denied',
+      intent: INTENT,
+      identity: IDENTITY,
+      reason: 'host_not_listed',
+      detail: 'no rule names it',
+      rule: undefined,
+    },
+    {
+      kind: 'connection-denied',
+      intent: TRANSPARENT_6,
+      identity: undefined,
+      reason: 'identity_unknown',
+      detail: 'no socket',
+      rule: 'near',
+    },
+    ...METHODS.map((method) => ({
+      kind: 'connection-denied' as const,
+      intent: request(method),
+      identity: IDENTITY,
+      reason: 'binary_not_listed' as const,
+      detail: 'another program',
+      rule: 'near',
+    })),
+  ],
+  'connection-failed': [
+    { kind: 'connection-failed', intent: INTENT, identity: IDENTITY, rule: 'items', detail: 'ECONNREFUSED' },
+    {
+      kind: 'connection-failed',
+      intent: request('POST'),
+      identity: undefined,
+      rule: undefined,
+      detail: 'timed out',
+    },
+  ],
+  'connection-closed': [
+    { kind: 'connection-closed', intent: INTENT, identity: IDENTITY, ...CLOSED },
+    { kind: 'connection-closed', intent: request('GET'), identity: IDENTITY, ...CLOSED, httpStatus: 204 },
+    { kind: 'connection-closed', intent: request('PROPFIND'), identity: IDENTITY, ...CLOSED },
+  ],
+  'dns-answered': [
+    { kind: 'dns-answered', name: 'api.example.org', type: 'A', address: '198.18.0.1', source: SOURCE },
+    { kind: 'dns-answered', name: '', type: 'TYPE65', address: undefined, source: SOURCE, repeats: 12 },
+  ],
+  'dns-refused': Array.from({ length: 16 }, (_, rcode) => ({
+    kind: 'dns-refused' as const,
+    name: 'evil.example',
+    type: 'A',
+    rcode,
+    source: SOURCE,
+    ...(rcode === 5 && { repeats: 3 }),
+  })) as [FactOf<'dns-refused'>, ...FactOf<'dns-refused'>[]],
+  'bypass-refused': [
+    {
+      kind: 'bypass-refused',
+      protocol: 17,
+      source: SOURCE,
+      destination: { address: '203.0.113.9', port: 443 },
+      uid: 20001,
+    },
+    {
+      kind: 'bypass-refused',
+      protocol: 58,
+      source: { address: 'fd00::2', port: 0 },
+      destination: { address: '2001:db8::9', port: 0 },
+      uid: undefined,
+    },
+    {
+      kind: 'bypass-refused',
+      protocol: 255,
+      source: SOURCE,
+      destination: { address: '203.0.113.9', port: 0 },
+      uid: 0,
+    },
+  ],
+  'ssh-listening': [{ kind: 'ssh-listening', path: '/run/castellan/a/ssh.sock' }],
+  'ssh-opened': [{ kind: 'ssh-opened', sessionId: 'ssh-1', peer: PEER }],
+  'ssh-closed': [{ kind: 'ssh-closed', sessionId: 'ssh-1', peer: PEER, durationMs: 12_345.6 }],
+  'ssh-refused': [
+    { kind: 'ssh-refused', sessionId: 'ssh-1', peer: { ...PEER, uid: 1000 }, reason: 'another user' },
+  ],
+  'internal-error': [
+    { kind: 'internal-error', where: 'egress', message: 'cannot read properties of undefined' },
+  ],
+};
+
+export const ALL_FACTS: readonly AuditFact[] = Object.values(SAMPLES).flat();
+
+/** The fact with every text that others may choose replaced. Words of the schema's or of ours stay. */
+export function poisoned(fact: AuditFact, text: string): AuditFact {
+  return poison(fact, '', text) as AuditFact;
+}
+
+const OWN_WORDS = new Set([
+  'kind',
+  'mode',
+  'action',
+  'control',
+  'adapter',
+  'reason',
+  'address',
+  'localAddress',
+  'remoteAddress',
+  'sha256',
+  'startTime',
+  'connectionId',
+]);
+
+function poison(value: unknown, name: string, text: string): unknown {
+  if (typeof value === 'string') return OWN_WORDS.has(name) ? value : text;
+  if (Array.isArray(value)) return Array.from({ length: 64 }, () => text);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, poison(each, key, text)]));
+}
