@@ -274,7 +274,10 @@ describe('making and taking down', () => {
         mode: 0o755,
       });
       const abort = new AbortController();
-      const making = createSealedNamespace({ ...TOOLS, ip, signal: abort.signal });
+      // Expected from the start: the refusal may come before the stream has ended.
+      const refused = expect(createSealedNamespace({ ...TOOLS, ip, signal: abort.signal })).rejects.toThrow(
+        'enough',
+      );
       let said = '';
       // The tool holds the only writing end: the stream ends with it.
       for await (const text of createReadStream(alive, 'utf8')) {
@@ -282,7 +285,7 @@ describe('making and taking down', () => {
         abort.abort(new Error('enough'));
       }
       expect(said).toBe('started\n');
-      await expect(making).rejects.toThrow('enough');
+      await refused;
     } finally {
       rmSync(directory, { recursive: true });
     }
