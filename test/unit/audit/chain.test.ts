@@ -7,7 +7,7 @@ import { openAudit } from '../../../src/audit/audit.ts';
 import { canonicalJson } from '../../../src/audit/canonical.ts';
 import { verifyChain } from '../../../src/audit/verify.ts';
 import type { CastellanError } from '../../../src/errors.ts';
-import { SAMPLES } from './samples.ts';
+import { ALL_FACTS } from './facts.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -37,7 +37,7 @@ async function writeLog(
     colour: false,
     onFailure,
   });
-  for (const fact of Object.values(SAMPLES).flat()) if (!fact.kind.startsWith('audit-')) audit.report(fact);
+  for (const fact of ALL_FACTS) if (!fact.kind.startsWith('audit-')) audit.report(fact);
   return audit;
 }
 
