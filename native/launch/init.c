@@ -35,7 +35,11 @@
 static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
 
 /* What an image could set to steer Node or the loader: castellan decides for itself. */
-static const char *const stripped_prefixes[] = {"NODE_", "LD_", "GCONV_PATH=", "MALLOC_", "GLIBC_TUNABLES=", "UV_", "SSLKEYLOGFILE=", "OPENSSL_CONF="};
+static const char *const stripped_prefixes[] = {
+    "NODE_", "LD_", "GCONV_PATH=", "MALLOC_", "GLIBC_TUNABLES=", "UV_", "SSLKEYLOGFILE=", "OPENSSL_",
+    /* Names would resolve to what a file of the image says. */
+    "HOSTALIASES=", "LOCALDOMAIN=", "RES_OPTIONS=", "CARES_",
+};
 
 static _Noreturn void incomplete(const char *what) {
     fprintf(stderr, "castellan: %s is missing [install_incomplete, init]; run npm run setup\n", what);

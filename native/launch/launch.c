@@ -5,6 +5,7 @@
 #include "launch.h"
 
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -68,7 +69,8 @@ static _Noreturn void execute(const struct spec *spec) {
 int main(int count, char **arguments) {
     static struct spec spec;
     pid_t parent = getppid();
-    if (count != 2) return 125;
+    /* Whoever has the same uid must not look into the launcher, nor steer it, before it has given up anything. */
+    if (count != 2 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return 125;
     supervisor = connect_supervisor(arguments[1]);
     if (supervisor < 0) return 125;
 

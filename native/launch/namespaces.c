@@ -107,7 +107,8 @@ static void bind(const struct mount_step *step) {
 
 void make_mounts(const struct spec *spec) {
     if (spec->mount_count == 0) return;
-    if (unshare(CLONE_NEWNS) != 0) fail(STEP_MOUNTS, "unshare");
+    /* Uids guard System V IPC and message queues too, and a rootless command has the caller's. */
+    if (unshare(CLONE_NEWNS | CLONE_NEWIPC) != 0) fail(STEP_MOUNTS, "unshare");
     /* What is mounted here must not show outside; what the host mounts later still shows here. */
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) fail(STEP_MOUNTS, "/");
     for (size_t i = 0; i < spec->mount_count; i++) {

@@ -114,7 +114,7 @@ void clear_capabilities(void) {
 
 void fix_privileges(pid_t parent) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail(STEP_PRIVILEGES, "no_new_privs");
-    /* execve makes the command dumpable again; until then nobody may look into the launcher. */
+    /* Set at the start, but a change of ids puts it to fs.suid_dumpable. execve makes the command dumpable again. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail(STEP_PRIVILEGES, "dumpable");
     /* A change of uid clears it, so it is set after that; the parent may have ended before. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) fail(STEP_PRIVILEGES, "parent death");

@@ -29,7 +29,8 @@ static uint32_t descriptor_count;
 int connect_supervisor(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t length = strlen(path);
-    if (length >= sizeof address.sun_path) return -1;
+    /* An empty path would be a name in the abstract namespace, which anybody may bind. */
+    if (length == 0 || length >= sizeof address.sun_path) return -1;
     memcpy(address.sun_path, path, length);
     int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (descriptor < 0) return -1;

@@ -34,7 +34,7 @@ export interface EncodedSpec {
   readonly descriptors: number[];
 }
 
-/** Encodes a spec; pure. */
+/** Encodes a spec; pure. @throws RangeError for a number that its field cannot hold */
 export function encodeSpec(spec: LaunchSpec): EncodedSpec {
   const descriptors: number[] = [];
   const index = (descriptor: number): Buffer => words(descriptors.push(descriptor) - 1);

@@ -1,23 +1,34 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
+import { errnoOf } from '../errors.ts';
 import type { MountStep } from '../launch/spec.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
 import { covers, type OwnPlace } from './path-plan.ts';
 
 /**
  * Castellan's own places: sockets and state, the log, the program. The first two are covered in the agent's view; the
- * program may be read, and is never writable.
+ * program may be read, and is never writable. Given where links lead: covering a link would cover nothing, and a policy
+ * could name what is behind it.
  */
-export function ownPlaces(config: RunConfig, install: InstallPaths): OwnPlace[] {
-  return [
+export async function ownPlaces(config: RunConfig, install: InstallPaths): Promise<OwnPlace[]> {
+  const places: readonly OwnPlace[] = [
     { path: config.runBase, hidden: true, readable: false },
     // Earlier runs' logs too: a rootless agent has their owner's uid.
     { path: config.logDirectory, hidden: true, readable: false },
     { path: config.auditPath, hidden: true, readable: false },
     { path: install.root, hidden: false, readable: true },
   ];
+  return Promise.all(places.map(async (place) => ({ ...place, path: await resolveExisting(place.path) })));
+}
+
+/** A path that is not there has nothing to hide yet. */
+async function resolveExisting(path: string): Promise<string> {
+  return realpath(path).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return path;
+    throw error;
+  });
 }
 
 /**

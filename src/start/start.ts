@@ -86,7 +86,6 @@ async function runSandbox(
   const { config, surroundings, install } = request;
   const began = performance.now();
   const landlockAbi = posix().landlockAbi();
-  const own = ownPlaces(config, install);
   await using held = new AsyncDisposableStack();
 
   const policy = await stage('policy', () => loadPolicy(config.policyPath));
@@ -94,6 +93,7 @@ async function runSandbox(
   const identity = await stage('identity', () =>
     resolveRunIdentity(config, surroundings, policy.process, report),
   );
+  const own = await ownPlaces(config, install);
   const files = held.use(
     await stage('filesystem', () =>
       prepareFilesystem(policy.filesystem, config.workingDirectory, own, identity, report),

@@ -1,4 +1,14 @@
-import { chmodSync, copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createWorld, type World } from '../fakes/world.ts';
@@ -176,6 +186,29 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
       `cat ${setup.auditPath} 2>/dev/null | wc -c; ls -A ${runtime}/castellan ${runtime} 2>/dev/null | grep . || echo nothing`,
     );
     expect(stdout).toBe('0\nnothing\n');
+  });
+
+  it('hides its log where a link leads to it', async () => {
+    const setup = prepare(world, mode);
+    const real = join(setup.work, 'logs');
+    const state = join(setup.directory, 'state');
+    // The default log directory itself is the link, where the caller has one.
+    const link = join(state, 'castellan');
+    mkdirSync(state);
+    mkdirSync(real, { mode: 0o700 });
+    if (mode === 'rootless') chownSync(real, CALLER_UID, CALLER_UID);
+    symlinkSync(real, link);
+    const linked = {
+      ...setup,
+      auditPath: join(link, 'audit.jsonl'),
+      environment: { ...setup.environment, XDG_STATE_HOME: state },
+    };
+    const script = 'ls -A logs; cat logs/*.jsonl 2>/dev/null | wc -c';
+    const { stdout, stderr } = await finish(
+      run(linked, ['/bin/sh', '-c', script], { policy: writePolicy(setup), options: ['--quiet'] }),
+    );
+    expect(stdout, stderr).toMatch(/^(audit\.jsonl\n)?0\n$/);
+    expect(auditEvents(linked).length).toBeGreaterThan(10);
   });
 
   it('leaves nothing behind', async () => {

@@ -102,6 +102,11 @@ describe('castellan starts Node', () => {
       LD_LIBRARY_PATH: '/x',
       GLIBC_TUNABLES: 'x',
       OPENSSL_CONF: '/x',
+      OPENSSL_MODULES: '/x',
+      HOSTALIASES: '/x',
+      LOCALDOMAIN: 'x',
+      RES_OPTIONS: 'x',
+      CARES_HOSTS: '/x',
       SSLKEYLOGFILE: '/x',
       UV_THREADPOOL_SIZE: '1',
     };

@@ -1,7 +1,17 @@
 /** What a launched command finds itself to be, and what stops it from becoming one. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -278,6 +288,24 @@ describe.skipIf(!isRoot)('a launch that fails (needs root)', () => {
     using place = socketPlace();
     const child = spawn(place.launcher, [place.path], { stdio: 'ignore' });
     expect((await once(child, 'exit'))[0]).toBe(125);
+  });
+});
+
+describe.skipIf(!isRoot)('a launcher that waits for its spec (needs root)', () => {
+  it('cannot be looked into by its own uid', async () => {
+    using place = socketPlace();
+    const server = createServer().listen(place.path);
+    await once(server, 'listening');
+    chmodSync(place.path, 0o666);
+    const [setpriv = '', ...ids] = AS_UID;
+    const child = spawn(setpriv, [...ids, place.launcher, place.path], { stdio: 'ignore' });
+    const exited = once(child, 'exit');
+    const [socket] = (await once(server, 'connection')) as [Socket];
+    // proc(5): what is not dumpable belongs to root there.
+    expect(statSync(`/proc/${child.pid}/mem`).uid).toBe(0);
+    socket.destroy();
+    server.close();
+    expect((await exited)[0]).toBe(125);
   });
 });
 

@@ -1,5 +1,5 @@
 /** What a launched command can see and reach: mounts, Landlock, namespaces, as root and as an ordinary user. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -160,6 +160,24 @@ except OSError as error: print(error.strerror)'`;
     const script = 'readlink /proc/self/ns/mnt';
     expect((await shell(mode, script)).stdout.trim()).toBe(own);
     expect((await shell(mode, script, { mounts: [hide(at('none'))] })).stdout.trim()).not.toBe(own);
+  });
+
+  it('has no System V memory of its own uid’s, where it has a view at all', async () => {
+    const memory = (call: string) => `
+import ctypes
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+libc.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+print(${call})`;
+    const make = [...AS_UID.slice(1), '/usr/bin/python3', '-c', memory(`libc.shmget(0, 4096, 0o1600)`)];
+    const id = execFileSync(AS_UID[0] ?? '', make, { encoding: 'utf8' }).trim();
+    try {
+      const attach = `/usr/bin/python3 -c '${memory(`libc.shmat(${id}, None, 0) != 2**64 - 1`)}'`;
+      expect((await shell(mode, attach)).stdout).toBe('True\n');
+      expect((await shell(mode, attach, { mounts: [hide(at('none'))] })).stdout).toBe('False\n');
+    } finally {
+      execFileSync('/usr/bin/ipcrm', ['-m', id]);
+    }
   });
 
   it('is what Landlock says', async () => {

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { encodeSpec } from '../../../src/launch/encode.ts';
-import { LAUNCH_STEPS, type LaunchSpec } from '../../../src/launch/spec.ts';
-import { parseStatus } from '../../../src/launch/status.ts';
+import type { LaunchSpec } from '../../../src/launch/spec.ts';
 
 const LEAST: LaunchSpec = {
   argv: ['true'],
@@ -107,24 +106,4 @@ describe('encodeSpec', () => {
       ]),
     );
   });
-});
-
-describe('parseStatus', () => {
-  it('is undefined when the command was executed', () =>
-    expect(parseStatus(new Uint8Array())).toBeUndefined());
-
-  it.each(LAUNCH_STEPS.map((step, index) => [step, index + 1] as const))('%s is step %i', (step, number) => {
-    const bytes = Buffer.alloc(8 + 4);
-    bytes.writeUInt32LE(number, 0);
-    bytes.writeInt32LE(13, 4);
-    bytes.write('/bin', 8);
-    expect(parseStatus(bytes)).toEqual({ step, errno: 13, object: '/bin' });
-  });
-
-  it.each([[Buffer.alloc(7)], [Buffer.alloc(8)], [Buffer.from('ffffffff00000000', 'hex')]])(
-    'refuses %j',
-    (bytes) => {
-      expect(() => parseStatus(bytes)).toThrow(RangeError);
-    },
-  );
 });

@@ -10,6 +10,13 @@ function record(step: number, errno: number, object = ''): Buffer {
 }
 
 describe('parseStatus', () => {
+  it('is undefined when the command was executed', () =>
+    expect(parseStatus(new Uint8Array())).toBeUndefined());
+
+  it.each(LAUNCH_STEPS.map((step, index) => [step, index + 1] as const))('%s is step %i', (step, number) => {
+    expect(parseStatus(record(number, 13, '/bin'))).toEqual({ step, errno: 13, object: '/bin' });
+  });
+
   it('reads no further than its own bytes', () => {
     const pool = Buffer.concat([Buffer.from('before'), record(17, 2, 'ü'), Buffer.from('after')]);
     expect(parseStatus(pool.subarray(6, 16))).toEqual({ step: 'execute', errno: 2, object: 'ü' });
