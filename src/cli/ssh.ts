@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
-import { constants } from 'node:os';
 import { runBase, type VerbArguments } from '../config/config.ts';
 import { installPaths } from '../config/install.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
+import { exitStatus } from '../launch/process.ts';
 import { sshArguments } from '../session/ssh/client-arguments.ts';
 import { type KnownRun, knownHostsIn, knownRuns, sshSocketIn } from '../start/run-directory.ts';
 import type { Verb } from './verb.ts';
@@ -66,8 +66,6 @@ function runClient(argv: readonly string[]): Promise<number> {
         }),
       );
     });
-    child.on('exit', (code, signal) =>
-      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
-    );
+    child.on('exit', (code, signal) => resolve(exitStatus(code, signal).exitCode));
   });
 }

@@ -3,14 +3,25 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { errnoOf } from '../errors.ts';
 
 /**
- * Clock ticks since boot at which `pid` started (field 22 of /proc/pid/stat), undefined when it is gone or dead.
- * The command name in field 2 may hold spaces and parentheses, so fields are counted from its last `)`.
+ * Fields 3, 4 and 22 of /proc/pid/stat as they stand, empty where there are too few. The command name in field 2 is the
+ * process's own choice and may hold spaces and parentheses, so fields are counted from the last `)`.
  */
+export function statFields(text: string): {
+  readonly state: string;
+  readonly parent: string;
+  readonly startTime: string;
+} {
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return { state: fields[0] ?? '', parent: fields[1] ?? '', startTime: fields[19] ?? '' };
+}
+
+/** Clock ticks since boot at which `pid` started, undefined when it is gone or dead. */
 export async function processStartTime(pid: number): Promise<string | undefined> {
   const stat = await readProc(`/proc/${pid}/stat`);
-  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+  if (stat === undefined) return undefined;
+  const { state, startTime } = statFields(stat);
   // Whoever should reap a dead process may never do it: its entry stays, and means nothing.
-  return fields === undefined || /^[ZX]$/.test(fields[0] ?? '') ? undefined : fields[19];
+  return /^[ZX]$/.test(state) ? undefined : startTime;
 }
 
 /** Processes whose network namespace has this inode. The caller keeps the namespace open, or the inode may be another's by now. */
@@ -32,7 +43,7 @@ export async function processesWithInterface(name: string): Promise<number[]> {
   });
 }
 
-/** kill(2); a process that is gone already is fine. */
+/** kill(2), of a group where `pid` is negative; what is gone already is fine. */
 export function killProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);

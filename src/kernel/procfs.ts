@@ -4,6 +4,7 @@ import type { Flow, Identity, IdentityResult } from '../egress/stages.ts';
 import { errnoOf } from '../errors.ts';
 import { createExecutableTrust, type ExecutableTrust, openExecutable } from './executable-trust.ts';
 import { posix } from './posix.ts';
+import { statFields } from './processes.ts';
 
 /** Deeper chains than this no person reads and no rule needs; a longer one loses its far end, and with it only rights. */
 const MAX_ANCESTORS = 64;
@@ -18,12 +19,10 @@ export interface ProcessStat {
 }
 
 /**
- * Fields 4 and 22 of /proc/pid/stat. The command name in field 2 is the process's own choice and may hold spaces and
- * parentheses, so fields are counted from the last `)`. Undefined for anything malformed.
+ * Fields 4 and 22 of /proc/pid/stat; undefined for anything malformed.
  */
 export function parseStat(text: string): ProcessStat | undefined {
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [parent = '', startTime = ''] = [fields[1], fields[19]];
+  const { parent, startTime } = statFields(text);
   if (!/^\d+$/.test(parent) || !/^\d+$/.test(startTime)) return undefined;
   return { parent: Number(parent), startTime };
 }

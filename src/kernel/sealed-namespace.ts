@@ -18,8 +18,6 @@ export const TRANSPARENT_PORT = 15001;
 /** Where the ruleset sends DNS. */
 export const DNS_PORT = 15053;
 export const NFLOG_GROUP = 5;
-/** What the DNS may hand out; the pair's addresses lie outside of it. */
-export const SYNTHETIC_NETWORK = '198.18.0.0/16';
 
 /** ip and nft need about 50 ms together; a machine this slow cannot run an agent. */
 const CREATE_TIMEOUT_MS = 20_000;

@@ -11,8 +11,8 @@ const AGENT_UMASK = 0o022;
 const ROLE_UMASK = 0o077;
 
 const RLIMIT_CORE = 4;
-/** A core of the network role would hold the secrets of every connection. */
-const NO_CORE: ResourceLimit = { resource: RLIMIT_CORE, soft: 0n, hard: 0n };
+/** A core would hold secrets: the agent's, in a directory or a handler that runs as root; the role's, of every connection. */
+export const NO_CORE: ResourceLimit = { resource: RLIMIT_CORE, soft: 0n, hard: 0n };
 
 export interface CellCommand {
   /** A path, or a name to be found in PATH by the confined process itself. */

@@ -8,9 +8,6 @@ import type { SandboxIdentity } from './cell.ts';
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const DEFAULT_TERMINAL = 'xterm-256color';
 
-/** The explicit proxy's listener inside every sealed namespace. */
-export const PROXY_URL = 'http://127.0.0.1:3128';
-
 const PROXY_VARIABLES = [
   'HTTP_PROXY',
   'HTTPS_PROXY',
@@ -35,7 +32,7 @@ const CODE_LOADING =
 const REQUESTABLE = /^(LANG|LANGUAGE|LC_[A-Z]+|TERM|COLORTERM|EDITOR|VISUAL|TZ)$/;
 
 /** Points every common client at the proxy, and Node's own fetch with it. */
-export function proxyEnvironment(url: string = PROXY_URL): Readonly<Record<string, string>> {
+export function proxyEnvironment(url: string): Readonly<Record<string, string>> {
   return {
     ...Object.fromEntries(PROXY_VARIABLES.map((name) => [name, url])),
     NO_PROXY: LOOPBACK,

@@ -1,16 +1,14 @@
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
-import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
+import { PROXY_PORT, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell, SandboxIdentity } from '../launch/cell.ts';
+import { NO_CORE } from '../launch/confine.ts';
 import { proxyEnvironment } from '../launch/environment.ts';
 import { landlockSpec } from '../launch/landlock.ts';
-import type { LandlockSpec, MountStep, ResourceLimit } from '../launch/spec.ts';
+import type { LandlockSpec, MountStep } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
-
-/** getrlimit(2): no core dump of an agent lands in a directory, or in a handler that runs as root. */
-const NO_CORE: ResourceLimit = { resource: 4, soft: 0n, hard: 0n };
 
 export interface CellParts {
   readonly config: RunConfig;
@@ -49,7 +47,7 @@ export function buildCell(parts: CellParts): Cell {
     mounts,
     landlock,
     resourceLimits: [NO_CORE],
-    environment: proxyEnvironment(),
+    environment: proxyEnvironment(`http://127.0.0.1:${PROXY_PORT}`),
   };
 }
 

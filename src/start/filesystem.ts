@@ -64,6 +64,10 @@ export async function prepareFilesystem(
   }
 }
 
+function grant(path: string, descriptor: number, access: GrantedPath['access']): GrantedPath {
+  return { path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access };
+}
+
 function grantWrite(path: string, identity: SandboxIdentity, report: Report): GrantedPath {
   let action: 'created' | 'kept' = 'kept';
   let descriptor = openExisting(path);
@@ -74,7 +78,7 @@ function grantWrite(path: string, identity: SandboxIdentity, report: Report): Gr
   }
   if (descriptor === undefined) throw refused(path, 'vanished while it was prepared', 'ENOENT');
   report({ kind: 'path-prepared', path, action });
-  return { path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access: 'write' };
+  return grant(path, descriptor, 'write');
 }
 
 /** Opens paths of the system's own for reading, following links; what is missing is left out. */
@@ -82,8 +86,7 @@ export function openReadable(paths: readonly string[]): PreparedFilesystem {
   const granted: GrantedPath[] = [];
   for (const path of paths) {
     const descriptor = openIfPermitted(path);
-    if (descriptor !== undefined)
-      granted.push({ path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access: 'read' });
+    if (descriptor !== undefined) granted.push(grant(path, descriptor, 'read'));
   }
   return { granted, [Symbol.dispose]: () => closeAll(granted) };
 }
@@ -106,15 +109,9 @@ function closeAll(granted: readonly GrantedPath[]): void {
  * read_write path, where a previous tenant could aim it at what the policy does not grant.
  */
 async function grantRead(path: string, writable: readonly string[]): Promise<GrantedPath | string> {
-  const grant = (descriptor: number): GrantedPath => ({
-    path,
-    descriptor,
-    isDirectory: fstatSync(descriptor).isDirectory(),
-    access: 'read',
-  });
   try {
     const direct = openPath(path);
-    return direct === undefined ? 'does not exist' : grant(direct);
+    return direct === undefined ? 'does not exist' : grant(path, direct, 'read');
   } catch (error) {
     const errno = errnoOf(error);
     // Not granting what castellan itself may not reach takes nothing away from anybody.
@@ -125,28 +122,25 @@ async function grantRead(path: string, writable: readonly string[]): Promise<Gra
     throw refused(path, 'is reached through a symbolic link', 'ELOOP');
   const target = await realpath(path).catch(() => undefined);
   const descriptor = target === undefined ? undefined : openExisting(target);
-  return descriptor === undefined ? 'is a link to nothing' : grant(descriptor);
+  return descriptor === undefined ? 'is a link to nothing' : grant(path, descriptor, 'read');
 }
 
-/** Makes the directory and its missing parents; only the last one becomes the agent's. */
-function createDirectory(path: string, identity: SandboxIdentity): void {
+/** Makes the directory and its missing parents; only the last one gets an owner, the parents stay castellan's. */
+function createDirectory(path: string, owner: SandboxIdentity | undefined): void {
   const parentPath = dirname(path);
   let parent = openExisting(parentPath);
   if (parent === undefined) {
-    createDirectory(parentPath, {
-      ...identity,
-      uid: process.geteuid?.() ?? 0,
-      gid: process.getegid?.() ?? 0,
-    });
+    createDirectory(parentPath, undefined);
     parent = openExisting(parentPath);
   }
   if (parent === undefined) throw refused(parentPath, 'vanished while it was prepared', 'ENOENT');
   try {
     posix().mkdirat(parent, basename(path), 0o755);
+    if (owner === undefined) return;
     const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
     const created = posix().openat2(parent, basename(path), flags, 0, RESOLVE_NO_SYMLINKS);
     try {
-      fchownSync(created, identity.uid, identity.gid);
+      fchownSync(created, owner.uid, owner.gid);
     } finally {
       posix().close(created);
     }

@@ -1,5 +1,5 @@
-import { constants } from 'node:os';
 import type { SignalName } from '../config/surroundings.ts';
+import { exitStatus } from '../launch/process.ts';
 
 /** These ask for an end. HUP may mean "reload" to a command, so it is only passed on. */
 const STOP_SIGNALS: readonly SignalName[] = ['SIGINT', 'SIGTERM', 'SIGQUIT'];
@@ -10,7 +10,7 @@ export function isStopSignal(name: SignalName): boolean {
 
 /** What the shell sees of a process that a signal ended. */
 export function signalExitCode(name: SignalName): number {
-  return 128 + constants.signals[name];
+  return exitStatus(null, name).exitCode;
 }
 
 /** Signals from the first moment on: held until somebody takes them, so that none is lost while the sandbox is being made. */

@@ -1,27 +1,20 @@
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   auditEvents,
   finish,
+  isRoot,
   MODES,
   type Mode,
   prepare,
   run,
   type Setup,
+  useWorld,
   writePolicy,
 } from '../e2e/sandbox.ts';
-import { createWorld, type World } from '../fakes/world.ts';
 
-const isRoot = process.getuid?.() === 0;
-let world: World;
-
-beforeAll(async () => {
-  if (isRoot) world = await createWorld();
-});
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
-});
+const sharedWorld = useWorld();
 
 const REFUSED = /^E(PERM|ACCES)$/;
 const PRETENDS_ABSENT = /^ENOSYS$/;
@@ -72,7 +65,7 @@ describe.skipIf(!isRoot).each(MODES)(
   'from inside a sandbox, %s (needs root to make the test world)',
   (mode) => {
     it('every attempt comes to what it should', async () => {
-      const setup = prepare(world, mode);
+      const setup = prepare(sharedWorld(), mode);
       const outcomes = await attack(mode, setup);
       expect(outcomes.size).toBeGreaterThan(65);
       const wrong = [...outcomes].filter(
@@ -107,7 +100,7 @@ describe.skipIf(!isRoot).each(MODES)(
         'mine\n',
       ],
     ])('%s still works', async (_, command, expected) => {
-      const setup = prepare(world, mode);
+      const setup = prepare(sharedWorld(), mode);
       // gcc and git want a temporary directory and a home that exist.
       const policy = writePolicy(setup, '', '', [dirname(process.execPath)]);
       const { stdout, stderr } = await finish(

@@ -2,8 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createWorld, type World } from '../fakes/world.ts';
+import { describe, expect, it } from 'vitest';
 import {
   AGENT_UID,
   ALLOW_CURL,
@@ -11,24 +10,18 @@ import {
   CALLER_UID,
   castellan,
   finish,
+  isRoot,
   MODES,
   type Mode,
   prepare,
   run,
   type Setup,
   untilPrinted,
+  useWorld,
   writePolicy,
 } from './sandbox.ts';
 
-const isRoot = process.getuid?.() === 0;
-let world: World;
-
-beforeAll(async () => {
-  if (isRoot) world = await createWorld();
-});
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
-});
+const sharedWorld = useWorld();
 
 let count = 0;
 const uniqueName = () => `life-${process.pid}-${++count}`;
@@ -88,7 +81,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
     ['TERM', 'trap "" TERM; echo up; while :; do sleep 0.05; done', 137],
     ['TERM', 'echo up; exec sleep 1002', 143],
   ] as const)('SIG%s reaches the command: %s → %i', async (signal, script, code) => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const name = uniqueName();
     const child = await startSandbox(setup, script, name);
     await untilReady(setup, name);
@@ -99,7 +92,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
   });
 
   it('ends at once and in order when it is told to while it starts', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const child = run(setup, ['sleep', '1006'], { policy: writePolicy(setup), name: uniqueName() });
     // The first event is on standard error: the start is under way, the command is not.
     await once(child.stderr ?? child, 'data');
@@ -110,7 +103,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
   });
 
   it('lets a person in by SSH, confined like the agent', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const name = uniqueName();
     const child = await startSandbox(setup, 'echo up; read -r _', name);
     await untilReady(setup, name);
@@ -139,7 +132,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
   });
 
   it('ends daemons that forked away, and gives the command’s own code', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const script =
       'for n in 1 2 3; do (setsid sh -c "trap \'\' TERM HUP; sleep 1003" >/dev/null 2>&1 &); done; echo up; exit 4';
     const child = run(setup, ['/bin/sh', '-c', script], {
@@ -151,7 +144,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
   });
 
   it('cleans up after a run that was killed', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const name = uniqueName();
     const child = await startSandbox(
       setup,
@@ -175,7 +168,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
   });
 
   it('ends when the network role is lost, and says so', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const name = uniqueName();
     const child = await startSandbox(setup, 'echo up; exec sleep 1005', name);
     await untilReady(setup, name);
@@ -188,7 +181,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
   });
 
   it('writes a log that verifies, and that a change breaks', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     await finish(run(setup, ['true'], { policy: writePolicy(setup), options: ['--quiet'] }));
     expect(await finish(castellan(setup, ['audit', setup.auditPath]))).toMatchObject({ code: 0 });
     const lines = readFileSync(setup.auditPath, 'utf8').trimEnd().split('\n');
@@ -196,7 +189,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
   });
 
   it('doctor says that runs will work here', async () => {
-    const { code, stdout } = await finish(castellan(prepare(world, mode), ['doctor', '--json']));
+    const { code, stdout } = await finish(castellan(prepare(sharedWorld(), mode), ['doctor', '--json']));
     expect(code, stdout).toBe(0);
     expect(JSON.parse(stdout).facts.landlockAbi.ok).toBe(true);
   });

@@ -1,29 +1,23 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CASTELLAN, createWorld, type World } from '../fakes/world.ts';
+import { describe, expect, it } from 'vitest';
 import {
   CALLER_UID,
   castellan,
   finish,
+  isRoot,
   MODES,
+  type Mode,
   prepare,
   type RunOptions,
   run,
   type Setup,
   untilPrinted,
+  useWorld,
   writePolicy,
 } from './sandbox.ts';
 
-const isRoot = process.getuid?.() === 0;
-let world: World;
-
-beforeAll(async () => {
-  if (isRoot) world = await createWorld();
-});
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
-});
+const sharedWorld = useWorld();
 
 interface Case {
   readonly code: number;
@@ -130,7 +124,7 @@ describe.skipIf(!isRoot).each(MODES)(
   'castellan run refuses, %s (needs root to make the test world)',
   (mode) => {
     it.each(CASES)('%s', async (_, { code, says, command, policy, options, auditPath }) => {
-      const prepared = prepare(world, mode);
+      const prepared = prepare(sharedWorld(), mode);
       const setup = { ...prepared, auditPath: auditPath ?? prepared.auditPath };
       const result = await finish(
         run(setup, command?.(setup) ?? ['true'], {
@@ -149,7 +143,7 @@ describe.skipIf(!isRoot).each(MODES)(
     });
 
     it('a second sandbox of the same name', async () => {
-      const setup = prepare(world, mode);
+      const setup = prepare(sharedWorld(), mode);
       const name = `twice-${process.pid}`;
       const policy = writePolicy(setup);
       const first = run(setup, ['sh', '-c', 'echo up; read -r _'], {
@@ -169,7 +163,7 @@ describe.skipIf(!isRoot).each(MODES)(
     });
 
     it('hard_requirement holds where the kernel has Landlock', async () => {
-      const setup = prepare(world, mode);
+      const setup = prepare(sharedWorld(), mode);
       const result = await finish(
         run(setup, ['true'], {
           policy: writePolicy(setup, '', 'landlock: { compatibility: hard_requirement }\n'),
@@ -180,14 +174,14 @@ describe.skipIf(!isRoot).each(MODES)(
 
     it('ssh without a sandbox', async () => {
       const result = await finish(
-        castellan(prepare(world, mode), ['ssh', '--sandbox', 'not-there', '--', 'true']),
+        castellan(prepare(sharedWorld(), mode), ['ssh', '--sandbox', 'not-there', '--', 'true']),
       );
       expect(result.code).toBe(111);
       expect(result.stderr).toMatch(/no sandbox named not-there is running/);
     });
 
     it('a group of unwritable files stays refused even when their modes would allow', async () => {
-      const setup = prepare(world, mode);
+      const setup = prepare(sharedWorld(), mode);
       const open = join(setup.directory, 'open');
       mkdirSync(open);
       chmodSync(open, 0o777);
@@ -207,7 +201,6 @@ describe.skipIf(!isRoot)(
   'castellan run refuses where nothing gives the right to namespaces (needs root)',
   () => {
     const limit = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"';
-    const asCaller = ['setpriv', `--reuid=${CALLER_UID}`, `--regid=${CALLER_UID}`, '--clear-groups'];
     const ownNamespace = [
       'unshare',
       '--user',
@@ -216,28 +209,20 @@ describe.skipIf(!isRoot)(
       '--keep-caps',
     ];
     const dropped = ['setpriv', '--ambient-caps=-all', '--inh-caps=-all'];
+    const runTrue = (mode: Mode, through: readonly string[]) => {
+      const setup = prepare(sharedWorld(), mode);
+      return finish(run(setup, ['true'], { policy: writePolicy(setup), options: ['--quiet'], through }));
+    };
 
     it('an ordinary user without user namespaces', async () => {
-      const setup = prepare(world, 'rootless');
-      const argv = [
-        CASTELLAN,
-        'run',
-        '--quiet',
-        '--policy',
-        writePolicy(setup),
-        '--workdir',
-        setup.work,
-        '--',
-        'true',
-      ];
-      const child = world.spawn(
-        [...asCaller, ...ownNamespace, 'sh', '-c', limit, 'sh', ...dropped, ...argv],
-        {
-          stdio: ['ignore', 'pipe', 'pipe'],
-          env: setup.environment,
-        },
-      );
-      const { code, stderr } = await finish(child);
+      const { code, stderr } = await runTrue('rootless', [
+        ...ownNamespace,
+        'sh',
+        '-c',
+        limit,
+        'sh',
+        ...dropped,
+      ]);
       expect(stderr).toMatch(
         /^castellan: neither root nor user namespaces are available here \[privilege_missing, namespace\/user-namespace: ENOSPC\]; /,
       );
@@ -245,25 +230,7 @@ describe.skipIf(!isRoot)(
     });
 
     it('root without CAP_SYS_ADMIN', async () => {
-      const setup = prepare(world, 'root');
-      const argv = [
-        CASTELLAN,
-        'run',
-        '--quiet',
-        '--policy',
-        writePolicy(setup),
-        '--workdir',
-        setup.work,
-        '--audit-file',
-        setup.auditPath,
-        '--',
-        'true',
-      ];
-      const child = world.spawn(['setpriv', '--bounding-set=-sys_admin', ...argv], {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        env: setup.environment,
-      });
-      const { code, stderr } = await finish(child);
+      const { code, stderr } = await runTrue('root', ['setpriv', '--bounding-set=-sys_admin']);
       expect(stderr).toMatch(/CAP_SYS_ADMIN is missing/);
       expect(code).toBe(112);
     });
@@ -272,26 +239,12 @@ describe.skipIf(!isRoot)(
 
 describe.skipIf(!isRoot)('castellan as PID 1 (needs root)', () => {
   it('reaps orphans and passes the exit code through', async () => {
-    const setup = prepare(world, 'root');
+    const setup = prepare(sharedWorld(), 'root');
     const script = '(setsid sleep 0.1 &); sleep 0.4; ps -e -o stat= | grep -c Z; exit 3';
-    const argv = [
-      CASTELLAN,
-      'run',
-      '--quiet',
-      '--policy',
-      writePolicy(setup),
-      '--workdir',
-      setup.work,
-      '--audit-file',
-      setup.auditPath,
-      '--',
-      'sh',
-      '-c',
-      script,
-    ];
-    const child = world.spawn(['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', ...argv], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: setup.environment,
+    const child = run(setup, ['sh', '-c', script], {
+      policy: writePolicy(setup),
+      options: ['--quiet'],
+      through: ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'],
     });
     expect(await finish(child)).toMatchObject({ code: 3, stdout: '0\n' });
   });

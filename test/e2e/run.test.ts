@@ -10,30 +10,23 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createWorld, type World } from '../fakes/world.ts';
+import { describe, expect, it } from 'vitest';
 import {
   AGENT_UID,
   ALLOW_CURL,
   auditEvents,
   CALLER_UID,
   finish,
+  isRoot,
   MODES,
   prepare,
   run,
   type Setup,
+  useWorld,
   writePolicy,
 } from './sandbox.ts';
 
-const isRoot = process.getuid?.() === 0;
-let world: World;
-
-beforeAll(async () => {
-  if (isRoot) world = await createWorld();
-});
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
-});
+const sharedWorld = useWorld();
 
 async function sh(setup: Setup, script: string, network = ALLOW_CURL) {
   return finish(run(setup, ['/bin/sh', '-c', script], { policy: writePolicy(setup, network) }));
@@ -46,7 +39,7 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
   const uid = mode === 'root' ? AGENT_UID : CALLER_UID;
 
   it('runs the command as the sandbox user without any privilege', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const { code, stdout } = await sh(setup, 'cat /proc/self/status; id -u; pwd; ls /proc/self/fd');
     expect(code).toBe(0);
     for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
@@ -65,18 +58,18 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
     ['kill -TERM $$', 143],
     ['kill -KILL $$', 137],
   ])('gives the exit code of: %s', async (script, code) => {
-    expect((await sh(prepare(world, mode), script)).code).toBe(code);
+    expect((await sh(prepare(sharedWorld(), mode), script)).code).toBe(code);
   });
 
   it('builds the environment from nothing', async () => {
-    const { stdout } = await sh(prepare(world, mode), 'env');
+    const { stdout } = await sh(prepare(sharedWorld(), mode), 'env');
     expect(stdout).not.toContain('SECRET_OF_THE_CALLER');
     expect(stdout).toContain('HTTPS_PROXY=http://127.0.0.1:3128');
     expect(stdout).toContain('CASTELLAN=1');
   });
 
   it('lets the agent write in the working directory and nowhere else', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     writeFileSync(join(setup.directory, 'open.txt'), 'not granted');
     chmodSync(join(setup.directory, 'open.txt'), 0o666);
     const { stdout } = await sh(
@@ -120,7 +113,7 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
       'POST allowed.demo.test:8443 /up 3000000\n',
     ],
   ])('reaches an allowed origin %s', async (_, script, expected, network = ALLOW_CURL) => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const { stdout, stderr } = await sh(setup, `CA=${copyCa(setup)}; ${script}`, network);
     expect(stdout, stderr).toBe(expected);
     const allowed = auditEvents(setup).filter(({ action }) => action === 'Allowed');
@@ -159,14 +152,14 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
       '403',
     ],
   ])('is refused what the policy does not name: %s', async (_, script, expected) => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const { stdout, stderr } = await sh(setup, script);
     expect(stdout, stderr).toBe(expected);
     expect(auditEvents(setup).some(({ action }) => action === 'Denied')).toBe(true);
   });
 
   it('says in the answer which rule was missing', async () => {
-    const { stdout } = await sh(prepare(world, mode), 'curl -sS http://forbidden.demo.test:8080/');
+    const { stdout } = await sh(prepare(sharedWorld(), mode), 'curl -sS http://forbidden.demo.test:8080/');
     const body = JSON.parse(stdout);
     expect(body).toMatchObject({
       error: 'policy_denied',
@@ -179,7 +172,7 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
   });
 
   it('hides its own sockets and its log', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const runtime = mode === 'root' ? '/run/castellan' : join(setup.directory, 'rt');
     const { stdout } = await sh(
       setup,
@@ -189,7 +182,7 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
   });
 
   it('hides its log where a link leads to it', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const real = join(setup.work, 'logs');
     const state = join(setup.directory, 'state');
     // The default log directory itself is the link, where the caller has one.
@@ -212,7 +205,7 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
   });
 
   it('leaves nothing behind', async () => {
-    const setup = prepare(world, mode);
+    const setup = prepare(sharedWorld(), mode);
     const { code } = await sh(setup, '(setsid sleep 1000 &) ; setsid setsid sleep 1001 & exit 0');
     expect(code).toBe(0);
     expect(

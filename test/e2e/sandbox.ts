@@ -3,12 +3,30 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CALLER_UID, CASTELLAN, type World } from '../fakes/world.ts';
+import { afterAll, beforeAll } from 'vitest';
+import { CALLER_UID, CASTELLAN, createWorld, type World } from '../fakes/world.ts';
 
 export { CALLER_UID } from '../fakes/world.ts';
 
 /** Nobody's uid on any machine that runs the tests. */
 export const AGENT_UID = 20_101;
+
+export const isRoot = process.getuid?.() === 0;
+
+/** One world for the tests of a file, made before the first and taken down after the last; only root can make it. */
+export function useWorld(): () => World {
+  let world: World | undefined;
+  beforeAll(async () => {
+    if (isRoot) world = await createWorld();
+  });
+  afterAll(async () => {
+    await world?.[Symbol.asyncDispose]();
+  });
+  return () => {
+    if (world === undefined) throw new Error('the test world takes root');
+    return world;
+  };
+}
 
 export const MODES = ['root', 'rootless'] as const;
 export type Mode = (typeof MODES)[number];
@@ -81,16 +99,19 @@ export interface RunOptions {
   readonly name?: string;
   readonly options?: readonly string[];
   readonly stdin?: 'pipe' | 'ignore';
+  /** What castellan is started through: a program that becomes, or waits for, its last arguments. */
+  readonly through?: readonly string[];
 }
 
 /** Starts `castellan run` in the world. */
 export function run(
   setup: Setup,
   command: readonly string[],
-  { policy, name, options = [], stdin = 'ignore' }: RunOptions,
+  { policy, name, options = [], stdin = 'ignore', through = [] }: RunOptions,
 ): ChildProcess {
   const naming = name === undefined ? [] : ['--name', name];
   const argv = [
+    ...through,
     CASTELLAN,
     'run',
     '--policy',
