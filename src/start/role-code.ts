@@ -7,6 +7,7 @@ import type { InstallPaths } from '../config/install.ts';
 import type { MountStep } from '../launch/spec.ts';
 import { openReadable } from './filesystem.ts';
 import { covers } from './path-plan.ts';
+import { codeDirectoryOf } from './run-directory.ts';
 
 export interface ReachableCode extends AsyncDisposable {
   readonly node: string;
@@ -24,7 +25,7 @@ export async function reachableCode(config: RunConfig, install: InstallPaths): P
   const { root, node, main } = install;
   const inPlace: ReachableCode = { node, main, source: root, mounts: [], async [Symbol.asyncDispose]() {} };
   if (config.mode === 'rootless' || isOpenToOthers(root)) return inPlace;
-  const target = join(config.runBase, `.code-${config.name}`);
+  const target = codeDirectoryOf(config.runBase, config.name);
   await mkdir(target, { mode: 0o755 });
   const opened = openReadable([root]);
   const move = (path: string) => (covers(root, path) ? join(target, relative(root, path)) : path);

@@ -2,8 +2,8 @@
  * One directory per running sandbox under the run base, for its sockets and its state. Another start reads the
  * state to list sandboxes and to clean up after runs that were killed.
  */
-import { chmod, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { chmod, lstat, mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import * as v from 'valibot';
 import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
@@ -48,6 +48,11 @@ export function sshSocketIn(runDirectory: string): string {
 
 export function knownHostsIn(runDirectory: string): string {
   return join(runDirectory, 'known_hosts');
+}
+
+/** Beside a run's directory, which only its owner may enter: where another uid reaches the program. */
+export function codeDirectoryOf(base: string, name: string): string {
+  return join(base, `.code-${name}`);
 }
 
 /**
@@ -161,6 +166,8 @@ export async function cleanDeadRuns(base: string): Promise<void> {
   for (const { path, state } of dead) {
     await killByInterface(state.networkInterface);
     await rm(path, { recursive: true, force: true });
+    // Empty out here, where nothing is mounted on it; were it not, the program itself would be behind it.
+    await rmdir(codeDirectoryOf(base, basename(path))).catch(() => {});
   }
 }
 
