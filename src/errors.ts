@@ -11,7 +11,7 @@ export const ERROR_CODES = {
   policy_invalid: { exit: 102, remedy: 'correct the policy at the line and column given' },
   identity_invalid: {
     exit: 103,
-    remedy: 'set process.run_as_user and run_as_group to an existing name or a number in [1000, 2000000000]',
+    remedy: 'set process.run_as_user and run_as_group to an existing name or a number from 1 to 4294967294',
   },
   filesystem_refused: {
     exit: 104,

@@ -14,6 +14,7 @@ import { VERSION } from './version.ts';
 /** Loaded when called for: a verb pays only for what it imports. */
 const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Verb }>>> = {
   run: () => import('./cli/run.ts'),
+  validate: () => import('./cli/validate.ts'),
   ssh: () => import('./cli/ssh.ts'),
   list: () => import('./cli/list.ts'),
   doctor: () => import('./cli/doctor.ts'),
@@ -59,6 +60,8 @@ function surroundings(): Surroundings {
     gid: process.getegid?.() ?? -1,
     groups: process.getgroups?.() ?? [],
     pid: process.pid,
+    parentPid: process.ppid,
+    initPid: process.env['CASTELLAN_INIT'] === String(process.ppid) ? process.ppid : undefined,
     workingDirectory: process.cwd(),
     environment: process.env,
     installRoot: dirname(dirname(fileURLToPath(import.meta.url))),

@@ -96,6 +96,10 @@ static pid_t start_node(char **arguments, int count, pid_t self) {
     strip_environment();
     pid_t child = fork();
     if (child != 0) return child;
+    /* How Node knows that it is our child, and not a shell's; whatever an image says of it is overwritten. */
+    char self_text[16];
+    snprintf(self_text, sizeof self_text, "%d", (int)self);
+    if (setenv("CASTELLAN_INIT", self_text, 1) != 0) _exit(EXIT_INSTALL_INCOMPLETE);
     /* When this process is killed the run must not go on without it. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != self) _exit(EXIT_INSTALL_INCOMPLETE);
     reset_signals();

@@ -18,6 +18,7 @@
 /* NGROUPS_MAX is 65536; an account with more than this is not one that runs agents. */
 #define MAX_GROUPS 1024u
 #define MAX_KEPT 64u
+#define MAX_PORTS 1024u
 #define FIRST_TARGET 3
 #define LAST_TARGET 255
 
@@ -25,6 +26,7 @@
 enum step {
     STEP_RECEIVE = 1,
     STEP_SESSION,
+    STEP_CGROUP,
     STEP_NAMESPACES,
     STEP_MOUNTS,
     STEP_LIMITS,
@@ -61,6 +63,12 @@ struct landlock_rule {
     uint64_t access;
 };
 
+/* TCP only; LANDLOCK_RULE_NET_PORT. */
+struct port_rule {
+    uint64_t access;
+    uint64_t port;
+};
+
 struct kept {
     int descriptor;
     int target;
@@ -71,6 +79,8 @@ struct spec {
     char **arguments;
     char **environment;
     const char *directory;
+    /* R_OK and W_OK that the command must have there; entering it is always needed. */
+    int directory_access;
     bool has_credentials;
     uid_t uid;
     gid_t gid;
@@ -80,6 +90,8 @@ struct spec {
     mode_t umask;
     struct limit limits[MAX_LIMITS];
     size_t limit_count;
+    /* An open cgroup.procs, or -1. */
+    int cgroup;
     int user_namespace;
     int network_namespace;
     struct mount_step mounts[MAX_MOUNTS];
@@ -90,7 +102,12 @@ struct spec {
     uint64_t scoped;
     struct landlock_rule rules[MAX_DESCRIPTORS];
     size_t rule_count;
+    struct port_rule ports[MAX_PORTS];
+    size_t port_count;
+    uint32_t restrict_flags;
     enum profile profile;
+    /* Everything is done but the execve. */
+    bool check_only;
     struct kept kept[MAX_KEPT];
     size_t kept_count;
 };
@@ -102,10 +119,12 @@ _Noreturn void fail(enum step step, const char *object);
 int connect_supervisor(const char *path);
 void receive_spec(int supervisor, struct spec *spec);
 
-/* namespaces.c */
+/* namespaces.c: session, cgroup, namespaces, mounts, working directory */
 void start_session(const struct spec *spec);
+void join_cgroup(const struct spec *spec);
 void enter_namespaces(const struct spec *spec);
 void make_mounts(const struct spec *spec);
+void enter_directory(const struct spec *spec);
 
 /* privileges.c */
 void set_limits(const struct spec *spec);
@@ -118,7 +137,7 @@ void clear_capabilities(void);
 void fix_privileges(pid_t parent);
 
 /* landlock.c */
-void restrict_files(const struct spec *spec);
+void restrict_access(const struct spec *spec);
 
 /* descriptors.c: moves the status socket out of the way of the kept ones. */
 void keep_descriptors(const struct spec *spec, int *supervisor);

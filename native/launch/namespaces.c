@@ -1,8 +1,9 @@
-/* Session, namespaces and the private view of the file system. */
+/* Session, cgroup, namespaces and the private view of the file system. */
 #include "launch.h"
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -30,6 +31,11 @@
 /* setsid(2) refuses whoever leads a group already; a terminal's child is a session leader, which is as good. */
 void start_session(const struct spec *spec) {
     if (spec->new_session && setsid() < 0 && getsid(0) != getpid()) fail(STEP_SESSION, "setsid");
+}
+
+/* First of all, so that limits hold and a kill reaches whatever the steps and the command start. */
+void join_cgroup(const struct spec *spec) {
+    if (spec->cgroup >= 0 && write(spec->cgroup, "0", 1) != 1) fail(STEP_CGROUP, "cgroup.procs");
 }
 
 /* The user namespace first: it gives the right to enter the other. */
@@ -115,4 +121,13 @@ void make_mounts(const struct spec *spec) {
         if (spec->mounts[i].descriptor < 0) hide(spec->mounts[i].path);
         else bind(&spec->mounts[i]);
     }
+}
+
+/* As the final identity, which is the one that has to live there; a link on the way could have been aimed by anybody. */
+void enter_directory(const struct spec *spec) {
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    int directory = (int)syscall(SYS_openat2, AT_FDCWD, spec->directory, &how, sizeof how);
+    if (directory < 0 || fchdir(directory) != 0 || access(".", spec->directory_access) != 0)
+        fail(STEP_DIRECTORY, spec->directory);
+    close(directory);
 }

@@ -89,10 +89,14 @@ void set_uid(const struct spec *spec) {
  * it is the namespace's map, without uid 0, that refuses.
  */
 void refuse_regain(void) {
-    bool regained = setuid(0) == 0 || setresuid((uid_t)-1, 0, (uid_t)-1) == 0 || setgid(0) == 0;
+    bool regained = setuid(0) == 0 || setresuid((uid_t)-1, 0, (uid_t)-1) == 0;
+    /* Who keeps the caller's ids may have root's group among them (platforms with arbitrary uids do that), and cannot drop it. */
+    bool has_root_group = getgid() == 0;
+    if (!has_root_group && setgid(0) == 0) regained = true;
     setfsuid(0);
-    /* setfsuid(2) has no error: the answer to an impossible id is the one in force. */
-    if (setfsuid((uid_t)-1) == 0) regained = true;
+    setfsgid(0);
+    /* Neither has an error: the answer to an impossible id is the one in force. */
+    if (setfsuid((uid_t)-1) == 0 || (!has_root_group && setfsgid((gid_t)-1) == 0)) regained = true;
     if (!regained && geteuid() != 0 && getuid() != 0) return;
     errno = EPERM;
     fail(STEP_REGAIN, "root came back");
@@ -107,7 +111,9 @@ void clear_capabilities(void) {
     bool empty = is_empty(left);
     for (int capability = 0; capability <= LAST_POSSIBLE_CAPABILITY; capability++)
         if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1) empty = false;
-    if (empty) return;
+    /* What is given up must not come back by asking. */
+    none[0].effective = none[0].permitted = 1u << CAP_SETUID;
+    if (empty && syscall(SYS_capset, &header, none) != 0) return;
     errno = EPERM;
     fail(STEP_CAPABILITIES, "read back");
 }

@@ -16,6 +16,8 @@
 #define RECEIVE_TIMEOUT_S 10
 /* Linux uids end at 2^32 - 2; -1 means "unchanged" to the kernel and must never reach it. */
 #define NO_ID UINT32_MAX
+/* LANDLOCK_RESTRICT_SELF_LOG_*: three bits as of ABI 7. */
+#define KNOWN_RESTRICT_FLAGS 7u
 
 struct record {
     uint16_t tag;
@@ -157,6 +159,7 @@ static void once(uint32_t *seen, uint16_t tag) {
 enum tag {
     TAG_ARGUMENT = 1, TAG_ENVIRONMENT, TAG_DIRECTORY, TAG_UID, TAG_GID, TAG_GROUP, TAG_SESSION, TAG_LIMIT, TAG_UMASK,
     TAG_USER_NAMESPACE, TAG_NETWORK_NAMESPACE, TAG_HIDE, TAG_BIND, TAG_RULESET, TAG_RULE, TAG_SECCOMP, TAG_KEEP,
+    TAG_CGROUP, TAG_DIRECTORY_ACCESS, TAG_CHECK_ONLY, TAG_RESTRICT_FLAGS, TAG_PORT = 24,
 };
 
 static void take_repeatable(struct spec *spec, const struct record *record, size_t *arguments, size_t *variables) {
@@ -193,6 +196,12 @@ static void take_repeatable(struct spec *spec, const struct record *record, size
         limit_count(spec->rule_count, MAX_DESCRIPTORS);
         spec->rules[spec->rule_count++] =
             (struct landlock_rule){.descriptor = descriptor_at(word(record, 0)), .access = long_word(record, 8)};
+        break;
+    case TAG_PORT:
+        want_length(record, 16);
+        limit_count(spec->port_count, MAX_PORTS);
+        if (long_word(record, 8) > UINT16_MAX) malformed("port");
+        spec->ports[spec->port_count++] = (struct port_rule){.access = long_word(record, 0), .port = long_word(record, 8)};
         break;
     case TAG_KEEP:
         want_length(record, 8);
@@ -240,6 +249,21 @@ static bool take_single(struct spec *spec, const struct record *record, uint32_t
         spec->handled_net = long_word(record, 8);
         spec->scoped = long_word(record, 16);
         break;
+    case TAG_CGROUP:
+        spec->cgroup = descriptor_at(only_word(record));
+        break;
+    case TAG_DIRECTORY_ACCESS:
+        if ((only_word(record) & ~(uint32_t)(R_OK | W_OK)) != 0) malformed("directory access");
+        spec->directory_access = (int)only_word(record);
+        break;
+    case TAG_CHECK_ONLY:
+        want_length(record, 0);
+        spec->check_only = true;
+        break;
+    case TAG_RESTRICT_FLAGS:
+        if (only_word(record) > KNOWN_RESTRICT_FLAGS) malformed("restrict flags");
+        spec->restrict_flags = only_word(record);
+        break;
     case TAG_SECCOMP:
         if (only_word(record) > PROFILE_NETWORK_ROLE) malformed("profile");
         spec->profile = (enum profile)only_word(record);
@@ -257,7 +281,7 @@ static void check(const struct spec *spec, uint32_t seen) {
     bool uid = (seen & (1u << TAG_UID)) != 0, gid = (seen & (1u << TAG_GID)) != 0;
     if (uid != gid || (!uid && spec->group_count > 0)) malformed("credentials");
     if (!uid && geteuid() == 0) malformed("root");
-    if (!spec->has_landlock && spec->rule_count > 0) malformed("ruleset");
+    if (!spec->has_landlock && (spec->rule_count > 0 || spec->port_count > 0 || spec->restrict_flags != 0)) malformed("ruleset");
 }
 
 static void parse(struct spec *spec, const unsigned char *bytes, uint32_t length) {
@@ -292,6 +316,7 @@ void receive_spec(int from, struct spec *spec) {
     if (bytes == NULL) fail(STEP_RECEIVE, "memory");
     read_exactly(from, bytes, header[2]);
     receive_descriptors(from, header[3]);
+    spec->cgroup = -1;
     spec->user_namespace = -1;
     spec->network_namespace = -1;
     spec->umask = 077;

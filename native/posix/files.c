@@ -8,10 +8,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef LANDLOCK_CREATE_RULESET_VERSION
-#define LANDLOCK_CREATE_RULESET_VERSION 1U
-#endif
-
 napi_value set_undumpable(napi_env env, napi_callback_info info) {
     (void)info;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return throw_errno(env, errno, "prctl");
@@ -56,10 +52,4 @@ napi_value close_descriptor(napi_env env, napi_callback_info info) {
     /* Linux has released the number even when close was interrupted: trying again could close another file. */
     if (close(descriptor) != 0 && errno != EINTR) return throw_errno(env, errno, "close");
     return NULL;
-}
-
-napi_value landlock_abi(napi_env env, napi_callback_info info) {
-    (void)info;
-    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    return make_int(env, version < 0 ? 0 : (int)version);
 }

@@ -6,6 +6,7 @@ static const struct {
     napi_callback function;
 } functions[] = {
     {"close", close_descriptor},
+    {"killScope", kill_scope},
     {"landlockAbi", landlock_abi},
     {"listenUnix", listen_unix},
     {"makeRaw", make_raw},
@@ -16,6 +17,7 @@ static const struct {
     {"peerCredentials", peer_credentials},
     {"receive", receive},
     {"receiveDescriptors", receive_descriptors},
+    {"scopeSignals", scope_signals},
     {"serveLaunch", serve_launch},
     {"setUndumpable", set_undumpable},
     {"socketOwners", socket_owners},

@@ -70,6 +70,7 @@ int64_t now_ms(void);
 int wait_for(int descriptor, short events, int64_t deadline);
 
 napi_value close_descriptor(napi_env env, napi_callback_info info);
+napi_value kill_scope(napi_env env, napi_callback_info info);
 napi_value landlock_abi(napi_env env, napi_callback_info info);
 napi_value listen_unix(napi_env env, napi_callback_info info);
 napi_value make_directory_at(napi_env env, napi_callback_info info);
@@ -80,6 +81,7 @@ napi_value original_destination(napi_env env, napi_callback_info info);
 napi_value peer_credentials(napi_env env, napi_callback_info info);
 napi_value receive(napi_env env, napi_callback_info info);
 napi_value receive_descriptors(napi_env env, napi_callback_info info);
+napi_value scope_signals(napi_env env, napi_callback_info info);
 napi_value serve_launch(napi_env env, napi_callback_info info);
 napi_value set_undumpable(napi_env env, napi_callback_info info);
 napi_value socket_owners(napi_env env, napi_callback_info info);

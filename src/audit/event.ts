@@ -2,6 +2,7 @@
  * Everything worth writing down, in the words of the domain. Flows report facts; audit/ocsf turns each
  * into its OCSF class. A fact carries raw values: escaping and redaction happen where it is written.
  */
+import type { RunMode } from '../config/config.ts';
 import type { Identity, Intent } from '../egress/stages.ts';
 import type { DenyReason } from '../policy/verdict.ts';
 
@@ -26,10 +27,13 @@ export type Control =
   | 'landlock'
   | 'seccomp'
   | 'privileges'
-  | 'network-role';
+  | 'network-role'
+  | 'account-view'
+  | 'limits'
+  | 'teardown';
 
 export type AuditFact =
-  | { readonly kind: 'supervisor-started'; readonly mode: 'root' | 'rootless'; readonly pid: number }
+  | { readonly kind: 'supervisor-started'; readonly mode: RunMode; readonly pid: number }
   | { readonly kind: 'supervisor-ready'; readonly sshSocket: string; readonly durationMs: number }
   | { readonly kind: 'supervisor-stopped'; readonly exitCode: number; readonly reason: string }
   | {

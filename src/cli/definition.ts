@@ -26,6 +26,44 @@ const SANDBOX: OptionDefinition = {
 };
 const JSON_OUTPUT: OptionDefinition = { name: 'json', help: 'print JSON' };
 
+/** What decides how a sandbox is made; the same for running it and for only looking. */
+const CELL_OPTIONS: readonly OptionDefinition[] = [
+  {
+    name: 'policy',
+    value: 'FILE',
+    help: 'policy file (default /etc/castellan/policy.yaml, else a policy without network)',
+  },
+  { name: 'workdir', value: 'DIR', help: 'working directory of the command (default: the current one)' },
+  { name: 'name', value: 'NAME', help: 'name of the sandbox (default: a random one)' },
+  {
+    name: 'env',
+    value: 'NAME[=VALUE]',
+    repeatable: true,
+    help: 'give a variable to the command; without =VALUE, the one castellan has',
+  },
+  {
+    name: 'audit-file',
+    value: 'FILE',
+    help: 'where to write OCSF events (default: a new file in the log directory)',
+  },
+  {
+    name: 'proxy-uid',
+    value: 'UID',
+    help: 'uid of the network role when started as root (default 1337)',
+  },
+  {
+    name: 'roles',
+    value: 'ROLES',
+    help: 'network,process (default), or process alone where a sidecar fences the network',
+  },
+  {
+    name: 'limit',
+    value: 'NAME=VALUE',
+    repeatable: true,
+    help: 'bound memory, pids, cpu (together) or cputime, fsize, stack, nproc, nofile, memlock, as (each process)',
+  },
+];
+
 export const VERBS = [
   {
     name: 'run',
@@ -33,32 +71,18 @@ export const VERBS = [
     summary: 'run a command, confined by a policy',
     operands: 'command',
     options: [
-      {
-        name: 'policy',
-        value: 'FILE',
-        help: 'policy file (default /etc/castellan/policy.yaml, else a policy without network)',
-      },
-      { name: 'workdir', value: 'DIR', help: 'working directory of the command (default: the current one)' },
-      { name: 'name', value: 'NAME', help: 'name of the sandbox (default: a random one)' },
-      {
-        name: 'env',
-        value: 'NAME[=VALUE]',
-        repeatable: true,
-        help: 'give a variable to the command; without =VALUE, the one castellan has',
-      },
-      {
-        name: 'audit-file',
-        value: 'FILE',
-        help: 'where to write OCSF events (default: a new file in the log directory)',
-      },
-      {
-        name: 'proxy-uid',
-        value: 'UID',
-        help: 'uid of the network role when started as root (default 1337)',
-      },
+      ...CELL_OPTIONS,
+      { name: 'explain', help: 'print what would be applied, as JSON, and run nothing' },
       { name: 'grace', value: 'SECONDS', help: 'time between TERM and KILL at the end (default 10)' },
       { name: 'quiet', help: 'no events on standard error' },
     ],
+  },
+  {
+    name: 'validate',
+    synopsis: 'castellan validate [OPTIONS] [-- COMMAND]',
+    summary: 'tell whether a run would start here, and run nothing',
+    operands: 'optional-command',
+    options: [...CELL_OPTIONS, JSON_OUTPUT],
   },
   {
     name: 'ssh',

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { isAbsolute, join, resolve } from 'node:path';
 import { CastellanError } from '../errors.ts';
+import { MAX_ID } from '../lib/id.ts';
+import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
+import { type Limits, readLimits } from './limits.ts';
 import type { Surroundings } from './surroundings.ts';
 
 /** The words of the command line after the verb. */
@@ -10,9 +13,15 @@ export interface VerbArguments {
   readonly operands: readonly string[];
 }
 
+/**
+ * `root` and `rootless` hold both roles. `process-only` holds the process role alone, as the sandbox's own user, in a container
+ * whose network somebody else fences.
+ */
+export type RunMode = 'root' | 'rootless' | 'process-only';
+
 /** Everything a run depends on, read once and frozen. */
 export interface RunConfig {
-  readonly mode: 'root' | 'rootless';
+  readonly mode: RunMode;
   readonly name: string;
   readonly command: readonly [string, ...string[]];
   /** Undefined: no policy was named and none is installed. */
@@ -25,6 +34,9 @@ export interface RunConfig {
   readonly logDirectory: string;
   readonly runBase: string;
   readonly networkRoleUid: number;
+  /** Whom the platform wants the sandbox to run as. */
+  readonly driverIdentity: DriverIdentity | undefined;
+  readonly limits: Limits;
   readonly graceMs: number;
   readonly quiet: boolean;
 }
@@ -37,7 +49,6 @@ export const DEFAULT_NETWORK_ROLE_UID = 1337;
 const DEFAULT_GRACE_S = 10;
 /** A supervisor that waits longer than an hour for a stop is a hang to whoever asked for the stop. */
 const MAX_GRACE_S = 3600;
-const MAX_ID = 2_000_000_000;
 
 /**
  * @throws CastellanError `usage` for a value that is not what the option takes.
@@ -57,7 +68,7 @@ export function readRunConfig(
   const audit = option('audit-file');
   const stamp = now.toISOString().replaceAll(/[-:]|\.\d+/g, '');
   return Object.freeze({
-    mode: surroundings.uid === 0 ? 'root' : 'rootless',
+    mode: readMode(option('roles'), surroundings.uid),
     name,
     command: nonEmpty(command.operands),
     policyPath: policy === undefined ? (installedPolicy ? INSTALLED_POLICY : undefined) : absolute(policy),
@@ -68,9 +79,24 @@ export function readRunConfig(
     logDirectory: logDirectory(surroundings),
     runBase: runBase(surroundings),
     networkRoleUid: readInteger('proxy-uid', option('proxy-uid'), DEFAULT_NETWORK_ROLE_UID, 1, MAX_ID),
+    driverIdentity: readDriverIdentity(surroundings.environment),
+    limits: readLimits(command.options.get('limit') ?? []),
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
     quiet: command.options.has('quiet'),
   });
+}
+
+function readMode(roles: string | undefined, uid: number): RunMode {
+  switch (roles) {
+    case undefined:
+    case 'network,process':
+      return uid === 0 ? 'root' : 'rootless';
+    case 'process':
+      if (uid !== 0) return 'process-only';
+      throw usage('--roles process is for a container that runs as the sandbox’s own user, not as root');
+    default:
+      throw usage(`--roles ${roles}: one of network,process and process`);
+  }
 }
 
 /** Where running sandboxes of this user keep their sockets and state. */

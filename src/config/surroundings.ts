@@ -4,6 +4,9 @@ export interface Surroundings {
   readonly gid: number;
   readonly groups: readonly number[];
   readonly pid: number;
+  readonly parentPid: number;
+  /** Castellan's own init, which adopts orphans; undefined where something else started us. */
+  readonly initPid: number | undefined;
   readonly workingDirectory: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Directory that holds src (or the bundle), build and node_modules. */

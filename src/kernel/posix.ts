@@ -56,7 +56,11 @@ export interface Posix {
   watchReadable(socket: number, onReadable: () => void): () => void;
   /** Non-blocking recv(2); undefined when there is nothing to read. */
   receive(socket: number, maxBytes: number): Uint8Array | undefined;
-  /** access(2) as the kernel's probe needs: landlock_create_ruleset(NULL, 0, VERSION), 0 when absent. */
+  /** Restricts this thread, and all that it starts from now on, to signals among themselves. Landlock ABI 6. */
+  scopeSignals(): void;
+  /** KILL to everything that this thread has started since scopeSignals(), at once. Throws EPERM without such a scope. */
+  killScope(): void;
+  /** The ABI version by landlock_create_ruleset(2). Throws ENOSYS, EOPNOTSUPP or EPERM where there is none. */
   landlockAbi(): number;
   /** Closes a descriptor that no Node object owns. */
   close(descriptor: number): void;

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { CastellanError } from '../errors.ts';
-import { posix } from './posix.ts';
+import { landlockSupport } from './landlock.ts';
 import { createSealedNamespace } from './sealed-namespace.ts';
 import { findTool } from './tools.ts';
 
@@ -87,9 +87,10 @@ export async function probeKernel(options: {
     nodeVersion: process.version,
     root,
     capabilities: await fact(async () => parseCapabilities(await readFile('/proc/self/status', 'utf8'))),
-    landlockAbi: await fact(
-      async () => posix().landlockAbi() || absent('the kernel does not offer Landlock, or it is not enabled'),
-    ),
+    landlockAbi: await fact(async () => {
+      const { abi, reason } = landlockSupport();
+      return reason === undefined ? abi : absent(reason);
+    }),
     seccomp: await fact(async () =>
       (await readFile('/proc/sys/kernel/seccomp/actions_avail', 'utf8')).trim().split(' '),
     ),

@@ -43,6 +43,26 @@ export async function processesWithInterface(name: string): Promise<number[]> {
   });
 }
 
+/** All below `ancestor`, orphans that it adopted included; `without` themselves are left out, not what they started. */
+export async function descendantsOf(ancestor: number, without: readonly number[]): Promise<number[]> {
+  const children = new Map<number, number[]>();
+  for (const entry of await readdir('/proc')) {
+    const pid = Number(entry);
+    const stat = Number.isSafeInteger(pid) ? await readProc(`/proc/${pid}/stat`) : undefined;
+    if (stat === undefined) continue;
+    const { state, parent } = statFields(stat);
+    if (!/^[ZX]$/.test(state)) children.set(Number(parent), [...(children.get(Number(parent)) ?? []), pid]);
+  }
+  const found: number[] = [];
+  const look = [ancestor];
+  for (let parent = look.pop(); parent !== undefined; parent = look.pop())
+    for (const child of children.get(parent) ?? []) {
+      look.push(child);
+      if (!without.includes(child)) found.push(child);
+    }
+  return found;
+}
+
 /** kill(2), of a group where `pid` is negative; what is gone already is fine. */
 export function killProcess(pid: number, signal: NodeJS.Signals): void {
   try {

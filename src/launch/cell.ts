@@ -22,6 +22,8 @@ export interface Cell {
   /** Rootless runs keep the caller's ids: there is nothing to change to. */
   readonly changeCredentials: boolean;
   readonly workingDirectory: string;
+  /** An open cgroup.procs, where the sandbox has a cgroup of its own. */
+  readonly cgroup: number | undefined;
   readonly namespaces: { readonly user: number | undefined; readonly network: number | undefined };
   readonly mounts: readonly MountStep[];
   readonly landlock: LandlockSpec | undefined;

@@ -23,6 +23,10 @@ export interface CellCommand {
   readonly terminal?: string | undefined;
   /** Instead of the cell's. */
   readonly workingDirectory?: string;
+  /** Everything but the execve; the exit status tells. */
+  readonly checkOnly?: boolean;
+  /** What the command must be able to do in its directory. Reading is what shells and build tools start with. */
+  readonly directoryAccess?: LaunchSpec['directoryAccess'];
 }
 
 /**
@@ -40,6 +44,8 @@ export function confine(cell: Cell, command: CellCommand): ConfinedSpec {
       terminal: command.terminal,
     }),
     workingDirectory: command.workingDirectory ?? cell.workingDirectory,
+    directoryAccess: command.directoryAccess ?? ['read'],
+    cgroup: cell.cgroup,
     credentials: cell.changeCredentials ? { uid, gid, groups } : undefined,
     newSession: command.terminal === undefined,
     resourceLimits: cell.resourceLimits,
@@ -49,6 +55,7 @@ export function confine(cell: Cell, command: CellCommand): ConfinedSpec {
     landlock: cell.landlock,
     seccomp: 'agent',
     keep: [],
+    checkOnly: command.checkOnly ?? false,
   });
 }
 
@@ -72,6 +79,9 @@ export function confineRole(role: RoleCommand): ConfinedSpec {
   return seal({
     ...role,
     workingDirectory: '/',
+    directoryAccess: [],
+    cgroup: undefined,
+    checkOnly: false,
     newSession: true,
     resourceLimits: [NO_CORE],
     umask: ROLE_UMASK,

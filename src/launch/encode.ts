@@ -19,12 +19,20 @@ const TAG = {
   landlockRule: 15,
   seccomp: 16,
   keep: 17,
+  cgroup: 18,
+  directoryAccess: 19,
+  checkOnly: 20,
+  restrictFlags: 21,
+  landlockPort: 24,
 } as const;
 
 const PROFILES = { none: 0, agent: 1, 'network-role': 2 } as const satisfies Record<
   LaunchSpec['seccomp'],
   number
 >;
+
+/** R_OK and W_OK of access(2). */
+const DIRECTORY_ACCESS = { read: 4, write: 2 } as const;
 
 const HEADER_BYTES = 8;
 
@@ -43,6 +51,11 @@ export function encodeSpec(spec: LaunchSpec): EncodedSpec {
     ...spec.argv.map((argument) => record(TAG.argument, Buffer.from(argument))),
     ...spec.environment.map((variable) => record(TAG.environment, Buffer.from(variable))),
     record(TAG.directory, Buffer.from(spec.workingDirectory)),
+    record(
+      TAG.directoryAccess,
+      words(spec.directoryAccess.reduce((sum, access) => sum | DIRECTORY_ACCESS[access], 0)),
+    ),
+    ...(spec.cgroup === undefined ? [] : [record(TAG.cgroup, index(spec.cgroup))]),
     ...(credentials === undefined
       ? []
       : [
@@ -65,8 +78,13 @@ export function encodeSpec(spec: LaunchSpec): EncodedSpec {
           ...landlock.rules.map(({ descriptor, access }) =>
             record(TAG.landlockRule, index(descriptor), words(0), longWords(access)),
           ),
+          ...landlock.ports.map(({ port, access }) =>
+            record(TAG.landlockPort, longWords(access, BigInt(port))),
+          ),
+          record(TAG.restrictFlags, words(landlock.restrictFlags)),
         ]),
     record(TAG.seccomp, words(PROFILES[spec.seccomp])),
+    ...(spec.checkOnly ? [record(TAG.checkOnly)] : []),
     ...spec.keep.map(({ descriptor, target }) => record(TAG.keep, index(descriptor), words(target))),
   ];
   return { bytes: Buffer.concat(records), descriptors };

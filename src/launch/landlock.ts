@@ -11,6 +11,12 @@ export interface LandlockRule {
   readonly access: 'read' | 'write';
 }
 
+/** TCP ports that may be used; an absent list leaves that use alone. */
+export interface LandlockPorts {
+  readonly bind?: readonly number[] | undefined;
+  readonly connect?: readonly number[] | undefined;
+}
+
 interface Right {
   readonly name: string;
   readonly bit: number;
@@ -41,34 +47,79 @@ export const FILESYSTEM_RIGHTS: readonly Right[] = [
   { name: 'IOCTL_DEV', bit: 15, since: 5, on: 'both', access: 'write' },
 ];
 
+/** LANDLOCK_ACCESS_NET_*. */
+export const NETWORK_RIGHTS = {
+  bind: { name: 'BIND_TCP', bit: 0, since: 4 },
+  connect: { name: 'CONNECT_TCP', bit: 1, since: 4 },
+} as const;
+
 /** LANDLOCK_SCOPE_*: no abstract Unix sockets and no signals out of the sandbox. */
-const SCOPES = [
-  { bit: 0, since: 6 },
-  { bit: 1, since: 6 },
+export const SCOPES = [
+  { name: 'ABSTRACT_UNIX_SOCKET', bit: 0, since: 6 },
+  { name: 'SIGNAL', bit: 1, since: 6 },
+] as const;
+
+/**
+ * LANDLOCK_RESTRICT_SELF_*: the kernel's audit log tells of what the command and its children are refused (by default it
+ * falls silent at an execve), and not of the launcher, nor of sandboxes that the command makes for its own children.
+ */
+export const RESTRICT_FLAGS = [
+  { name: 'LOG_SAME_EXEC_OFF', bit: 0, since: 7 },
+  { name: 'LOG_NEW_EXEC_ON', bit: 1, since: 7 },
+  { name: 'LOG_SUBDOMAINS_OFF', bit: 2, since: 7 },
+] as const;
+
+/** What a kernel older than the newest known ABI leaves open, in words. */
+const GAPS: readonly { readonly before: number; readonly gap: string }[] = [
+  { before: 2, gap: 'files cannot be moved between directories' },
+  { before: 3, gap: 'files that are only readable may be truncated' },
+  { before: 4, gap: 'TCP ports are not restricted' },
+  { before: 5, gap: 'ioctls of devices are not restricted' },
+  { before: 6, gap: 'abstract Unix sockets and signals of the same uid are not restricted' },
 ];
+
+export function landlockGaps(abi: number): string[] {
+  return GAPS.filter(({ before }) => abi < before).map(({ gap }) => gap);
+}
 
 /**
  * The ruleset for one sandbox: everything the ABI can restrict is restricted, and each rule gives back no more than its
- * access and kind of file allow. TCP is left to the sealed namespace, which has no way out to begin with.
+ * access and kind of file allow. TCP is restricted only where ports are listed: the sealed namespace has no way out to
+ * begin with.
  *
  * @param abi what the kernel reports, at least 1; newer than known is taken as the newest known.
  */
-export function landlockSpec(abi: number, rules: readonly LandlockRule[]): LandlockSpec {
+export function landlockSpec(
+  abi: number,
+  rules: readonly LandlockRule[],
+  ports: LandlockPorts = {},
+): LandlockSpec {
   if (!Number.isInteger(abi) || abi < 1) throw new RangeError(`Landlock ABI ${abi}`);
-  const known = FILESYSTEM_RIGHTS.filter(({ since }) => since <= abi);
+  const known = <T extends { readonly since: number }>(rights: readonly T[]) =>
+    rights.filter(({ since }) => since <= abi);
+  const filesystem = known(FILESYSTEM_RIGHTS);
+  const uses = (['bind', 'connect'] as const).filter((use) => ports[use] !== undefined);
+  const network = known(uses.map((use) => NETWORK_RIGHTS[use]));
   return {
-    handledFs: mask(known),
-    handledNet: 0n,
-    scoped: mask(SCOPES.filter(({ since }) => since <= abi)),
+    handledFs: mask(filesystem),
+    handledNet: mask(network),
+    scoped: mask(known(SCOPES)),
     rules: rules.map(({ descriptor, isDirectory, access }) => ({
       descriptor,
       access: mask(
-        known.filter(
+        filesystem.filter(
           (right) =>
             (isDirectory || right.on !== 'directory') && (access === 'write' || right.access === 'read'),
         ),
       ),
     })),
+    ports:
+      network.length === 0
+        ? []
+        : uses.flatMap((use) =>
+            (ports[use] ?? []).map((port) => ({ port, access: mask([NETWORK_RIGHTS[use]]) })),
+          ),
+    restrictFlags: Number(mask(known(RESTRICT_FLAGS))),
   };
 }
 

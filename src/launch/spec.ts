@@ -7,8 +7,10 @@ export interface LaunchSpec {
   readonly argv: readonly string[];
   /** KEY=VALUE; the child gets these and nothing else. */
   readonly environment: readonly string[];
-  /** Entered as the final identity. */
+  /** Entered as the final identity, never through a symbolic link. */
   readonly workingDirectory: string;
+  /** What the command must be able to do there, besides entering it; the launch fails where it cannot. */
+  readonly directoryAccess: readonly ('read' | 'write')[];
   /** Undefined leaves ids as they are (rootless: the caller's). */
   readonly credentials:
     | { readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
@@ -17,6 +19,8 @@ export interface LaunchSpec {
   readonly newSession: boolean;
   readonly resourceLimits: readonly ResourceLimit[];
   readonly umask: number;
+  /** An open cgroup.procs of the cgroup to join. */
+  readonly cgroup: number | undefined;
   /** Descriptors of namespaces to enter, user namespace first. */
   readonly namespaces: { readonly user: number | undefined; readonly network: number | undefined };
   /** Done in a private mount namespace; empty means none is made. */
@@ -25,6 +29,8 @@ export interface LaunchSpec {
   readonly seccomp: 'agent' | 'network-role' | 'none';
   /** Descriptors that survive execve, at these numbers (3 and up, distinct). */
   readonly keep: readonly { readonly descriptor: number; readonly target: number }[];
+  /** Every step is done for real, the command is looked for, and nothing is executed: exit status 0. */
+  readonly checkOnly: boolean;
 }
 
 export type MountStep =
@@ -47,6 +53,10 @@ export interface LandlockSpec {
   readonly scoped: bigint;
   /** O_PATH descriptors with the rights below each. */
   readonly rules: readonly { readonly descriptor: number; readonly access: bigint }[];
+  /** TCP ports with the rights for each. */
+  readonly ports: readonly { readonly port: number; readonly access: bigint }[];
+  /** LANDLOCK_RESTRICT_SELF_*. */
+  readonly restrictFlags: number;
 }
 
 declare const confined: unique symbol;
@@ -56,6 +66,7 @@ export type ConfinedSpec = LaunchSpec & { readonly [confined]: true };
 export const LAUNCH_STEPS = [
   'receive',
   'session',
+  'cgroup',
   'namespaces',
   'mounts',
   'limits',

@@ -3,13 +3,20 @@
 export interface PolicyDocument {
   readonly version: 1;
   readonly filesystem: FilesystemPolicy;
-  readonly landlock: { readonly compatibility: 'best_effort' | 'hard_requirement' };
+  readonly landlock: LandlockPolicy;
   readonly process: ProcessPolicy;
   readonly network: readonly NetworkRule[];
   /** Things worth telling the operator that do not stop the load. */
   readonly notices: readonly PolicyNotice[];
   /** `sha256:<hex>` of the source text. */
   readonly digest: string;
+}
+
+export interface LandlockPolicy {
+  readonly compatibility: 'best_effort' | 'hard_requirement';
+  /** TCP ports that may be bound and connected to; undefined leaves them to the sealed namespace. */
+  readonly bindPorts: readonly number[] | undefined;
+  readonly connectPorts: readonly number[] | undefined;
 }
 
 export interface FilesystemPolicy {

@@ -3,9 +3,10 @@ import { createHash } from 'node:crypto';
 import { CastellanError } from '../errors.ts';
 import type { PolicyDocument, SourcePosition } from './document.ts';
 import { readFilesystem } from './filesystem.ts';
+import { readLandlock } from './landlock.ts';
 import { readNetwork } from './network.ts';
 import { readProcess } from './process.ts';
-import { isAbsent, readChoice, readFields, readInteger } from './source/fields.ts';
+import { isAbsent, readFields, readInteger } from './source/fields.ts';
 import { type Findings, type PolicyProblem, refuse } from './source/findings.ts';
 import { readTree, type TreeNode } from './source/tree.ts';
 
@@ -71,23 +72,12 @@ function readPolicy(text: string, findings: Findings): PolicyDocument | undefine
   return {
     version: 1,
     filesystem: readFilesystem(fields.get('filesystem_policy'), findings),
-    landlock: { compatibility: readCompatibility(fields.get('landlock'), findings) },
+    landlock: readLandlock(fields.get('landlock'), findings),
     process: readProcess(fields.get('process'), findings),
     network: readNetwork(fields.get('network_policies'), findings),
     notices: findings.notices,
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
   };
-}
-
-function readCompatibility(
-  node: TreeNode | undefined,
-  findings: Findings,
-): 'best_effort' | 'hard_requirement' {
-  const field = node && readFields(node, 'landlock', ['compatibility'], findings).get('compatibility');
-  return (
-    readChoice(field, 'landlock.compatibility', ['best_effort', 'hard_requirement'], findings) ??
-    'best_effort'
-  );
 }
 
 function refuseMiddlewares(node: TreeNode | undefined, findings: Findings): void {

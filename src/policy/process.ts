@@ -1,12 +1,12 @@
+import { MAX_ID, parseId } from '../lib/id.ts';
 import type { ProcessPolicy } from './document.ts';
 import { describe, readFields } from './source/fields.ts';
 import { type Findings, quote, refuse } from './source/findings.ts';
 import type { TreeNode } from './source/tree.ts';
 
 const SECTION = 'process';
-/** Below are system accounts; above, ids that container tools keep for themselves. */
-const MIN_ID = 1000;
-const MAX_ID = 2_000_000_000;
+/** An operator may name any account but root; what platforms inject has a narrower range (config/driver-identity.ts). */
+export const MIN_POLICY_ID = 1;
 /** useradd(8). */
 const MAX_NAME_LENGTH = 32;
 
@@ -28,8 +28,12 @@ function readIdentity(node: TreeNode | undefined, where: string, findings: Findi
   if (text === 'root' || text === '0') return refuse(findings, node.position, `${where} must not be root`);
   if (/^[a-z_][a-z0-9_-]*$/.test(text) && text.length <= MAX_NAME_LENGTH) return text;
   if (/^[1-9][0-9]*$/.test(text)) {
-    if (Number(text) >= MIN_ID && Number(text) <= MAX_ID) return text;
-    return refuse(findings, node.position, `${where} ${quote(text)} is outside ${MIN_ID} to ${MAX_ID}`);
+    if (parseId(text) !== undefined) return text;
+    return refuse(
+      findings,
+      node.position,
+      `${where} ${quote(text)} is outside ${MIN_POLICY_ID} to ${MAX_ID}`,
+    );
   }
   return refuse(
     findings,

@@ -1,12 +1,14 @@
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
+import type { SandboxCgroup } from '../kernel/cgroup.ts';
+import type { LandlockSupport } from '../kernel/landlock.ts';
 import { PROXY_PORT, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell, SandboxIdentity } from '../launch/cell.ts';
 import { NO_CORE } from '../launch/confine.ts';
 import { proxyEnvironment } from '../launch/environment.ts';
-import { landlockSpec } from '../launch/landlock.ts';
-import type { LandlockSpec, MountStep } from '../launch/spec.ts';
+import { landlockGaps, landlockSpec } from '../launch/landlock.ts';
+import type { LandlockSpec, MountStep, ResourceLimit } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
 
@@ -16,8 +18,11 @@ export interface CellParts {
   readonly identity: SandboxIdentity;
   readonly files: PreparedFilesystem;
   readonly mounts: readonly MountStep[];
-  readonly namespace: SealedNamespace;
-  readonly landlockAbi: number;
+  /** Undefined where somebody else fences the network. */
+  readonly namespace: SealedNamespace | undefined;
+  readonly cgroup: SandboxCgroup | undefined;
+  readonly resourceLimits: readonly ResourceLimit[];
+  readonly landlock: LandlockSupport;
   readonly report: Report;
 }
 
@@ -26,7 +31,7 @@ export interface CellParts {
  * @throws CastellanError `kernel_feature_missing` when the policy requires Landlock and the kernel has none
  */
 export function buildCell(parts: CellParts): Cell {
-  const { config, identity, namespace, mounts, report } = parts;
+  const { config, identity, namespace, mounts, cgroup, resourceLimits, report } = parts;
   const landlock = confineFiles(parts);
   report({ kind: 'control-applied', control: 'seccomp', detail: 'profile agent' });
   report({
@@ -37,44 +42,54 @@ export function buildCell(parts: CellParts): Cell {
   report({
     kind: 'control-applied',
     control: 'mount-view',
-    detail: mounts.map(({ path }) => path).join(' '),
+    detail: mounts.map(({ kind, path }) => `${kind} ${path}`).join(' ') || 'none',
   });
   return {
     identity,
     changeCredentials: config.mode === 'root',
     workingDirectory: config.workingDirectory,
-    namespaces: { user: namespace.userDescriptor, network: namespace.networkDescriptor },
+    cgroup: cgroup?.procs,
+    namespaces: { user: namespace?.userDescriptor, network: namespace?.networkDescriptor },
     mounts,
     landlock,
-    resourceLimits: [NO_CORE],
-    environment: proxyEnvironment(`http://127.0.0.1:${PROXY_PORT}`),
+    resourceLimits: [NO_CORE, ...resourceLimits],
+    environment: namespace === undefined ? {} : proxyEnvironment(`http://127.0.0.1:${PROXY_PORT}`),
   };
 }
 
-function confineFiles({ policy, files, landlockAbi, report }: CellParts): LandlockSpec | undefined {
-  if (landlockAbi > 0) {
-    report({
-      kind: 'control-applied',
-      control: 'landlock',
-      detail: `ABI ${landlockAbi}, ${files.granted.length} rules`,
-    });
-    return landlockSpec(landlockAbi, files.granted);
-  }
-  if (policy.landlock.compatibility === 'hard_requirement')
-    throw new CastellanError(
-      'kernel_feature_missing',
-      'the policy requires Landlock, which this kernel does not offer',
-      {
-        step: 'filesystem',
-        object: 'landlock',
-      },
-    );
-  // FAIL-OPEN: best_effort is the operator's written wish to run on; a finding in the log says so.
+function confineFiles({ policy, files, landlock, report }: CellParts): LandlockSpec | undefined {
+  const { compatibility, bindPorts, connectPorts } = policy.landlock;
+  const { abi } = landlock;
+  if (landlock.reason !== undefined) return withoutLandlock(landlock.reason, compatibility, report);
+  const spec = landlockSpec(abi, files.granted, { bind: bindPorts, connect: connectPorts });
+  if (spec.handledNet === 0n && (bindPorts !== undefined || connectPorts !== undefined))
+    withoutLandlock(`its ABI ${abi} knows no TCP ports, which the policy lists`, compatibility, report);
   report({
-    kind: 'control-degraded',
+    kind: 'control-applied',
     control: 'landlock',
-    reason: 'this kernel does not offer it',
-    remedy: 'use a kernel with Landlock',
+    detail: `ABI ${abi}, ${spec.rules.length} paths, ${spec.ports.length} ports`,
   });
+  for (const gap of landlockGaps(abi))
+    report({
+      kind: 'control-degraded',
+      control: 'landlock',
+      reason: `ABI ${abi}: ${gap}`,
+      remedy: 'use a newer kernel',
+    });
+  return spec;
+}
+
+function withoutLandlock(
+  reason: string,
+  compatibility: PolicyDocument['landlock']['compatibility'],
+  report: Report,
+): undefined {
+  if (compatibility === 'hard_requirement')
+    throw new CastellanError('kernel_feature_missing', `the policy requires Landlock: ${reason}`, {
+      step: 'filesystem',
+      object: 'landlock',
+    });
+  // FAIL-OPEN: best_effort is the operator's written wish to run on; a finding in the log says so.
+  report({ kind: 'control-degraded', control: 'landlock', reason, remedy: 'use a kernel with Landlock' });
   return undefined;
 }

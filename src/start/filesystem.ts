@@ -23,6 +23,13 @@ export interface PreparedFilesystem extends Disposable {
   readonly granted: readonly GrantedPath[];
 }
 
+export interface FilesystemRules {
+  /** False looks only: a missing read_write path is left out. */
+  readonly create: boolean;
+  /** landlock.compatibility hard_requirement: a listed path that cannot be granted ends the start. */
+  readonly everyPathRequired: boolean;
+}
+
 /** openat2(2) flags that node:fs does not name. */
 const O_PATH = 0o10000000;
 const RESOLVE_NO_MAGICLINKS = 0x02;
@@ -39,8 +46,14 @@ export async function prepareFilesystem(
   own: readonly OwnPlace[],
   identity: SandboxIdentity,
   report: Report,
+  rules: FilesystemRules,
 ): Promise<PreparedFilesystem> {
   const plan = planPaths(policy, workingDirectory, own);
+  const skip = (path: string, reason: string) => {
+    if (rules.everyPathRequired && policy.readOnly.includes(path))
+      throw refused(path, `${reason}, and landlock.compatibility is hard_requirement`, undefined);
+    report({ kind: 'path-skipped', path, reason });
+  };
   for (const skipped of plan.skipped) report({ kind: 'path-skipped', ...skipped });
   const granted: GrantedPath[] = [];
   const prepared: PreparedFilesystem = {
@@ -48,10 +61,13 @@ export async function prepareFilesystem(
     [Symbol.dispose]: () => closeAll(granted),
   };
   try {
-    for (const path of plan.readWrite) granted.push(grantWrite(path, identity, report));
+    for (const path of plan.readWrite) {
+      const grant = grantWrite(path, identity, report, rules.create);
+      if (grant !== undefined) granted.push(grant);
+    }
     for (const path of plan.readOnly) {
       const grant = await grantRead(path, plan.readWrite);
-      if (typeof grant === 'string') report({ kind: 'path-skipped', path, reason: grant });
+      if (typeof grant === 'string') skip(path, grant);
       else granted.push(grant);
     }
     granted.push(
@@ -68,15 +84,43 @@ function grant(path: string, descriptor: number, access: GrantedPath['access']):
   return { path, descriptor, isDirectory: fstatSync(descriptor).isDirectory(), access };
 }
 
-function grantWrite(path: string, identity: SandboxIdentity, report: Report): GrantedPath {
+/** Writing to these is writing to all files, or to the kernel, whatever else is refused: mem, kmem, port and kmsg. */
+const MEMORY_DEVICE_MAJOR = 1;
+const MEMORY_DEVICE_MINORS = [1, 2, 4, 11];
+
+function refuseDevice(path: string, descriptor: number): void {
+  const facts = fstatSync(descriptor);
+  const [major, minor] = [Number((BigInt(facts.rdev) >> 8n) & 0xfffn), Number(BigInt(facts.rdev) & 0xffn)];
+  if (facts.isBlockDevice()) throw refused(path, 'is a block device', undefined);
+  if (facts.isCharacterDevice() && major === MEMORY_DEVICE_MAJOR && MEMORY_DEVICE_MINORS.includes(minor))
+    throw refused(path, 'is a device of the kernel’s own memory', undefined);
+}
+
+/** Undefined where the path is missing and nothing may be created. */
+function grantWrite(
+  path: string,
+  identity: SandboxIdentity,
+  report: Report,
+  create: boolean,
+): GrantedPath | undefined {
   let action: 'created' | 'kept' = 'kept';
   let descriptor = openExisting(path);
+  if (descriptor === undefined && !create) {
+    report({ kind: 'path-skipped', path, reason: 'does not exist; a run creates it' });
+    return undefined;
+  }
   if (descriptor === undefined) {
     createDirectory(path, identity);
     action = 'created';
     descriptor = openExisting(path);
   }
   if (descriptor === undefined) throw refused(path, 'vanished while it was prepared', 'ENOENT');
+  try {
+    refuseDevice(path, descriptor);
+  } catch (error) {
+    posix().close(descriptor);
+    throw error;
+  }
   report({ kind: 'path-prepared', path, action });
   return grant(path, descriptor, 'write');
 }

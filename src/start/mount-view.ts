@@ -13,11 +13,13 @@ import { covers, type OwnPlace } from './path-plan.ts';
  * could name what is behind it.
  */
 export async function ownPlaces(config: RunConfig, install: InstallPaths): Promise<OwnPlace[]> {
+  // Without mounts nothing is covered: a policy that grants such a place, or a parent of it, is refused instead.
+  const hidden = config.mode !== 'process-only';
   const places: readonly OwnPlace[] = [
-    { path: config.runBase, hidden: true, readable: false },
+    { path: config.runBase, hidden, readable: false },
     // Earlier runs' logs too: a rootless agent has their owner's uid.
-    { path: config.logDirectory, hidden: true, readable: false },
-    { path: config.auditPath, hidden: true, readable: false },
+    { path: config.logDirectory, hidden, readable: false },
+    { path: config.auditPath, hidden, readable: false },
     { path: install.root, hidden: false, readable: true },
   ];
   return Promise.all(places.map(async (place) => ({ ...place, path: await resolveExisting(place.path) })));
@@ -59,6 +61,7 @@ export async function viewOfRun(
   own: readonly OwnPlace[],
   files: PreparedFilesystem,
 ): Promise<MountStep[]> {
+  if (config.mode === 'process-only') return [];
   const entries = config.mode === 'root' ? [] : await readdir('/run').catch(() => []);
   const hidden = own.filter((place) => place.hidden).map(({ path }) => path);
   return mountView(

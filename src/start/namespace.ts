@@ -6,7 +6,7 @@ import { createSealedNamespace, type SealedNamespace } from '../kernel/sealed-na
 import { findTool } from '../kernel/tools.ts';
 
 /**
- * Makes the sealed namespace of a run; rootless runs make a user namespace first, which gives the right to.
+ * Makes the sealed namespace of a run, or none where a sidecar fences the network; rootless runs make a user namespace first, which gives the right to.
  * @throws CastellanError `namespace_failed`, `privilege_missing`, `install_incomplete`
  */
 export async function makeNamespace(
@@ -14,7 +14,16 @@ export async function makeNamespace(
   install: InstallPaths,
   interfaceName: string,
   report: Report,
-): Promise<SealedNamespace> {
+): Promise<SealedNamespace | undefined> {
+  if (config.mode === 'process-only') {
+    report({
+      kind: 'control-degraded',
+      control: 'sealed-namespace',
+      reason: 'castellan was told that somebody else fences the network of this container',
+      remedy: 'start without --roles process where nobody does',
+    });
+    return undefined;
+  }
   const userNamespace = config.mode === 'rootless';
   const [ip, nft] = await Promise.all([findTool('ip'), findTool('nft')]);
   const plan = { userNamespace, helper: install.netnsHelper, ip, nft, interfaceName };

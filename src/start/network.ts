@@ -5,12 +5,12 @@ import { createInterface } from 'node:readline';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
-import { CastellanError } from '../errors.ts';
+import { CastellanError, errnoOf } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
-import type { Identifier } from '../kernel/procfs.ts';
+import { createIdentifier } from '../kernel/procfs.ts';
 import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
 import { confineRole } from '../launch/confine.ts';
-import { landlockSpec } from '../launch/landlock.ts';
+import { type LandlockPorts, landlockSpec } from '../launch/landlock.ts';
 import type { Launcher, RunningProcess } from '../launch/launch.ts';
 import { endProcesses, within } from '../launch/process.ts';
 import { escapeText } from '../lib/escape.ts';
@@ -29,7 +29,7 @@ export interface NetworkRoleOptions {
   readonly policy: PolicyDocument;
   readonly landlockAbi: number;
   readonly launcher: Launcher;
-  readonly identify: Identifier;
+  readonly supervisorPid: number;
   readonly report: Report;
 }
 
@@ -64,7 +64,8 @@ const STOP_DEADLINE_MS = 5000;
  * @throws CastellanError `launch_failed`, `role_lost`, `timeout`
  */
 export async function startNetworkRole(options: NetworkRoleOptions): Promise<NetworkRole> {
-  const { config, install, namespace, policy, identify, report } = options;
+  const { config, install, namespace, policy, supervisorPid, report } = options;
+  const identify = createIdentifier({ diag: namespace.diag, inode: namespace.inode, supervisorPid });
   await using undo = new AsyncDisposableStack();
   const code = undo.use(await reachableCode(config, install));
   const [ours, theirs] = posix().socketPair();
@@ -73,7 +74,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   const layout = layOutListeners(namespace.listeners, CONTROL_DESCRIPTOR + 1);
   const keep = [{ descriptor: theirs, target: CONTROL_DESCRIPTOR }, ...layout.keep];
   const role = await launchRole(options, code, keep).finally(() => posix().close(theirs));
-  undo.defer(() => endProcesses([role], { graceMs: 0 }));
+  undo.defer(() => endRole(role));
   namespace.closeListeners();
   passOnComplaints(role, report);
   const rules = await followBinaryLinks(policy.network);
@@ -96,8 +97,17 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   };
 }
 
+/** Once the supervisor's signals are scoped to the sandbox it cannot reach the role: its init ends it then. */
+async function endRole(role: RunningProcess): Promise<void> {
+  try {
+    await endProcesses([role], { graceMs: 0 });
+  } catch (error) {
+    if (errnoOf(error) !== 'EPERM') throw error;
+  }
+}
+
 async function launchRole(
-  { config, landlockAbi, launcher }: NetworkRoleOptions,
+  { config, landlockAbi, launcher, policy }: NetworkRoleOptions,
   code: ReachableCode,
   keep: Parameters<typeof confineRole>[0]['keep'],
 ): Promise<RunningProcess> {
@@ -109,11 +119,25 @@ async function launchRole(
       environment: ['NODE_ENV=production'],
       credentials: config.mode === 'root' ? { uid, gid: uid, groups: [] } : undefined,
       mounts: code.mounts,
-      landlock: landlockAbi > 0 ? landlockSpec(landlockAbi, reads.granted) : undefined,
+      landlock: landlockAbi > 0 ? landlockSpec(landlockAbi, reads.granted, rolePorts(policy)) : undefined,
       keep,
     }),
     { kind: 'pipes' },
   );
+}
+
+/** Name servers answer by TCP what does not fit into a datagram. */
+const DNS_PORT = 53;
+/** Far above what policies list; the launcher takes no more. */
+const MAX_PORT_RULES = 512;
+
+/** The role never binds a TCP port, and connects to none that no rule names. */
+function rolePorts({ network }: PolicyDocument): LandlockPorts {
+  const listed = new Set([
+    DNS_PORT,
+    ...network.flatMap(({ endpoints }) => endpoints.flatMap(({ ports }) => ports)),
+  ]);
+  return { bind: [], connect: listed.size > MAX_PORT_RULES ? undefined : [...listed] };
 }
 
 /** The kernel names a program by the end of its links, a policy often by their beginning (/usr/bin/python3, /bin/sh). */

@@ -31,6 +31,9 @@ const SYSTEM_DIRECTORIES: readonly string[] = [
   '/sbin', '/srv', '/sys', '/usr', '/var',
 ]; // biome-ignore format: one list, read at a glance
 
+/** The kernel's own switches: whoever writes there is not confined for long. */
+const KERNEL_CONTROLS: readonly string[] = ['/sys/fs', '/sys/kernel', '/proc/sys'];
+
 /** Whether `outer` is `path` or one of its parents. Both absolute and normalised. */
 export function covers(outer: string, path: string): boolean {
   return outer === '/' || path === outer || path.startsWith(`${outer}/`);
@@ -65,6 +68,8 @@ export function planPaths(
   }
   for (const path of readWrite) {
     if (SYSTEM_DIRECTORIES.includes(path)) throw refused(path, 'is a system directory');
+    if (KERNEL_CONTROLS.some((control) => covers(control, path)))
+      throw refused(path, 'holds switches of the kernel');
     const ours = own.find((place) => covers(place.path, path) || (!place.hidden && covers(path, place.path)));
     if (ours !== undefined)
       throw refused(path, `would let the agent write ${ours.path}, which is castellan’s own`);

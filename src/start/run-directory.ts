@@ -8,6 +8,7 @@ import * as v from 'valibot';
 import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
+import { removeCgroup } from '../kernel/cgroup.ts';
 import { killProcess, processesWithInterface, processStartTime } from '../kernel/processes.ts';
 import { isInterfaceName, newInterfaceName } from './interface-name.ts';
 
@@ -22,6 +23,8 @@ const StateSchema = v.object({
   auditPath: v.string(),
   /** Name of the inner network interface, unique to the run: it marks the processes that belong to it. */
   networkInterface: v.string(),
+  /** The sandbox's cgroup, where it has one. */
+  cgroup: v.optional(v.string()),
   ready: v.boolean(),
 });
 export type RunState = v.InferOutput<typeof StateSchema>;
@@ -32,6 +35,8 @@ export interface RunDirectory extends AsyncDisposable {
   readonly knownHosts: string;
   /** For the inner pair of the sealed namespace. */
   readonly interfaceName: string;
+  /** For whoever has to clean up should this run be killed. */
+  noteCgroup(path: string): Promise<void>;
   /** From now on `castellan ssh` finds the sandbox. */
   markReady(user: string): Promise<void>;
 }
@@ -88,7 +93,7 @@ export async function claimRunDirectory(
     throw refused(path, 'is too long: the name of a socket below it would not fit into an address (unix(7))');
   await claim(path, name);
   const interfaceName = newInterfaceName();
-  const facts = {
+  let facts: Omit<RunState, 'user' | 'ready'> = {
     name,
     pid: surroundings.pid,
     startTime: (await processStartTime(surroundings.pid)) ?? '',
@@ -110,6 +115,10 @@ export async function claimRunDirectory(
     interfaceName,
     sshSocket: sshSocketIn(path),
     knownHosts: knownHostsIn(path),
+    noteCgroup(cgroup) {
+      facts = { ...facts, cgroup };
+      return writeState(path, { ...facts, user: '', ready: false });
+    },
     markReady: (user) => writeState(path, { ...facts, user, ready: true }),
     [Symbol.asyncDispose]: dispose,
   };
@@ -164,6 +173,7 @@ async function readRun(path: string): Promise<KnownRun | undefined> {
 export async function cleanDeadRuns(base: string): Promise<void> {
   const dead = (await knownRuns(base)).filter(({ alive }) => !alive);
   for (const { path, state } of dead) {
+    if (state.cgroup !== undefined) await removeCgroup(state.cgroup);
     await killByInterface(state.networkInterface);
     await rm(path, { recursive: true, force: true });
     // Empty out here, where nothing is mounted on it; were it not, the program itself would be behind it.

@@ -4,25 +4,19 @@ import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import type { SignalName, Surroundings } from '../config/surroundings.ts';
 import { CastellanError } from '../errors.ts';
+import { endPopulation, type Population } from '../kernel/population.ts';
 import { posix } from '../kernel/posix.ts';
-import { createIdentifier } from '../kernel/procfs.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
-import { createLauncher } from '../launch/launch.ts';
 import { startMainProcess } from '../session/main-process.ts';
 import { openRunAudit, type RunAudit } from './audit.ts';
-import { buildCell } from './cell.ts';
-import { prepareFilesystem } from './filesystem.ts';
-import { resolveRunIdentity } from './identity.ts';
-import { ownPlaces, viewOfRun } from './mount-view.ts';
-import { makeNamespace } from './namespace.ts';
 import { startNetworkRole } from './network.ts';
 import type { RunStage } from './plan.ts';
-import { loadPolicy, reportPolicy } from './policy.ts';
+import { openPopulation } from './population.ts';
+import { prepareSandbox } from './prepare.ts';
 import { claimRunDirectory, type RunDirectory } from './run-directory.ts';
 import { openSignalInbox, type SignalInbox, signalExitCode } from './signals.ts';
 import { startSsh } from './ssh.ts';
 import { StartInterrupted, stageRunner } from './stage.ts';
-import { endSandboxProcesses } from './stop.ts';
 import { awaitEnding, type Ending } from './supervise.ts';
 
 export interface StartRequest {
@@ -85,42 +79,28 @@ async function runSandbox(
   const { report, failed } = audit;
   const { config, surroundings, install } = request;
   const began = performance.now();
-  const landlockAbi = posix().landlockAbi();
   await using held = new AsyncDisposableStack();
-
-  const policy = await stage('policy', () => loadPolicy(config.policyPath));
-  reportPolicy(policy, config.policyPath, report);
-  const identity = await stage('identity', () =>
-    resolveRunIdentity(config, surroundings, policy.process, report),
-  );
-  const own = await ownPlaces(config, install);
-  const files = held.use(
-    await stage('filesystem', () =>
-      prepareFilesystem(policy.filesystem, config.workingDirectory, own, identity, report),
-    ),
-  );
-  const namespace = held.use(
-    await stage('namespace', () => makeNamespace(config, install, runDirectory.interfaceName, report)),
-  );
-  held.defer(() => endSandboxProcesses(namespace.inode, config.graceMs));
-
-  const launcher = createLauncher({
-    launcherPath: install.launcher,
-    runDirectory: runDirectory.path,
-    report,
-  });
-  const mounts = await viewOfRun(config, own, files);
-  const cell = buildCell({ config, policy, identity, files, mounts, namespace, landlockAbi, report });
-  const identify = createIdentifier({
-    diag: namespace.diag,
-    inode: namespace.inode,
-    supervisorPid: surroundings.pid,
-  });
+  const parts = { config, surroundings, install, runDirectory, stage, report, held };
+  const sandbox = await prepareSandbox({ ...parts, create: true });
+  const { policy, cell, cgroup, namespace, launcher, landlockAbi } = sandbox;
   const network = held.use(
     await stage('network-role', () =>
-      startNetworkRole({ config, install, namespace, policy, landlockAbi, launcher, identify, report }),
+      namespace === undefined
+        ? undefined
+        : startNetworkRole({
+            config,
+            install,
+            namespace,
+            policy,
+            landlockAbi,
+            launcher,
+            supervisorPid: surroundings.pid,
+            report,
+          }),
     ),
   );
+  const population = openPopulation({ surroundings, cgroup, namespace, landlockAbi, report });
+  held.defer(() => endEverybody(population, config.graceMs, report));
   held.use(
     await stage('ssh', () => startSsh({ config, surroundings, runDirectory, launcher, cell, report })),
   );
@@ -136,7 +116,7 @@ async function runSandbox(
     }),
   );
   await stage('ready', async () => {
-    await runDirectory.markReady(identity.user);
+    await runDirectory.markReady(cell.identity.user);
     report({
       kind: 'supervisor-ready',
       sshSocket: runDirectory.sshSocket,
@@ -148,8 +128,14 @@ async function runSandbox(
     main,
     graceMs: config.graceMs,
     signals,
-    losses: [network.lost, failed],
+    losses: network === undefined ? [failed] : [network.lost, failed],
+    incidents: async () => (await cgroup?.incidents()) ?? [],
   });
+}
+
+async function endEverybody(population: Population, graceMs: number, report: Report): Promise<void> {
+  if (await endPopulation(population, graceMs)) return;
+  report({ kind: 'internal-error', where: 'teardown', message: 'processes of the sandbox did not end' });
 }
 
 function reportFailure(error: unknown, report: Report): void {

@@ -17,13 +17,21 @@ export interface EndingSources {
   readonly signals: SignalInbox;
   /** Each settles with the reason why the sandbox cannot go on. */
   readonly losses: readonly Promise<CastellanError>[];
+  /** What the limits of the sandbox did to it, in words. */
+  readonly incidents: () => Promise<readonly string[]>;
 }
 
 /**
  * Waits for the end of the run. Signals go to the command's process group; one that asks for an end also starts the
  * grace, after which the group is killed.
  */
-export async function awaitEnding({ main, graceMs, signals, losses }: EndingSources): Promise<Ending> {
+export async function awaitEnding({
+  main,
+  graceMs,
+  signals,
+  losses,
+  incidents,
+}: EndingSources): Promise<Ending> {
   let timer: NodeJS.Timeout | undefined;
   let asked: SignalName | undefined;
   signals.take((name) => {
@@ -36,12 +44,11 @@ export async function awaitEnding({ main, graceMs, signals, losses }: EndingSour
     const lost = losses.map((loss) =>
       loss.then((error): Ending => ({ exitCode: error.exitCode, reason: error.message, error })),
     );
-    const exited = main.ended.then(
-      ({ exitCode, signal }): Ending => ({
-        exitCode,
-        reason: `the command ended${signal === undefined ? ` with ${exitCode}` : ` by ${signal}`}${asked === undefined ? '' : ` after ${asked}`}`,
-      }),
-    );
+    const exited = main.ended.then(async ({ exitCode, signal }): Promise<Ending> => {
+      const how = signal === undefined ? `with ${exitCode}` : `by ${signal}`;
+      const asking = asked === undefined ? '' : ` after ${asked}`;
+      return { exitCode, reason: [`the command ended ${how}${asking}`, ...(await incidents())].join('; ') };
+    });
     return await Promise.race([exited, ...lost]);
   } finally {
     clearTimeout(timer);

@@ -72,7 +72,11 @@ const CASES: readonly [string, Case][] = [
   ],
   [
     'a uid out of range',
-    { code: 102, says: /run_as_user/, policy: policyText('version: 1\nprocess: { run_as_user: "7" }\n') },
+    {
+      code: 102,
+      says: /run_as_user/,
+      policy: policyText('version: 1\nprocess: { run_as_user: "4294967295" }\n'),
+    },
   ],
   [
     'root',

@@ -82,6 +82,7 @@ export function makeCell(change: Partial<Cell> = {}): TestCell {
     },
     changeCredentials: true,
     workingDirectory: work,
+    cgroup: undefined,
     namespaces: { user: undefined, network: undefined },
     mounts: [{ kind: 'hide', path: runDirectory }],
     landlock: landlockSpec(posix().landlockAbi(), opened),

@@ -109,11 +109,13 @@ describe('castellan starts Node', () => {
       CARES_HOSTS: '/x',
       SSLKEYLOGFILE: '/x',
       UV_THREADPOOL_SIZE: '1',
+      CASTELLAN_INIT: '1',
     };
     const { lines } = await finish(
       start([], { environment: { ...steering, KEPT: 'yes', XNODE_OPTIONS: 'x' } }),
     );
     expect(lines.filter((line) => !/^(PWD|_|SHLVL|OLDPWD)=/.test(line))).toEqual([
+      expect.stringMatching(/^CASTELLAN_INIT=\d{2,}$/),
       'KEPT=yes',
       'PATH=/usr/bin:/bin',
       'XNODE_OPTIONS=x',

@@ -264,7 +264,16 @@ describe.skipIf(!isRoot)('a launch that fails (needs root)', () => {
       'landlock',
       EINVAL,
       'rights that the kernel does not know',
-      { landlock: { handledFs: 1n << 63n, handledNet: 0n, scoped: 0n, rules: [] } },
+      {
+        landlock: {
+          handledFs: 1n << 63n,
+          handledNet: 0n,
+          scoped: 0n,
+          rules: [],
+          ports: [],
+          restrictFlags: 0,
+        },
+      },
       {},
     ],
   ])('names step %s, errno %i: %s', async (step, errno, _, change, start) => {

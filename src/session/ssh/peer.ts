@@ -1,30 +1,47 @@
 /** Who may talk to the SSH socket: the file's mode keeps strangers out, this keeps the sandbox itself out. */
-import { fstatSync, statSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
 import type { PeerProcess } from '../../audit/event.ts';
 import { errnoOf } from '../../errors.ts';
 import type { Cell } from '../../launch/cell.ts';
 
 /**
- * Why a peer is refused, or undefined when it may come in. A process of the sandbox may have the owner's uid
- * (rootless), so its namespaces are looked at too; what cannot be looked at is refused.
+ * Why a peer is refused, or undefined when it may come in. A process of the sandbox may have the owner's uid (rootless), so
+ * its namespaces are looked at too, or where it has none of its own, its system call filters; what cannot be looked at is
+ * refused. All of it on pool threads: the main one may be scoped to the sandbox, and would see no other process.
  */
-export function refusePeer(
+export async function refusePeer(
   peer: PeerProcess,
   allowedUids: readonly number[],
   namespaces: Cell['namespaces'],
-): string | undefined {
+): Promise<string | undefined> {
   if (!allowedUids.includes(peer.uid)) return `uid ${peer.uid} may not connect`;
-  for (const [name, descriptor] of [
-    ['net', namespaces.network],
-    ['user', namespaces.user],
-  ] as const) {
-    if (descriptor === undefined) continue;
-    try {
-      if (statSync(`/proc/${peer.pid}/ns/${name}`).ino === fstatSync(descriptor).ino)
-        return `process ${peer.pid} is inside the sandbox`;
-    } catch (error) {
-      return `the namespaces of process ${peer.pid} cannot be seen: ${errnoOf(error) ?? 'unknown'}`;
-    }
+  const { network, user } = namespaces;
+  try {
+    const inside =
+      network === undefined && user === undefined
+        ? await hasMoreFilters(peer.pid)
+        : (await isIn(peer.pid, 'net', network)) || (await isIn(peer.pid, 'user', user));
+    return inside ? `process ${peer.pid} is inside the sandbox` : undefined;
+  } catch (error) {
+    return `what confines process ${peer.pid} cannot be seen: ${errnoOf(error) ?? String(error)}`;
   }
-  return undefined;
+}
+
+async function isIn(pid: number, kind: string, descriptor: number | undefined): Promise<boolean> {
+  return (
+    descriptor !== undefined && (await stat(`/proc/${pid}/ns/${kind}`)).ino === fstatSync(descriptor).ino
+  );
+}
+
+/** Nobody can take off a seccomp filter, and every process of the sandbox has more of them than castellan itself. */
+async function hasMoreFilters(pid: number): Promise<boolean> {
+  return (await countFilters(pid)) > (await countFilters('self'));
+}
+
+async function countFilters(pid: number | 'self'): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'latin1');
+  const count = /^Seccomp_filters:\s+(\d+)$/m.exec(status)?.[1];
+  if (count === undefined) throw new Error('this kernel does not count filters');
+  return Number(count);
 }

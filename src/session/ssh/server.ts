@@ -6,7 +6,7 @@ import { posix } from '../../kernel/posix.ts';
 import type { Cell } from '../../launch/cell.ts';
 import type { Launcher } from '../../launch/launch.ts';
 import { within } from '../../launch/process.ts';
-import { connectionReport } from '../report.ts';
+import { type ConnectionReport, connectionReport } from '../report.ts';
 import { serveConnection } from './connection.ts';
 import { generateHostKey } from './host-key.ts';
 import { listenOnSocket } from './listen.ts';
@@ -54,27 +54,33 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
     });
   let accepted = 0;
 
+  const serve = async (socket: Socket, facts: ConnectionReport) => {
+    const refusal = await refusePeer(facts.peer, options.allowedUids, options.cell.namespaces);
+    if (refusal === undefined)
+      return serveConnection(socket, {
+        ...options,
+        hostKey: key.private,
+        report: facts,
+        onError,
+        signal: ending.signal,
+      });
+    facts.refused(refusal);
+    socket.destroy();
+  };
   const admit = (socket: Socket) => {
     accepted += 1;
     // Until the connection takes over, its failures concern nobody.
     socket.on('error', () => {});
     const facts = connectionReport(report, `ssh-${accepted}`, peerOf(socket));
-    const refusal =
-      connections.size >= MAX_CONNECTIONS
-        ? 'too many connections'
-        : refusePeer(facts.peer, options.allowedUids, options.cell.namespaces);
-    if (refusal !== undefined) {
-      facts.refused(refusal);
+    if (connections.size >= MAX_CONNECTIONS) {
+      facts.refused('too many connections');
       socket.destroy();
       return;
     }
-    const served = serveConnection(socket, {
-      ...options,
-      hostKey: key.private,
-      report: facts,
-      onError,
-      signal: ending.signal,
-    }).catch(onError);
+    const served = serve(socket, facts).catch((error: unknown) => {
+      onError(error);
+      socket.destroy();
+    });
     connections.add(served);
     void served.finally(() => connections.delete(served));
   };

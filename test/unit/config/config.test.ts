@@ -7,6 +7,8 @@ const root: Surroundings = {
   gid: 0,
   groups: [],
   pid: 1,
+  parentPid: 0,
+  initPid: undefined,
   workingDirectory: '/work',
   environment: { TOKEN: 'x' },
   installRoot: '/opt/castellan',
@@ -71,7 +73,7 @@ describe('readRunConfig', () => {
     [{ grace: ['1.5'] }],
     [{ grace: ['3601'] }],
     [{ 'proxy-uid': ['0'] }],
-    [{ 'proxy-uid': ['2000000001'] }],
+    [{ 'proxy-uid': ['4294967295'] }],
     [{ env: ['1A=x'] }],
     [{ env: ['MISSING'] }],
   ])('refuses %j', (options) => {

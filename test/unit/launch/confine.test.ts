@@ -14,9 +14,17 @@ const cell: Cell = {
   },
   changeCredentials: true,
   workingDirectory: '/work',
+  cgroup: 9,
   namespaces: { user: undefined, network: 11 },
   mounts: [{ kind: 'hide', path: '/run/castellan' }],
-  landlock: { handledFs: 1n, handledNet: 0n, scoped: 0n, rules: [{ descriptor: 12, access: 1n }] },
+  landlock: {
+    handledFs: 1n,
+    handledNet: 0n,
+    scoped: 0n,
+    rules: [{ descriptor: 12, access: 1n }],
+    ports: [],
+    restrictFlags: 0,
+  },
   resourceLimits: [{ resource: 4, soft: 0n, hard: 0n }],
   environment: { HTTPS_PROXY: 'http://127.0.0.1:3128' },
 };

@@ -6,6 +6,9 @@ const LEAST: LaunchSpec = {
   argv: ['true'],
   environment: [],
   workingDirectory: '/',
+  directoryAccess: [],
+  cgroup: undefined,
+  checkOnly: false,
   credentials: undefined,
   newSession: false,
   resourceLimits: [],
@@ -36,6 +39,7 @@ describe('encodeSpec', () => {
   const least = [
     [1, text('true')],
     [3, text('/')],
+    [19, '00000000'],
     [9, '12000000'],
     [16, '00000000'],
   ];
@@ -89,20 +93,31 @@ describe('encodeSpec', () => {
   it('refers to descriptors by their place in the list', () => {
     const spec: LaunchSpec = {
       ...LEAST,
+      cgroup: 29,
       namespaces: { user: 30, network: 31 },
       mounts: [{ kind: 'bind', descriptor: 32, path: '/b' }],
-      landlock: { handledFs: 1n, handledNet: 0n, scoped: 3n, rules: [{ descriptor: 33, access: 5n }] },
+      landlock: {
+        handledFs: 1n,
+        handledNet: 0n,
+        scoped: 3n,
+        rules: [{ descriptor: 33, access: 5n }],
+        ports: [{ port: 443, access: 2n }],
+        restrictFlags: 6,
+      },
       keep: [{ descriptor: 34, target: 3 }],
     };
-    expect(encodeSpec(spec).descriptors).toEqual([30, 31, 32, 33, 34]);
+    expect(encodeSpec(spec).descriptors).toEqual([29, 30, 31, 32, 33, 34]);
     expect(recordsOf(spec)).toEqual(
       expect.arrayContaining([
-        [10, '00000000'],
-        [11, '01000000'],
-        [13, `02000000${text('/b')}`],
+        [18, '00000000'],
+        [10, '01000000'],
+        [11, '02000000'],
+        [13, `03000000${text('/b')}`],
         [14, `01${'0'.repeat(30)}03${'0'.repeat(14)}`],
-        [15, `0300000000000000${'05'.padEnd(16, '0')}`],
-        [17, '0400000003000000'],
+        [15, `0400000000000000${'05'.padEnd(16, '0')}`],
+        [24, `${'02'.padEnd(16, '0')}${'bb01'.padEnd(16, '0')}`],
+        [21, '06000000'],
+        [17, '0500000003000000'],
       ]),
     );
   });

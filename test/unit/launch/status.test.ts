@@ -18,7 +18,11 @@ describe('parseStatus', () => {
   });
 
   it('reads no further than its own bytes', () => {
-    const pool = Buffer.concat([Buffer.from('before'), record(17, 2, 'ü'), Buffer.from('after')]);
+    const pool = Buffer.concat([
+      Buffer.from('before'),
+      record(LAUNCH_STEPS.length, 2, 'ü'),
+      Buffer.from('after'),
+    ]);
     expect(parseStatus(pool.subarray(6, 16))).toEqual({ step: 'execute', errno: 2, object: 'ü' });
   });
 

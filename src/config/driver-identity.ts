@@ -1,0 +1,72 @@
+/** Whom the platform that made the container wants the sandbox to run as. It tells by environment variables. */
+import { CastellanError } from '../errors.ts';
+import { parseId } from '../lib/id.ts';
+
+/** What a platform may inject: system accounts lie below, ids that container tools keep for themselves above. */
+export const MIN_DRIVER_ID = 1000;
+export const MAX_DRIVER_ID = 2_000_000_000;
+
+export type DriverIdentity =
+  | { readonly kind: 'ids'; readonly uid: number; readonly gid: number }
+  /** The USER of the image: `name`, `uid`, `name:group` or `uid:gid`; empty where the image declares none. */
+  | { readonly kind: 'image-user'; readonly text: string };
+
+/** Each with the name that the OpenShell drivers write, and the plain one. */
+const UID_NAMES = ['OPENSHELL_SANDBOX_UID', 'SANDBOX_UID'] as const;
+const GID_NAMES = ['OPENSHELL_SANDBOX_GID', 'SANDBOX_GID'] as const;
+const IMAGE_USER_NAMES = ['OPENSHELL_OCI_IMAGE_USER', 'OCI_IMAGE_USER'] as const;
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads the platform's choice; undefined when it made none.
+ * @throws CastellanError `identity_invalid` for half a pair, two spellings or two kinds that contradict, or a number out of range
+ */
+export function readDriverIdentity(variables: Variables): DriverIdentity | undefined {
+  const uid = readId(variables, UID_NAMES);
+  const gid = readId(variables, GID_NAMES);
+  const user = readOne(variables, IMAGE_USER_NAMES);
+  if (uid === undefined && gid === undefined)
+    return user === undefined ? undefined : { kind: 'image-user', text: user.value };
+  if (uid === undefined) throw refused(`${gid?.name} is set without ${UID_NAMES[1]}`, gid?.name);
+  if (gid === undefined) throw refused(`${uid.name} is set without ${GID_NAMES[1]}`, uid.name);
+  // Drivers that give numbers clear an image's declaration by setting it to nothing.
+  if (user !== undefined && user.value !== '')
+    throw refused(`${uid.name} and ${user.name} both say whom to run as`, user.name);
+  return { kind: 'ids', uid: uid.value, gid: gid.value };
+}
+
+function readId(
+  variables: Variables,
+  names: readonly string[],
+): { readonly name: string; readonly value: number } | undefined {
+  const found = readOne(variables, names);
+  if (found === undefined) return undefined;
+  const { name, value: text } = found;
+  const value = parseId(text);
+  if (value === undefined) throw refused(`${name} is not a decimal number`, text);
+  if (value < MIN_DRIVER_ID || value > MAX_DRIVER_ID)
+    throw refused(`${name} ${text} is outside ${MIN_DRIVER_ID} to ${MAX_DRIVER_ID}`, text);
+  return { name, value };
+}
+
+function readOne(
+  variables: Variables,
+  names: readonly string[],
+): { readonly name: string; readonly value: string } | undefined {
+  const [first, second] = names.flatMap((name) => {
+    const value = variables[name];
+    return value === undefined ? [] : [{ name, value }];
+  });
+  if (first !== undefined && second !== undefined && first.value !== second.value)
+    throw refused(`${first.name} and ${second.name} contradict each other`, second.name);
+  return first;
+}
+
+function refused(message: string, object: string | undefined): CastellanError {
+  return new CastellanError('identity_invalid', message, {
+    step: 'identity',
+    ...(object !== undefined && { object }),
+    remedy: 'set SANDBOX_UID and SANDBOX_GID together, or neither',
+  });
+}

@@ -1,0 +1,45 @@
+import type { Report } from '../audit/event.ts';
+import type { Surroundings } from '../config/surroundings.ts';
+import type { SandboxCgroup } from '../kernel/cgroup.ts';
+import { openKillScope } from '../kernel/landlock.ts';
+import type { Population } from '../kernel/population.ts';
+import { descendantsOf, processesInNamespace } from '../kernel/processes.ts';
+import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
+
+export interface PopulationSources {
+  readonly surroundings: Surroundings;
+  readonly cgroup: SandboxCgroup | undefined;
+  readonly namespace: SealedNamespace | undefined;
+  readonly landlockAbi: number;
+  readonly report: Report;
+}
+
+/**
+ * Settles, before anything untrusted runs, how all of it will be found and ended: by its cgroup; else by its network
+ * namespace, which nobody can leave; else by descent, with the init adopting whoever forks away. What has been started before
+ * (the network role) does not belong to it.
+ */
+export function openPopulation(sources: PopulationSources): Population {
+  const population = choose(sources);
+  sources.report({ kind: 'control-applied', control: 'teardown', detail: population.means });
+  return population;
+}
+
+function choose({ surroundings, cgroup, namespace, landlockAbi }: PopulationSources): Population {
+  if (cgroup !== undefined)
+    return { means: `cgroup ${cgroup.path}`, list: () => cgroup.list(), killAll: () => cgroup.kill() };
+  const killAll = openKillScope(landlockAbi);
+  const how = killAll === undefined ? 'killed in rounds' : 'killed by their signal scope';
+  if (namespace !== undefined)
+    return {
+      means: `processes of net:[${namespace.inode}], ${how}`,
+      list: () => processesInNamespace(namespace.inode),
+      killAll,
+    };
+  const { pid, initPid } = surroundings;
+  return {
+    means: `descendants of process ${initPid ?? pid}, ${how}`,
+    list: () => descendantsOf(initPid ?? pid, [pid]),
+    killAll,
+  };
+}
