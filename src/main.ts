@@ -15,6 +15,7 @@ import { VERSION } from './version.ts';
 const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Verb }>>> = {
   run: () => import('./cli/run.ts'),
   ssh: () => import('./cli/ssh.ts'),
+  attach: () => import('./cli/attach.ts'),
   list: () => import('./cli/list.ts'),
   doctor: () => import('./cli/doctor.ts'),
   policy: () => import('./cli/policy.ts'),

@@ -8,6 +8,8 @@ import { posix } from '../kernel/posix.ts';
 import { createIdentifier } from '../kernel/procfs.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
 import { createLauncher } from '../launch/launch.ts';
+import { loginShell } from '../session/login-shell.ts';
+import { createMainConsole } from '../session/main-console.ts';
 import { startMainProcess } from '../session/main-process.ts';
 import { openRunAudit, type RunAudit } from './audit.ts';
 import { buildCell } from './cell.ts';
@@ -121,18 +123,23 @@ async function runSandbox(
       startNetworkRole({ config, install, namespace, policy, landlockAbi, launcher, identify, report }),
     ),
   );
+  const retain = config.retain && { ...config.retain, console: createMainConsole() };
   held.use(
-    await stage('ssh', () => startSsh({ config, surroundings, runDirectory, launcher, cell, report })),
+    await stage('ssh', () =>
+      startSsh({ config, surroundings, runDirectory, launcher, cell, report, mainConsole: retain?.console }),
+    ),
   );
-  const main = await stage('launch', () =>
+  const main = await stage('launch', async () =>
     startMainProcess({
       launcher,
       cell,
-      argv: config.command,
+      argv: config.command ?? [await loginShell(identity.shell), '-l'],
       environment: operatorEnvironment(config.environment),
       terminalName: surroundings.environment['TERM'],
       stdin: request.stdin,
       stdout: request.stdout,
+      stderr: request.stderr,
+      retain,
     }),
   );
   await stage('ready', async () => {
@@ -147,6 +154,7 @@ async function runSandbox(
   return await awaitEnding({
     main,
     graceMs: config.graceMs,
+    timeLimitMs: config.timeLimitMs,
     signals,
     losses: [network.lost, failed],
   });
