@@ -8,12 +8,18 @@ import type { OutputName } from './history.ts';
 import { createLeaseOffice } from './input-lease.ts';
 import { readOutput } from './last-output.ts';
 import { followOwnOutput, type OwnStreams } from './own-output.ts';
+import { followAtPace, type PacedFollower } from './pace.ts';
 import { createRetainedOutput, type OutputReader } from './retained-output.ts';
 
 /** People and a recorder or two; each costs what its connection buffers. */
 export const MAX_ATTACHED = 32;
 /** For who is attached to read the last bytes and the exit status: a client that stopped must not keep the sandbox from ending. */
 const FAREWELL_MS = 5000;
+/**
+ * A client on this machine takes hundreds of MiB in this time. One that does not take the MiB or two that it is behind is on a
+ * slow line, or stopped, and must not make the process as slow.
+ */
+const CATCH_UP_MS = 1000;
 
 export type AttachmentEnd =
   | { readonly kind: 'exited'; readonly status: ExitStatus }
@@ -51,7 +57,7 @@ export function createMainConsole(): MainConsole {
   const output = createRetainedOutput();
   const lease = createLeaseOffice();
   let held: RunningProcess | undefined;
-  const attached = new Set<Promise<void>>();
+  const attached = new Map<PacedFollower, Promise<void>>();
   return {
     refusal() {
       if (held === undefined) return 'the main process has not started yet';
@@ -61,9 +67,14 @@ export function createMainConsole(): MainConsole {
       if (held === undefined) throw new Error('there is nothing to attach to');
       const process = held;
       const { promise: left, resolve: leave } = Promise.withResolvers<void>();
-      attached.add(left);
       const own = wish.input ? lease.take() : undefined;
-      const follower = output.follow(wish.reader);
+      const paced = followAtPace(output, wish.reader, {
+        patienceMs: CATCH_UP_MS,
+        renews: false,
+        onLate: (late) => late.dismiss(),
+      });
+      const { follower } = paced;
+      attached.set(paced, left);
       const isTerminal = process.io.kind === 'terminal';
       return {
         input: own === undefined ? undefined : inputOf(process),
@@ -80,7 +91,7 @@ export function createMainConsole(): MainConsole {
         },
         releaseInput: () => own?.release(),
         [Symbol.dispose]() {
-          attached.delete(left);
+          attached.delete(paced);
           own?.release();
           follower.stop();
           leave();
@@ -93,12 +104,12 @@ export function createMainConsole(): MainConsole {
       const reads = outputsOf(process).map(([from, to]) =>
         readOutput(from, process.exited, async (chunk) => {
           output.push(to, chunk);
-          await own.room();
+          await Promise.all([own, ...attached.keys()].map((reader) => reader.room()));
         }),
       );
       await Promise.all(reads);
       output.end();
-      await Promise.all([own.finished(), within(Promise.all(attached), FAREWELL_MS)]);
+      await Promise.all([own.drained(), within(Promise.all(attached.values()), FAREWELL_MS)]);
       return await process.exited;
     },
   };

@@ -27,6 +27,8 @@ export interface Follower {
   /** `ended`: it has read all there was. `lagged`: it fell too far behind. `stopped`: it wanted no more. */
   readonly done: Promise<'ended' | 'lagged' | 'stopped'>;
   stop(): void;
+  /** As if it had fallen too far behind. */
+  dismiss(): void;
 }
 
 export interface RetainedOutput {
@@ -89,7 +91,12 @@ export function createRetainedOutput(): RetainedOutput {
       };
       looks.add(look);
       look();
-      return { done, behind: () => history.end() - position, stop: () => finish('stopped') };
+      return {
+        done,
+        behind: () => history.end() - position,
+        stop: () => finish('stopped'),
+        dismiss: () => finish('lagged'),
+      };
     },
   };
 }
