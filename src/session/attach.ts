@@ -92,16 +92,17 @@ export async function runAttach(
   keys.stop();
   attachment.releaseInput();
   reportDetached(end.kind);
+  // Awaited here: the end of the sandbox waits for the attachment's.
   switch (end.kind) {
     case 'exited':
-      return close(client, end.status);
+      return await close(client, end.status);
     case 'lagged':
       await within(say('detached: this client does not take the output fast enough'), LAGGED_MESSAGE_MS);
-      return close(client, LAGGED);
+      return await close(client, LAGGED);
     case 'keys':
       attachment[Symbol.dispose]();
       await within(say('detached; the main process goes on'), CLOSE_MS);
-      return close(client, DETACHED);
+      return await close(client, DETACHED);
     case 'gone':
   }
 }

@@ -109,7 +109,7 @@ export function createMainConsole(): MainConsole {
       );
       await Promise.all(reads);
       output.end();
-      await Promise.all([own.drained(), within(Promise.all(attached.values()), FAREWELL_MS)]);
+      await Promise.all([own.finished(), within(Promise.all(attached.values()), FAREWELL_MS)]);
       return await process.exited;
     },
   };

@@ -70,12 +70,15 @@ async function startRetained(
     identity: cell.identity,
   });
   const ended = console.hold(process, { stdout, stderr });
-  if (stdin.isTTY && stdout.isTTY) attachOperator(console, stdin, stdout);
+  if (stdin.isTTY && stdout.isTTY) attachOperator(console, { stdin, stdout, stderr });
   return { pid: process.pid, ended, signal: process.signal };
 }
 
 /** Output reaches the terminal on its own way; this is for the keys and the size. */
-function attachOperator(console: MainConsole, stdin: NodeJS.ReadStream, stdout: NodeJS.WriteStream): void {
+function attachOperator(
+  console: MainConsole,
+  { stdin, stdout, stderr }: Pick<MainProcessOptions, 'stdin' | 'stdout' | 'stderr'>,
+): void {
   const attachment = console.attach({ input: true, reader: { write: async () => {} } });
   for (const end of [stdin, stdout]) end.on('error', () => {});
   if (attachment.isTerminal) {
@@ -94,7 +97,11 @@ function attachOperator(console: MainConsole, stdin: NodeJS.ReadStream, stdout: 
     if (attachment.isTerminal) stdin.setRawMode(false);
     attachment[Symbol.dispose]();
   };
-  void Promise.race([attachment.ended, keys.detached]).then(leave);
+  void attachment.ended.then(leave);
+  void keys.detached.then(() => {
+    leave();
+    stderr.write('castellan: the input is free for others; the output goes on here\n');
+  });
 }
 
 async function relay(

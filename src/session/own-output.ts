@@ -3,7 +3,7 @@
  * logs`, a journal) gets everything, and the process waits for a slow one. It does not wait for a dead one.
  */
 import type { Writable } from 'node:stream';
-import { followAtPace, type PacedFollower } from './pace.ts';
+import { followAtPace } from './pace.ts';
 import type { RetainedOutput } from './retained-output.ts';
 
 /** A collector that takes nothing for so long has stopped; one that is only slow takes a piece now and then. */
@@ -14,12 +14,20 @@ export interface OwnStreams {
   readonly stderr: Writable;
 }
 
+export interface OwnOutput {
+  /** Resolves when the process may be read on. */
+  room(): Promise<void>;
+  /** Resolves when all is written, or given up. */
+  finished(): Promise<void>;
+}
+
 export function followOwnOutput(
   output: RetainedOutput,
   streams: OwnStreams,
   stallMs: number = STALL_MS,
-): PacedFollower {
-  for (const stream of [streams.stdout, streams.stderr]) prepare(stream);
+): OwnOutput {
+  const both = [streams.stdout, streams.stderr];
+  for (const stream of both) prepare(stream);
   const reader = {
     write: (to: keyof OwnStreams, bytes: Uint8Array) => written(streams[to], bytes),
     lost(bytes: number) {
@@ -27,14 +35,38 @@ export function followOwnOutput(
       streams.stderr.write(`castellan: ${bytes} bytes of output are left out: nobody took them\n`);
     },
   };
-  return followAtPace(output, reader, { patienceMs: stallMs, renews: true });
+  const paced = followAtPace(output, reader, { patienceMs: stallMs, renews: true });
+  return {
+    room: paced.room,
+    async finished() {
+      if (await paced.drained()) return;
+      const left = paced.follower.behind();
+      paced.follower.stop();
+      for (const stream of both) if (stream.writableLength > 0) abandon(stream);
+      if (left > 0) reader.lost(left);
+    },
+  };
+}
+
+/** What these streams have of their own in Node, where they are no files. */
+interface Handle {
+  setBlocking?(blocking: boolean): number;
+  close(): void;
+}
+
+function handleOf(stream: Writable): Handle | undefined {
+  return (stream as { _handle?: Handle })._handle;
+}
+
+/** A write that nobody takes would keep castellan from ending; Node's own destroy() leaves standard streams open. */
+function abandon(stream: Writable): void {
+  handleOf(stream)?.close();
 }
 
 /** A reader that has gone says so at the write; Node would make terminals wait, and with them the whole supervisor. */
 function prepare(stream: Writable): void {
   stream.on('error', () => {});
-  const handle = (stream as { _handle?: { setBlocking?(blocking: boolean): number } })._handle;
-  if ('isTTY' in stream && stream.isTTY === true) handle?.setBlocking?.(false);
+  if ('isTTY' in stream && stream.isTTY === true) handleOf(stream)?.setBlocking?.(false);
 }
 
 function written(stream: Writable, bytes: Uint8Array): Promise<void> {

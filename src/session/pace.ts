@@ -16,8 +16,8 @@ export interface PacedFollower {
   readonly follower: Follower;
   /** Resolves when the process may be read on. */
   room(): Promise<void>;
-  /** Resolves when the reader has all it is going to take. */
-  drained(): Promise<void>;
+  /** Resolves when the reader has all it is going to take: with whether that was all there is. */
+  drained(): Promise<boolean>;
 }
 
 /** Replays and follows as `output.follow` does, and can be waited for. */
@@ -64,6 +64,7 @@ export function followAtPace(
     },
     async drained() {
       while (!over && !late) await wait();
+      return over;
     },
   };
 }

@@ -42,7 +42,7 @@ describe('createRetainedOutput', () => {
     const rounds = HISTORY_BYTES / chunk.length + 2;
     for (let round = 0; round < rounds; round++) {
       output.push('stdout', chunk);
-      await vi.waitFor(() => expect(fast.behind()).toBe(0));
+      await vi.waitFor(() => expect(fast.behind()).toBe(0), { interval: 1 });
     }
     expect(await slow.done).toBe('lagged');
     output.end();
@@ -102,7 +102,7 @@ describe('castellan’s own output', () => {
     output.push('stdout', Buffer.from('out'));
     output.push('stderr', Buffer.from('err'));
     output.end();
-    await own.drained();
+    await own.finished();
     expect([stdout.text(), stderr.text()]).toEqual(['out', 'err']);
   });
 
@@ -127,7 +127,7 @@ describe('castellan’s own output', () => {
     await vi.waitFor(() => expect(stderr.text()).toMatch(/^castellan: \d+ bytes of output are left out/));
     const lost = Number(/\d+/.exec(stderr.text())?.[0]);
     output.end();
-    await own.drained();
+    await own.finished();
     expect(stdout.bytes()).toBe(8 * piece.length - lost);
     expect(lost).toBe(8 * piece.length - HISTORY_BYTES - 32 * 1024);
   });
@@ -140,7 +140,7 @@ describe('castellan’s own output', () => {
       if (breakIt) stdout.stream.destroy(new Error('EPIPE'));
       output.push('stdout', numbered(3_000_000));
       output.end();
-      await own.drained();
+      await own.finished();
     }
   });
 });
