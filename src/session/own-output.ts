@@ -3,11 +3,14 @@
  * logs`, a journal) gets everything, and the process waits for a slow one. It does not wait for a dead one.
  */
 import type { Writable } from 'node:stream';
+import { within } from '../launch/process.ts';
 import { followAtPace } from './pace.ts';
 import type { RetainedOutput } from './retained-output.ts';
 
 /** A collector that takes nothing for so long has stopped; one that is only slow takes a piece now and then. */
 const STALL_MS = 10_000;
+/** For a line on standard error, which may be where nobody reads. */
+const LAST_LINE_MS = 1000;
 
 export interface OwnStreams {
   readonly stdout: Writable;
@@ -32,7 +35,7 @@ export function followOwnOutput(
     write: (to: keyof OwnStreams, bytes: Uint8Array) => written(streams[to], bytes),
     lost(bytes: number) {
       // Its own reader may be the one that stopped: nobody waits for this line.
-      streams.stderr.write(`castellan: ${bytes} bytes of output are left out: nobody took them\n`);
+      streams.stderr.write(leftOut(bytes));
     },
   };
   const paced = followAtPace(output, reader, { patienceMs: stallMs, renews: true });
@@ -42,10 +45,14 @@ export function followOwnOutput(
       if (await paced.drained()) return;
       const left = paced.follower.behind();
       paced.follower.stop();
+      if (left > 0) await within(written(streams.stderr, leftOut(left)), LAST_LINE_MS);
       for (const stream of both) if (stream.writableLength > 0) abandon(stream);
-      if (left > 0) reader.lost(left);
     },
   };
+}
+
+function leftOut(bytes: number): Buffer {
+  return Buffer.from(`castellan: ${bytes} bytes of output are left out: nobody took them\n`);
 }
 
 /** What these streams have of their own in Node, where they are no files. */

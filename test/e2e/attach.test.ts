@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   auditEvents,
@@ -23,6 +24,13 @@ const ON_TERMINAL = [
   'python3',
   '-c',
   'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(["/bin/sh", "-c", \'stty rows 33 cols 101; exec "$@"\', "sh"] + sys.argv[1:])))',
+];
+
+/** Runs its arguments on a terminal that nobody reads. */
+const UNREAD_TERMINAL = [
+  'python3',
+  '-c',
+  'import os, pty, sys\npid, _ = pty.fork()\nif pid == 0: os.execv(sys.argv[1], sys.argv[1:])\nsys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))',
 ];
 
 let count = 0;
@@ -162,6 +170,23 @@ describe.skipIf(!isRoot).each(MODES)('the main process, %s (needs root to make t
     main.child.stdout?.resume();
     expect(await main.ended).toBe(3);
     expect(main.err()).toMatch(/castellan: \d+ bytes of output are left out/);
+  }, 60_000);
+
+  it('goes on, and ends, when nobody reads castellan’s own terminal', async () => {
+    const setup = prepare(sharedWorld(), mode);
+    const name = `attach-${process.pid}-${++count}`;
+    const script =
+      'until [ -e go ]; do sleep 0.05; done; head -c 8000000 /dev/zero | tr "\\0" x; echo finished; exit 3';
+    const argv = ['run', '--quiet', '--retain', '--name', name, '--policy', writePolicy(setup)];
+    const rest = ['--workdir', setup.work, '--audit-file', setup.auditPath, '--', '/bin/bash', '-c', script];
+    const main = watch(castellan(setup, [...argv, ...rest], 'pipe', UNREAD_TERMINAL));
+    await untilReady(setup, name);
+    const client = watch(castellan(setup, ['attach', '--sandbox', name], 'pipe'));
+    await client.until('somebody else has the input');
+    writeFileSync(join(setup.work, 'go'), '');
+    expect(await client.ended).toBe(3);
+    expect(client.out()).toMatch(/xfinished\r\n$/);
+    expect(await main.ended).toBe(3);
   }, 60_000);
 
   it('is told by the environment, which it does not see', async () => {

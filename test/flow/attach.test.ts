@@ -133,6 +133,20 @@ describe.skipIf(!isRoot)('attaching to the main process (needs root)', () => {
     await third.until('<again>');
   });
 
+  it('frees the input although the process leaves much of it unread', async () => {
+    await start('echo up; exec sleep 1000');
+    const first = attach();
+    await first.until('up');
+    first.child.stdin.write(Buffer.alloc(20_000_000, 'x'));
+    first.child.kill('SIGKILL');
+    await world.cell.fact('ssh-detached', ({ reason }) => reason === 'gone');
+    const second = attach();
+    await second.until('up');
+    expect(await world.cell.fact('ssh-attached', ({ sessionId }) => sessionId === 'ssh-2.1')).toMatchObject({
+      readOnly: false,
+    });
+  });
+
   it('gives the input back when a client has no more, and leaves the process its input', async () => {
     await start('echo up; while read -r line; do echo "<$line>"; done; echo over');
     const first = attach();
