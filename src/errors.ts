@@ -2,7 +2,7 @@
  * Every way castellan refuses, in one table: the code is stable and documented, the exit number is what
  * the shell sees, the remedy is what a person can do about it.
  *
- * Exit numbers 100-125 are castellan's own, 126 and 127 follow the shell's convention for the command, and
+ * Exit numbers 100-120 are castellan's own, 124 is what timeout(1) gives, 126 and 127 follow the shell's convention for the command, and
  * everything else is the command's own status (128+n when a signal ended it).
  */
 export const ERROR_CODES = {
@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   install_incomplete: { exit: 113, remedy: 'run npm run setup' },
   timeout: { exit: 114, remedy: 'the machine may be overloaded; try again' },
   internal: { exit: 120, remedy: 'this is a bug in castellan; please report it with the message' },
+  command_timed_out: { exit: 124, remedy: 'give the command more time with --timeout, or none' },
   command_not_executable: {
     exit: 126,
     remedy: 'check the mode of the file and the policy paths that cover it',

@@ -16,6 +16,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   run: () => import('./cli/run.ts'),
   validate: () => import('./cli/validate.ts'),
   ssh: () => import('./cli/ssh.ts'),
+  attach: () => import('./cli/attach.ts'),
   list: () => import('./cli/list.ts'),
   doctor: () => import('./cli/doctor.ts'),
   policy: () => import('./cli/policy.ts'),

@@ -153,12 +153,29 @@ export type AuditFact =
       readonly durationMs: number;
     }
   | {
+      /** A session of kind `attach`: somebody sees the main process, and has its input unless `readOnly`. */
+      readonly kind: 'ssh-attached';
+      readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly readOnly: boolean;
+    }
+  | {
+      readonly kind: 'ssh-detached';
+      readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly reason: DetachReason;
+      readonly durationMs: number;
+    }
+  | {
       readonly kind: 'ssh-refused';
       readonly sessionId: string;
       readonly peer: PeerProcess;
       readonly reason: string;
     }
   | { readonly kind: 'internal-error'; readonly where: string; readonly message: string };
+
+/** Why somebody is no longer attached: the keys, the client is gone, it fell behind, the process ended. */
+export type DetachReason = 'keys' | 'gone' | 'lagged' | 'exited';
 
 export interface SocketAddress {
   readonly address: string;

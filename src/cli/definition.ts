@@ -14,7 +14,7 @@ export interface VerbDefinition {
   readonly summary: string;
   readonly options: readonly OptionDefinition[];
   /** What may follow the options. */
-  readonly operands: 'none' | 'one' | 'command' | 'optional-command';
+  readonly operands: 'none' | 'one' | 'optional-command';
   /** Internal verbs are left out of help. */
   readonly hidden?: boolean;
 }
@@ -67,13 +67,20 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
 export const VERBS = [
   {
     name: 'run',
-    synopsis: 'castellan run [OPTIONS] -- COMMAND [ARGUMENT…]',
+    synopsis: 'castellan run [OPTIONS] [-- COMMAND [ARGUMENT…]]',
     summary: 'run a command, confined by a policy',
-    operands: 'command',
+    operands: 'optional-command',
     options: [
       ...CELL_OPTIONS,
       { name: 'explain', help: 'print what would be applied, as JSON, and run nothing' },
       { name: 'grace', value: 'SECONDS', help: 'time between TERM and KILL at the end (default 10)' },
+      {
+        name: 'timeout',
+        value: 'SECONDS',
+        help: 'end the command after so long, with exit code 124 (default 0: never)',
+      },
+      { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },
+      { name: 'tty', help: 'with --retain: run the command on a terminal of its own, not on pipes' },
       { name: 'quiet', help: 'no events on standard error' },
     ],
   },
@@ -90,6 +97,13 @@ export const VERBS = [
     summary: 'open a shell, or run a command, in a running sandbox',
     operands: 'optional-command',
     options: [SANDBOX, { name: 'tty', help: 'ask for a terminal even with a command' }],
+  },
+  {
+    name: 'attach',
+    synopsis: 'castellan attach [--sandbox NAME] [--read-only]',
+    summary: 'see and type what the main process does (Ctrl-P Ctrl-Q detaches)',
+    operands: 'none',
+    options: [SANDBOX, { name: 'read-only', help: 'leave the input to others' }],
   },
   {
     name: 'list',

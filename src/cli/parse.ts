@@ -79,8 +79,6 @@ function checkOperands(verb: VerbDefinition, operands: readonly string[]): void 
     throw usage(`${verb.name} takes no operand`, operands[0]);
   if (verb.operands === 'one' && operands.length !== 1)
     throw usage(`${verb.name} takes one operand`, verb.synopsis);
-  if (verb.operands === 'command' && (operands[0] ?? '') === '')
-    throw usage(`a command is missing after --: ${verb.synopsis}`, verb.name);
 }
 
 function visibleVerbs(): string[] {

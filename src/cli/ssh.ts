@@ -3,27 +3,34 @@ import { runBase, type VerbArguments } from '../config/config.ts';
 import { installPaths } from '../config/install.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { exitStatus } from '../launch/process.ts';
-import { sshArguments } from '../session/ssh/client-arguments.ts';
+import { type SshArguments, sshArguments } from '../session/ssh/client-arguments.ts';
 import { type KnownRun, knownHostsIn, knownRuns, sshSocketIn } from '../start/run-directory.ts';
-import type { Verb } from './verb.ts';
+import type { Verb, VerbContext } from './verb.ts';
 
 const SSH_CLIENT = '/usr/bin/ssh';
 
 /** `castellan ssh`: the system's OpenSSH client, connected to a sandbox's socket. */
-export const verb: Verb = async (command, { surroundings, onSignal }) => {
-  const run = chooseRun(await knownRuns(runBase(surroundings)), command.options.get('sandbox')?.[0]);
+export const verb: Verb = (command, context) =>
+  runSsh(command, context, { tty: wantsTerminal(command), command: command.operands });
+
+/** Runs the client in the chosen sandbox; its end is the verb's. */
+export async function runSsh(
+  { options }: VerbArguments,
+  { surroundings, onSignal }: VerbContext,
+  request: Pick<SshArguments, 'tty' | 'command' | 'subsystem'>,
+): Promise<number> {
+  const run = chooseRun(await knownRuns(runBase(surroundings)), options.get('sandbox')?.[0]);
   const argv = sshArguments({
     name: run.state.name,
     user: run.state.user,
     socketPath: sshSocketIn(run.path),
     knownHosts: knownHostsIn(run.path),
     castellan: installPaths(surroundings).castellan,
-    tty: wantsTerminal(command),
-    command: command.operands,
+    ...request,
   });
   using _ignored = onSignal(() => {});
-  return runClient(argv);
-};
+  return await runClient(argv);
+}
 
 function wantsTerminal(command: VerbArguments): boolean | undefined {
   return command.options.has('tty') ? true : undefined;

@@ -4,6 +4,7 @@ import { CastellanError } from '../errors.ts';
 import { MAX_ID } from '../lib/id.ts';
 import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
 import { type Limits, readLimits } from './limits.ts';
+import { mainProcessSpec } from './main-process-spec.ts';
 import type { Surroundings } from './surroundings.ts';
 
 /** The words of the command line after the verb. */
@@ -23,7 +24,12 @@ export type RunMode = 'root' | 'rootless' | 'process-only';
 export interface RunConfig {
   readonly mode: RunMode;
   readonly name: string;
-  readonly command: readonly [string, ...string[]];
+  /** Undefined: the sandbox user's login shell. */
+  readonly command: readonly [string, ...string[]] | undefined;
+  /** Castellan holds the command's streams, so that people can attach; undefined leaves it with castellan's own. */
+  readonly retain: { readonly terminal: boolean } | undefined;
+  /** After which the command is ended; undefined lets it run. */
+  readonly timeLimitMs: number | undefined;
   /** Undefined: no policy was named and none is installed. */
   readonly policyPath: string | undefined;
   readonly workingDirectory: string;
@@ -49,6 +55,8 @@ export const DEFAULT_NETWORK_ROLE_UID = 1337;
 const DEFAULT_GRACE_S = 10;
 /** A supervisor that waits longer than an hour for a stop is a hang to whoever asked for the stop. */
 const MAX_GRACE_S = 3600;
+/** setTimeout() takes 31 bits of milliseconds; three weeks are below. */
+const MAX_TIME_LIMIT_S = 21 * 24 * 3600;
 
 /**
  * @throws CastellanError `usage` for a value that is not what the option takes.
@@ -70,7 +78,8 @@ export function readRunConfig(
   return Object.freeze({
     mode: readMode(option('roles'), surroundings.uid),
     name,
-    command: nonEmpty(command.operands),
+    ...readMain(command, surroundings),
+    timeLimitMs: readInteger('timeout', option('timeout'), 0, 0, MAX_TIME_LIMIT_S) * 1000 || undefined,
     policyPath: policy === undefined ? (installedPolicy ? INSTALLED_POLICY : undefined) : absolute(policy),
     workingDirectory: absolute(option('workdir') ?? '.'),
     environment: readEnvironment(command.options.get('env') ?? [], surroundings.environment),
@@ -153,10 +162,24 @@ function readInteger(
   return value;
 }
 
-function nonEmpty(operands: readonly string[]): readonly [string, ...string[]] {
+/** What runs and on whose streams: the command line, else the environment, else a login shell for a person. */
+function readMain(
+  { operands, options }: VerbArguments,
+  { environment, stdinIsTerminal, stdoutIsTerminal }: Surroundings,
+): Pick<RunConfig, 'command' | 'retain'> {
   const [first, ...rest] = operands;
-  if (first === undefined) throw usage('a command is missing after --');
-  return [first, ...rest];
+  const wanted = options.has('retain');
+  const tty = options.has('tty');
+  if (first === '') throw usage('a command is missing after --');
+  const spec = first === undefined ? mainProcessSpec(environment) : undefined;
+  if (spec !== undefined) return { command: spec.command, retain: { terminal: spec.tty || tty } };
+  if (first === undefined && !stdinIsTerminal)
+    throw usage('a command is missing after --, and no terminal asks for a shell');
+  if (tty && !wanted) throw usage('--tty takes --retain: any other command has castellan’s own streams');
+  return {
+    command: first === undefined ? undefined : [first, ...rest],
+    retain: wanted ? { terminal: tty || (stdinIsTerminal && stdoutIsTerminal) } : undefined,
+  };
 }
 
 function usage(message: string): CastellanError {

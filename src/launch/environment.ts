@@ -26,7 +26,7 @@ const TERMINAL_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
 
 /** Variables that make an interpreter or the loader run other code before the command's own. */
 const CODE_LOADING =
-  /^(LD_.*|BASH_ENV|BASH_FUNC_.*|ENV|SHELLOPTS|BASHOPTS|PS4|NODE_OPTIONS|PYTHONSTARTUP|PERL5OPT|RUBYOPT|CASTELLAN)$/;
+  /^(LD_.*|BASH_ENV|BASH_FUNC_.*|ENV|SHELLOPTS|BASHOPTS|PS4|NODE_OPTIONS|PYTHONSTARTUP|PERL5OPT|RUBYOPT|CASTELLAN|(CASTELLAN|OPENSHELL)_MAIN_PROCESS_SPEC)$/;
 
 /** What an SSH client may set without being told to: words about language, terminal and taste. */
 const REQUESTABLE = /^(LANG|LANGUAGE|LC_[A-Z]+|TERM|COLORTERM|EDITOR|VISUAL|TZ)$/;

@@ -1,9 +1,12 @@
-/** The command that `castellan run` was given: on the operator's terminal through one of its own, else on the same streams. */
+/** The command that `castellan run` was given: on the operator's terminal through one of its own, on the same streams, or retained. */
+import type { Writable } from 'node:stream';
 import { posix } from '../kernel/posix.ts';
 import type { Cell } from '../launch/cell.ts';
 import { confine } from '../launch/confine.ts';
-import type { Launcher } from '../launch/launch.ts';
+import type { Launcher, LaunchIo } from '../launch/launch.ts';
 import type { ExitStatus, RunningProcess } from '../launch/process.ts';
+import { relayInput } from './attach.ts';
+import type { MainConsole } from './main-console.ts';
 
 export interface MainProcessOptions {
   readonly launcher: Launcher;
@@ -16,6 +19,9 @@ export interface MainProcessOptions {
   /** The supervisor's own standard streams. */
   readonly stdin: NodeJS.ReadStream;
   readonly stdout: NodeJS.WriteStream;
+  readonly stderr: Writable;
+  /** Where people attach to the command; undefined leaves it with the supervisor's own streams. */
+  readonly retain: { readonly terminal: boolean; readonly console: MainConsole } | undefined;
 }
 
 export interface MainProcess {
@@ -32,7 +38,8 @@ const STANDARD_INPUT = 0;
  * @throws CastellanError as Launcher.launch() does; the operator's terminal is untouched then.
  */
 export async function startMainProcess(options: MainProcessOptions): Promise<MainProcess> {
-  const { launcher, cell, argv, environment, stdin, stdout } = options;
+  const { launcher, cell, argv, environment, stdin, stdout, retain } = options;
+  if (retain !== undefined) return startRetained(options, retain);
   const purpose = { kind: 'main', sessionId: 'main', identity: cell.identity } as const;
   if (!stdin.isTTY || !stdout.isTTY) {
     const process = await launcher.launch(confine(cell, { argv, environment }), { kind: 'inherit' }, purpose);
@@ -46,6 +53,55 @@ export async function startMainProcess(options: MainProcessOptions): Promise<Mai
     purpose,
   );
   return { pid: process.pid, ended: relay(process, stdin, stdout), signal: process.signal };
+}
+
+/** The operator's terminal is the first that attaches: it has the input until it gives it back. */
+async function startRetained(
+  { launcher, cell, argv, environment, terminalName, stdin, stdout, stderr }: MainProcessOptions,
+  { terminal, console }: NonNullable<MainProcessOptions['retain']>,
+): Promise<MainProcess> {
+  const size = { columns: stdout.columns, rows: stdout.rows };
+  const [io, name]: [LaunchIo, string | undefined] = terminal
+    ? [{ kind: 'pty', ...size }, terminalName ?? '']
+    : [{ kind: 'pipes' }, undefined];
+  const process = await launcher.launch(confine(cell, { argv, environment, terminal: name }), io, {
+    kind: 'main',
+    sessionId: 'main',
+    identity: cell.identity,
+  });
+  const ended = console.hold(process, { stdout, stderr });
+  if (stdin.isTTY && stdout.isTTY) attachOperator(console, { stdin, stdout, stderr });
+  return { pid: process.pid, ended, signal: process.signal };
+}
+
+/** Output reaches the terminal on its own way; this is for the keys and the size. */
+function attachOperator(
+  console: MainConsole,
+  { stdin, stdout, stderr }: Pick<MainProcessOptions, 'stdin' | 'stdout' | 'stderr'>,
+): void {
+  const attachment = console.attach({ input: true, reader: { write: async () => {} } });
+  for (const end of [stdin, stdout]) end.on('error', () => {});
+  if (attachment.isTerminal) {
+    // Node remembers how the terminal was, and puts it back even when it ends by itself.
+    stdin.setRawMode(true);
+    posix().makeRaw(STANDARD_INPUT);
+  }
+  const onResize = () => attachment.resize({ columns: stdout.columns, rows: stdout.rows });
+  stdout.on('resize', onResize);
+  onResize();
+  const keys = relayInput(attachment, stdin, true);
+  const leave = () => {
+    keys.stop();
+    stdout.off('resize', onResize);
+    stdin.pause();
+    if (attachment.isTerminal) stdin.setRawMode(false);
+    attachment[Symbol.dispose]();
+  };
+  void attachment.ended.then(leave);
+  void keys.detached.then(() => {
+    leave();
+    stderr.write('castellan: the input is free for others; the output goes on here\n');
+  });
 }
 
 async function relay(

@@ -1,4 +1,4 @@
-import type { PeerProcess, Report } from '../audit/event.ts';
+import type { DetachReason, PeerProcess, Report } from '../audit/event.ts';
 
 /** What one SSH connection puts on record. */
 export interface ConnectionReport {
@@ -9,6 +9,8 @@ export interface ConnectionReport {
   closed(): void;
   /** The whole connection, or one request in it when `channel` names it. */
   refused(reason: string, channel?: string): void;
+  /** To the main process; the result reports the end of it. */
+  attached(channel: string, readOnly: boolean): (reason: DetachReason) => void;
 }
 
 /** Facts of one connection, all under its session id. */
@@ -27,6 +29,14 @@ export function connectionReport(report: Report, sessionId: string, peer: PeerPr
     },
     refused(reason, channel = sessionId) {
       report({ kind: 'ssh-refused', sessionId: channel, peer, reason });
+    },
+    attached(channel, readOnly) {
+      const attachedAt = performance.now();
+      report({ kind: 'ssh-attached', sessionId: channel, peer, readOnly });
+      return (reason) => {
+        const durationMs = performance.now() - attachedAt;
+        report({ kind: 'ssh-detached', sessionId: channel, peer, reason, durationMs });
+      };
     },
   };
 }

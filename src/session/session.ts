@@ -2,7 +2,7 @@
  * A SESSION: request → shell → confine → launch → attach → exit. It runs in the process role; the client is a person or
  * tool that the SSH server let in, the process is confined exactly like the agent.
  */
-import type { Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { CastellanError } from '../errors.ts';
 import type { Cell } from '../launch/cell.ts';
 import { confine } from '../launch/confine.ts';
@@ -11,6 +11,8 @@ import { type ExitStatus, type RunningProcess, type TerminalSize, within } from 
 import type { ConfinedSpec } from '../launch/spec.ts';
 import { escapeText } from '../lib/escape.ts';
 import { loginShell } from './login-shell.ts';
+import type { MainConsole } from './main-console.ts';
+import { copyInput } from './relay.ts';
 
 export interface SessionRequest {
   readonly sessionId: string;
@@ -38,6 +40,8 @@ export interface SessionClient {
 export interface SessionPlace {
   readonly launcher: Launcher;
   readonly cell: Cell;
+  /** Of the main process, where it is retained. */
+  readonly mainConsole?: MainConsole | undefined;
 }
 
 /** From HUP to KILL when the client is gone: enough to write a history file, too short to go on working unseen. */
@@ -111,38 +115,22 @@ async function attach(process: RunningProcess, client: SessionClient): Promise<E
 async function copyAll({ io }: RunningProcess, client: SessionClient): Promise<void> {
   switch (io.kind) {
     case 'pipes':
-      copyInput(client.input, io.stdin, () => io.stdin.end());
+      copyInput(client.input, io.stdin, { atEnd: () => io.stdin.end() });
       await Promise.all([copyOutput(io.stdout, 'stdout', client), copyOutput(io.stderr, 'stderr', client)]);
       return;
     case 'terminal':
-      copyInput(client.input, io.stream, (last) => {
-        // A terminal's reader sees its end at the start of a line only; elsewhere the first one hands over the line.
-        const lineIsOpen = last !== undefined && last !== 0x0a && last !== 0x0d;
-        io.stream.write(lineIsOpen ? END_OF_INPUT.repeat(2) : END_OF_INPUT);
+      copyInput(client.input, io.stream, {
+        atEnd(last) {
+          // A terminal's reader sees its end at the start of a line only; elsewhere the first one hands over the line.
+          const lineIsOpen = last !== undefined && last !== 0x0a && last !== 0x0d;
+          io.stream.write(lineIsOpen ? END_OF_INPUT.repeat(2) : END_OF_INPUT);
+        },
       });
       await copyOutput(io.stream, 'stdout', client);
       return;
     case 'inherit':
       return;
   }
-}
-
-/**
- * Copies with backpressure until the client has no more. A process that no longer reads does not stop the client: its
- * input is dropped, so that the channel can still be closed. Not pipeline(), which would destroy the channel before the
- * exit status is sent.
- */
-function copyInput(from: Readable, to: Writable, atEnd: (lastByte: number | undefined) => void): void {
-  let lastByte: number | undefined;
-  from.on('data', (chunk: Buffer) => {
-    lastByte = chunk.at(-1);
-    if (to.writable && !to.write(chunk)) from.pause();
-  });
-  to.on('drain', () => from.resume());
-  to.on('close', () => from.resume());
-  from.on('end', () => {
-    if (to.writable) atEnd(lastByte);
-  });
 }
 
 async function copyOutput(from: Readable, to: 'stdout' | 'stderr', client: SessionClient): Promise<void> {

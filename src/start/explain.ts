@@ -6,6 +6,7 @@ import { FILESYSTEM_RIGHTS, NETWORK_RIGHTS, RESTRICT_FLAGS, SCOPES } from '../la
 import type { LandlockSpec, LaunchSpec } from '../launch/spec.ts';
 import { LAUNCH_STEPS } from '../launch/spec.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
+import { mainCommand } from './main-command.ts';
 import { type PreviewRequest, preview } from './preview.ts';
 
 /**
@@ -19,7 +20,7 @@ export async function explain(request: PreviewRequest): Promise<object> {
     stage: (_, work) => Promise.resolve(work()),
     use: async ({ cell, files }) => {
       const environment = operatorEnvironment(request.config.environment);
-      const spec = confine(cell, { argv: request.config.command, environment });
+      const spec = confine(cell, { argv: await mainCommand(request.config, cell.identity), environment });
       return {
         steps: LAUNCH_STEPS,
         ...describeSpec(spec, files, Object.keys(environment)),

@@ -97,7 +97,7 @@ export async function claimRunDirectory(
     name,
     pid: surroundings.pid,
     startTime: (await processStartTime(surroundings.pid)) ?? '',
-    command: [...config.command],
+    command: [...(config.command ?? ['login', 'shell'])],
     startedAt: new Date().toISOString(),
     auditPath: config.auditPath,
     networkInterface: interfaceName,

@@ -4,6 +4,7 @@ import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import type { Cell } from '../launch/cell.ts';
 import type { Launcher } from '../launch/launch.ts';
+import type { MainConsole } from '../session/main-console.ts';
 import { knownHostsLine } from '../session/ssh/client-arguments.ts';
 import { startSshServer } from '../session/ssh/server.ts';
 import type { RunDirectory } from './run-directory.ts';
@@ -15,6 +16,7 @@ export interface SshStart {
   readonly launcher: Launcher;
   readonly cell: Cell;
   readonly report: Report;
+  readonly mainConsole: MainConsole | undefined;
 }
 
 /** Opens the sandbox's SSH socket and writes down its host key for `castellan ssh`. */
@@ -25,6 +27,7 @@ export async function startSsh({
   launcher,
   cell,
   report,
+  mainConsole,
 }: SshStart): Promise<AsyncDisposable> {
   const server = await startSshServer({
     socketPath: runDirectory.sshSocket,
@@ -33,6 +36,7 @@ export async function startSsh({
     allowedUids: [...new Set([0, surroundings.uid])],
     environmentAllowList: [],
     report,
+    mainConsole,
   });
   await writeFile(runDirectory.knownHosts, knownHostsLine(config.name, server.hostKey), { mode: 0o600 });
   return server;

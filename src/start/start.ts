@@ -7,8 +7,10 @@ import { CastellanError } from '../errors.ts';
 import { endPopulation, type Population } from '../kernel/population.ts';
 import { posix } from '../kernel/posix.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
+import { createMainConsole } from '../session/main-console.ts';
 import { startMainProcess } from '../session/main-process.ts';
 import { openRunAudit, type RunAudit } from './audit.ts';
+import { mainCommand } from './main-command.ts';
 import { startNetworkRole } from './network.ts';
 import type { RunStage } from './plan.ts';
 import { openPopulation } from './population.ts';
@@ -101,18 +103,23 @@ async function runSandbox(
   );
   const population = openPopulation({ surroundings, cgroup, namespace, landlockAbi, report });
   held.defer(() => endEverybody(population, config.graceMs, report));
+  const retain = config.retain && { ...config.retain, console: createMainConsole() };
   held.use(
-    await stage('ssh', () => startSsh({ config, surroundings, runDirectory, launcher, cell, report })),
+    await stage('ssh', () =>
+      startSsh({ config, surroundings, runDirectory, launcher, cell, report, mainConsole: retain?.console }),
+    ),
   );
-  const main = await stage('launch', () =>
+  const main = await stage('launch', async () =>
     startMainProcess({
       launcher,
       cell,
-      argv: config.command,
+      argv: await mainCommand(config, cell.identity),
       environment: operatorEnvironment(config.environment),
       terminalName: surroundings.environment['TERM'],
       stdin: request.stdin,
       stdout: request.stdout,
+      stderr: request.stderr,
+      retain,
     }),
   );
   await stage('ready', async () => {
@@ -127,6 +134,7 @@ async function runSandbox(
   return await awaitEnding({
     main,
     graceMs: config.graceMs,
+    timeLimitMs: config.timeLimitMs,
     signals,
     losses: network === undefined ? [failed] : [network.lost, failed],
     incidents: async () => (await cgroup?.incidents()) ?? [],

@@ -1,6 +1,7 @@
-/** The main process and everything that can end a run: its own exit, a signal, the loss of a role or of the audit log. */
+/** The main process and everything that can end a run: its own exit, a signal, its time limit, the loss of a role or of the audit log. */
 import type { SignalName } from '../config/surroundings.ts';
-import type { CastellanError } from '../errors.ts';
+import { CastellanError } from '../errors.ts';
+import type { ExitStatus } from '../launch/process.ts';
 import type { MainProcess } from '../session/main-process.ts';
 import { isStopSignal, type SignalInbox } from './signals.ts';
 
@@ -14,6 +15,8 @@ export interface Ending {
 export interface EndingSources {
   readonly main: MainProcess;
   readonly graceMs: number;
+  /** From now; undefined lets it run. */
+  readonly timeLimitMs: number | undefined;
   readonly signals: SignalInbox;
   /** Each settles with the reason why the sandbox cannot go on. */
   readonly losses: readonly Promise<CastellanError>[];
@@ -23,34 +26,55 @@ export interface EndingSources {
 
 /**
  * Waits for the end of the run. Signals go to the command's process group; one that asks for an end also starts the
- * grace, after which the group is killed.
+ * grace, after which the group is killed. So does the time limit, as TERM.
  */
-export async function awaitEnding({
-  main,
-  graceMs,
-  signals,
-  losses,
-  incidents,
-}: EndingSources): Promise<Ending> {
-  let timer: NodeJS.Timeout | undefined;
+export async function awaitEnding(sources: EndingSources): Promise<Ending> {
+  const { main, graceMs, timeLimitMs, signals, losses, incidents } = sources;
+  let kill: NodeJS.Timeout | undefined;
   let asked: SignalName | undefined;
-  signals.take((name) => {
-    if (!isStopSignal(name)) return main.signal(name);
+  let timedOut = false;
+  const askToEnd = (name: SignalName) => {
     main.signal(asked === undefined ? name : 'SIGKILL');
     asked ??= name;
-    timer ??= setTimeout(() => main.signal('SIGKILL'), graceMs);
-  });
+    kill ??= setTimeout(() => main.signal('SIGKILL'), graceMs);
+  };
+  signals.take((name) => (isStopSignal(name) ? askToEnd(name) : main.signal(name)));
+  const onLimit = () => {
+    // One that is ending already keeps its grace.
+    if (asked !== undefined) return;
+    timedOut = true;
+    askToEnd('SIGTERM');
+    // A stopped process acts on nothing but KILL until it goes on.
+    main.signal('SIGCONT');
+  };
+  const limit = timeLimitMs === undefined ? undefined : setTimeout(onLimit, timeLimitMs);
   try {
     const lost = losses.map((loss) =>
       loss.then((error): Ending => ({ exitCode: error.exitCode, reason: error.message, error })),
     );
-    const exited = main.ended.then(async ({ exitCode, signal }): Promise<Ending> => {
-      const how = signal === undefined ? `with ${exitCode}` : `by ${signal}`;
-      const asking = asked === undefined ? '' : ` after ${asked}`;
-      return { exitCode, reason: [`the command ended ${how}${asking}`, ...(await incidents())].join('; ') };
+    const exited = main.ended.then(async (status): Promise<Ending> => {
+      if (timedOut) return timeOut(status, timeLimitMs ?? 0);
+      const { exitCode, reason } = ending(status, asked);
+      return { exitCode, reason: [reason, ...(await incidents())].join('; ') };
     });
     return await Promise.race([exited, ...lost]);
   } finally {
-    clearTimeout(timer);
+    clearTimeout(kill);
+    clearTimeout(limit);
   }
+}
+
+function ending(status: ExitStatus, asked: SignalName | undefined): Ending {
+  const after = asked === undefined ? '' : ` after ${asked}`;
+  return { exitCode: status.exitCode, reason: `the command ended ${how(status)}${after}` };
+}
+
+function timeOut(status: ExitStatus, limitMs: number): Ending {
+  const reason = `the command reached its time limit of ${limitMs / 1000} s and ended ${how(status)}`;
+  const error = new CastellanError('command_timed_out', reason, { step: 'time-limit' });
+  return { exitCode: error.exitCode, reason, error };
+}
+
+function how({ exitCode, signal }: ExitStatus): string {
+  return signal === undefined ? `with ${exitCode}` : `by ${signal}`;
 }

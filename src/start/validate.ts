@@ -6,6 +6,7 @@ import type { AuditFact } from '../audit/event.ts';
 import { CastellanError, type ErrorCode } from '../errors.ts';
 import { type CellCommand, confine } from '../launch/confine.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
+import { mainCommand } from './main-command.ts';
 import type { PreparedSandbox } from './prepare.ts';
 import { type PreviewRequest, preview } from './preview.ts';
 
@@ -74,8 +75,9 @@ async function checkLaunch(
   warnings: string[],
 ): Promise<void> {
   const environment = operatorEnvironment(config.environment);
+  const argv = await mainCommand(config, cell.identity);
   const attempt = async (command: Partial<CellCommand>) => {
-    const spec = confine(cell, { argv: config.command, environment, checkOnly: true, ...command });
+    const spec = confine(cell, { argv, environment, checkOnly: true, ...command });
     const process = await launcher.launch(spec, { kind: 'pipes' });
     if (process.io.kind === 'pipes') {
       process.io.stdout.resume();

@@ -128,13 +128,14 @@ export function run(
   return setup.world.spawn(argv, { stdio: [stdin, 'pipe', 'pipe'], env: setup.environment, ...who(setup) });
 }
 
-/** Any other verb, as the same user. */
+/** Any other verb, as the same user; `through` as for run(). */
 export function castellan(
   setup: Setup,
   argv: readonly string[],
   stdin: 'pipe' | 'ignore' = 'ignore',
+  through: readonly string[] = [],
 ): ChildProcess {
-  return setup.world.spawn([CASTELLAN, ...argv], {
+  return setup.world.spawn([...through, CASTELLAN, ...argv], {
     stdio: [stdin, 'pipe', 'pipe'],
     env: setup.environment,
     ...who(setup),

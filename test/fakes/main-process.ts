@@ -3,7 +3,7 @@ import { startMainProcess } from '../../src/session/main-process.ts';
 import { makeCell } from './cell.ts';
 
 using world = makeCell();
-const { stdin, stdout } = process;
+const { stdin, stdout, stderr } = process;
 const main = await startMainProcess({
   launcher: world.launcher,
   cell: world.cell,
@@ -12,6 +12,8 @@ const main = await startMainProcess({
   terminalName: process.env['TERM'],
   stdin,
   stdout,
+  stderr,
+  retain: undefined,
 });
 process.on('SIGTERM', () => main.signal('SIGTERM'));
 process.exitCode = (await main.ended).exitCode;

@@ -1,8 +1,15 @@
-import type { AuditFact } from '../event.ts';
+import type { AuditFact, DetachReason } from '../event.ts';
 import type { AuditContext, EventParts, Stamp } from './base.ts';
 import { integer, peerEndpoint, spanOf, supervisor, userOf } from './objects.ts';
 
 type SshFact = Extract<AuditFact, { kind: `ssh-${string}` }>;
+
+const DETACHED: Readonly<Record<DetachReason, string>> = {
+  keys: 'the detach keys were pressed',
+  gone: 'the client is gone',
+  lagged: 'the client fell too far behind',
+  exited: 'the main process ended',
+};
 
 /** SSH Activity [4007]: people at the sandbox's socket. Access is by the socket's permissions and the peer's credentials. */
 export function sshActivity(fact: SshFact, stamp: Stamp, context: AuditContext): EventParts {
@@ -54,6 +61,27 @@ export function sshActivity(fact: SshFact, stamp: Stamp, context: AuditContext):
         success: true,
         message: `SSH session ${sessionId} closed`,
         body: { ...parts.body, ...spanOf(fact.durationMs, stamp) },
+      };
+    case 'ssh-attached':
+      return {
+        ...parts,
+        activity: 1,
+        severity: 1,
+        success: true,
+        action: 'allowed',
+        message: `${sessionId} attached to the main process${fact.readOnly ? ', read-only' : ''}`,
+        unmapped: { ...parts.unmapped, session_kind: 'attach', read_only: fact.readOnly },
+      };
+    case 'ssh-detached':
+      return {
+        ...parts,
+        activity: 2,
+        severity: 1,
+        success: true,
+        detail: DETACHED[fact.reason],
+        message: `${sessionId} detached from the main process`,
+        body: { ...parts.body, ...spanOf(fact.durationMs, stamp) },
+        unmapped: { ...parts.unmapped, session_kind: 'attach', reason: fact.reason },
       };
     case 'ssh-refused':
       return {

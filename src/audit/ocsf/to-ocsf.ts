@@ -74,6 +74,8 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
     case 'ssh-listening':
     case 'ssh-opened':
     case 'ssh-closed':
+    case 'ssh-attached':
+    case 'ssh-detached':
     case 'ssh-refused':
       return sshActivity(fact, stamp, context);
     case 'internal-error':

@@ -2,6 +2,7 @@
 import type { ServerChannel, Session } from 'ssh2';
 import { isRequestable } from '../../launch/environment.ts';
 import type { ExitStatus, RunningProcess, TerminalSize } from '../../launch/process.ts';
+import { type ProcessControls, parseAttachSubsystem, runAttach } from '../attach.ts';
 import type { ConnectionReport } from '../report.ts';
 import { runSession, type SessionPlace, type SessionRequest } from '../session.ts';
 import { channelOutput } from './output.ts';
@@ -19,10 +20,14 @@ export interface ChannelOptions extends SessionPlace {
 interface Start {
   readonly channel: ServerChannel;
   readonly command: string | undefined;
+  /** Instead of a command: the main process. */
+  readonly attach?: { readonly readOnly: boolean };
 }
 
 /** ssh2 gives none where the client wants no answer, whatever its types say. */
 type Answer = (() => unknown) | undefined;
+
+type Accept = () => ServerChannel | undefined;
 
 /** RFC 4254 section 6.9, with what job control adds. */
 const SIGNALS = [
@@ -50,16 +55,18 @@ export async function serveChannel(session: Session, options: ChannelOptions): P
   const process = processControl();
   const settings = collectSettings(session, options, process);
   refuseOthers(session, options);
-  const start = await awaitStart(session, gone);
+  const start = await awaitStart(session, options, gone);
   if (start === undefined) return;
-  const { channel, command } = start;
+  const { channel, command, attach } = start;
   // A write that meets a channel which the client has just closed.
   for (const stream of [channel, channel.stderr]) stream.on('error', () => {});
   const client = {
     input: channel,
     gone,
     write: channelOutput(channel, gone),
-    launched: process.attach,
+    launched: (running: RunningProcess) => process.attach(controlsOf(running)),
+    attached: process.attach,
+    drop: () => void channel.destroy(),
     refused: (reason: string) => options.report.refused(reason, options.sessionId),
     exit(status: ExitStatus) {
       tellExit(channel, status);
@@ -67,7 +74,16 @@ export async function serveChannel(session: Session, options: ChannelOptions): P
     },
   };
   try {
-    await runSession(options, { sessionId: options.sessionId, command, ...settings() }, client);
+    const { sessionId, report } = options;
+    const { environment, terminal } = settings();
+    if (attach !== undefined)
+      await runAttach(
+        options.mainConsole,
+        { ...attach, hasTerminal: terminal !== undefined },
+        client,
+        (readOnly) => report.attached(sessionId, readOnly),
+      );
+    else await runSession(options, { sessionId, command, environment, terminal }, client);
   } catch (error) {
     options.onError(error);
     channel.destroy();
@@ -110,50 +126,65 @@ function collectSettings(
   });
 }
 
-function refuseOthers(session: Session, { report, sessionId }: ChannelOptions): void {
-  const refuse = (what: string) => (_accept: Answer, reject: Answer) => {
-    report.refused(`${what} is not offered`, sessionId);
-    reject?.();
-  };
+function refuseOthers(session: Session, options: ChannelOptions): void {
+  const refuse = (what: string) => (_accept: Answer, reject: Answer) => refuseRequest(what, reject, options);
   session.on('sftp', refuse('subsystem sftp'));
-  session.on('subsystem', (accept: Answer, reject: Answer, { name }: { name: string }) =>
-    refuse(`subsystem ${name}`)(accept, reject),
-  );
   session.on('x11', refuse('X11 forwarding'));
   session.on('auth-agent', refuse('agent forwarding'));
 }
 
+function refuseRequest(what: string, reject: Answer, { report, sessionId }: ChannelOptions): void {
+  report.refused(`${what} is not offered`, sessionId);
+  reject?.();
+}
+
 /** Undefined when the channel closes before it asks for anything. */
-function awaitStart(session: Session, gone: AbortSignal): Promise<Start | undefined> {
+function awaitStart(
+  session: Session,
+  options: ChannelOptions,
+  gone: AbortSignal,
+): Promise<Start | undefined> {
   return new Promise((resolve) => {
-    const begin = (accept: () => ServerChannel | undefined, command: string | undefined) => {
+    const begin = (accept: Accept, what: Omit<Start, 'channel'>) => {
       // At once, because clients send input without waiting, and ssh2 drops what comes before this.
       const channel = accept();
-      if (channel !== undefined) resolve({ channel, command });
+      if (channel !== undefined) resolve({ channel, ...what });
     };
-    session.on('shell', (accept: () => ServerChannel | undefined) => begin(accept, undefined));
-    session.on(
-      'exec',
-      (accept: () => ServerChannel | undefined, _reject: Answer, { command }: { command: string }) =>
-        begin(accept, command),
+    session.on('shell', (accept: Accept) => begin(accept, { command: undefined }));
+    session.on('exec', (accept: Accept, _reject: Answer, { command }: { command: string }) =>
+      begin(accept, { command }),
     );
+    session.on('subsystem', (accept: Accept, reject: Answer, { name }: { name: string }) => {
+      const attach = parseAttachSubsystem(name);
+      if (attach === undefined) refuseRequest(`subsystem ${name}`, reject, options);
+      else begin(accept, { command: undefined, attach });
+    });
     gone.addEventListener('abort', () => resolve(undefined), { once: true });
   });
 }
 
 interface ProcessControl {
-  attach(running: RunningProcess): void;
+  attach(running: ProcessControls): void;
   signal(name: NodeJS.Signals): void;
   resize(size: TerminalSize): void;
   /** The newest the client told; zeros before that. */
   size(): TerminalSize;
 }
 
+function controlsOf({ io, signal }: RunningProcess): ProcessControls {
+  return {
+    signal,
+    resize(size) {
+      if (io.kind === 'terminal') io.resize(size);
+    },
+  };
+}
+
 function processControl(): ProcessControl {
-  let running: RunningProcess | undefined;
-  let newest: TerminalSize = { columns: 0, rows: 0 };
+  let running: ProcessControls | undefined;
+  let newest: TerminalSize | undefined;
   const apply = () => {
-    if (running?.io.kind === 'terminal') running.io.resize(newest);
+    if (newest !== undefined) running?.resize(newest);
   };
   return {
     attach(process) {
@@ -165,7 +196,7 @@ function processControl(): ProcessControl {
       newest = size;
       apply();
     },
-    size: () => newest,
+    size: () => newest ?? { columns: 0, rows: 0 },
   };
 }
 

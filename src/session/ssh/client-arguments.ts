@@ -14,6 +14,8 @@ export interface SshArguments {
   readonly tty: boolean | undefined;
   /** Joined with spaces and read by the sandbox's shell, as ssh does. */
   readonly command: readonly string[];
+  /** The command is the name of a subsystem. */
+  readonly subsystem?: boolean;
 }
 
 const FIXED_OPTIONS = [
@@ -56,6 +58,7 @@ export function sshArguments({
   castellan,
   tty,
   command,
+  subsystem = false,
 }: SshArguments): string[] {
   const host = hostAlias(name);
   const options = [
@@ -69,6 +72,7 @@ export function sshArguments({
     'none',
     ...options.flatMap((option) => ['-o', option]),
     ...(tty === undefined ? [] : [tty ? '-t' : '-T']),
+    ...(subsystem ? ['-s'] : []),
     '-l',
     user,
     // Ends the options for good: ssh would otherwise take more of them after the host.

@@ -1,6 +1,7 @@
 /** One SSH connection, from the first byte to the last process started through it. */
 import type { Socket } from 'node:net';
 import ssh2, { type AuthContext, type Connection, type Server, type Session } from 'ssh2';
+import { within } from '../../launch/process.ts';
 import type { ConnectionReport } from '../report.ts';
 import type { SessionPlace } from '../session.ts';
 import { serveChannel } from './channel.ts';
@@ -27,6 +28,11 @@ const KEEPALIVE_INTERVAL_MS = 30_000;
 const KEEPALIVE_COUNT = 120;
 /** For the client to read the last bytes and close its side. */
 const CLOSE_DEADLINE_MS = 1000;
+/**
+ * A client whose last channel has closed is about to go by itself, with the exit status; OpenSSH's forgets it, and says
+ * 255, when it is told to go in that moment.
+ */
+const LEAVE_MS = 300;
 
 /** Authenticated ciphers only; no compression, which is code that runs on a client's input. */
 const ALGORITHMS = {
@@ -62,11 +68,12 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
     report.refused('authentication took too long');
     socket.destroy();
   }, AUTHENTICATION_DEADLINE_MS);
-  const end = () => {
-    client?.end();
-    const timer = setTimeout(() => socket.destroy(), CLOSE_DEADLINE_MS);
-    void closed.then(() => clearTimeout(timer));
+  const end = async () => {
+    const leaving = client !== undefined && sessions.size === 0;
     gone.abort();
+    if (leaving) await within(closed, LEAVE_MS);
+    client?.end();
+    if (!(await within(closed, CLOSE_DEADLINE_MS))) socket.destroy();
   };
   signal.addEventListener('abort', end, { once: true });
   server.injectSocket(socket);

@@ -6,6 +6,7 @@ import { posix } from '../../kernel/posix.ts';
 import type { Cell } from '../../launch/cell.ts';
 import type { Launcher } from '../../launch/launch.ts';
 import { within } from '../../launch/process.ts';
+import type { MainConsole } from '../main-console.ts';
 import { type ConnectionReport, connectionReport } from '../report.ts';
 import { serveConnection } from './connection.ts';
 import { generateHostKey } from './host-key.ts';
@@ -22,6 +23,8 @@ export interface SshServerOptions {
   /** Names of variables a client may set beside the harmless ones. */
   readonly environmentAllowList: readonly string[];
   readonly report: Report;
+  /** Of the main process, where it is retained. */
+  readonly mainConsole?: MainConsole | undefined;
 }
 
 export interface SshServer extends AsyncDisposable {

@@ -256,6 +256,16 @@ export const SAMPLES: SampleTable = {
   'ssh-listening': [{ kind: 'ssh-listening', path: '/run/castellan/a/ssh.sock' }],
   'ssh-opened': [{ kind: 'ssh-opened', sessionId: 'ssh-1', peer: PEER }],
   'ssh-closed': [{ kind: 'ssh-closed', sessionId: 'ssh-1', peer: PEER, durationMs: 12_345.6 }],
+  'ssh-attached': [
+    { kind: 'ssh-attached', sessionId: 'ssh-1.1', peer: PEER, readOnly: false },
+    { kind: 'ssh-attached', sessionId: 'ssh-1.1', peer: PEER, readOnly: true },
+  ],
+  'ssh-detached': [
+    { kind: 'ssh-detached', sessionId: 'ssh-1.1', peer: PEER, reason: 'keys', durationMs: 12_345.6 },
+    { kind: 'ssh-detached', sessionId: 'ssh-1.1', peer: PEER, reason: 'gone', durationMs: 0 },
+    { kind: 'ssh-detached', sessionId: 'ssh-1.1', peer: PEER, reason: 'lagged', durationMs: 1 },
+    { kind: 'ssh-detached', sessionId: 'ssh-1.1', peer: PEER, reason: 'exited', durationMs: 1 },
+  ],
   'ssh-refused': [
     { kind: 'ssh-refused', sessionId: 'ssh-1', peer: { ...PEER, uid: 1000 }, reason: 'another user' },
   ],

@@ -178,6 +178,8 @@ describe('which class and activity', () => {
     ['SSH listening', SAMPLES['ssh-listening'][0], 400707, 'Informational', undefined],
     ['SSH opened', SAMPLES['ssh-opened'][0], 400701, 'Informational', 'Allowed'],
     ['SSH closed', SAMPLES['ssh-closed'][0], 400702, 'Informational', undefined],
+    ['SSH attached', SAMPLES['ssh-attached'][0], 400701, 'Informational', 'Allowed'],
+    ['SSH detached', SAMPLES['ssh-detached'][0], 400702, 'Informational', undefined],
     ['SSH refused', SAMPLES['ssh-refused'][0], 400705, 'Medium', 'Denied'],
     ['a fault of ours', SAMPLES['internal-error'][0], 600801, 'High', undefined],
   ])('%s', (_, fact, typeUid, severity, action) => {

@@ -74,9 +74,73 @@ describe('readRunConfig', () => {
     [{ grace: ['3601'] }],
     [{ 'proxy-uid': ['0'] }],
     [{ 'proxy-uid': ['4294967295'] }],
+    [{ timeout: ['-1'] }],
+    [{ timeout: ['1.5'] }],
+    [{ timeout: [`${22 * 24 * 3600}`] }],
+    [{ tty: [''] }],
     [{ env: ['1A=x'] }],
     [{ env: ['MISSING'] }],
   ])('refuses %j', (options) => {
     expect(() => read(options)).toThrow(expect.objectContaining({ code: 'usage' }));
+  });
+});
+
+describe('the main process', () => {
+  const SPEC = '{"version":1,"command":["from","spec"],"tty":true}';
+  const terminal = { stdinIsTerminal: true, stdoutIsTerminal: true };
+  const main = (operands: string[], change: Partial<Surroundings> = {}, options: string[] = []) => {
+    const { command, retain } = readRunConfig(
+      { options: new Map(options.map((name) => [name, ['']])), operands },
+      { ...root, ...change },
+      false,
+      NOW,
+    );
+    return { command, retain };
+  };
+  const environment = { OPENSHELL_MAIN_PROCESS_SPEC: SPEC };
+  const plain = { OPENSHELL_MAIN_PROCESS_SPEC: SPEC.replace('true', 'false') };
+
+  it.each([
+    ['the command line', ['ls'], {}, [], ['ls'], undefined],
+    ['the command line before the variable', ['ls'], { environment }, [], ['ls'], undefined],
+    ['the variable, retained', [], { environment }, [], ['from', 'spec'], { terminal: true }],
+    [
+      'pipes though castellan has a terminal',
+      [],
+      { environment: plain, ...terminal },
+      [],
+      ['from', 'spec'],
+      { terminal: false },
+    ],
+    ['--tty beside the variable', [], { environment: plain }, ['tty'], ['from', 'spec'], { terminal: true }],
+    ['a shell for a terminal', [], terminal, [], undefined, undefined],
+    ['a retained shell', [], terminal, ['retain'], undefined, { terminal: true }],
+    ['--retain without a terminal', ['ls'], {}, ['retain'], ['ls'], { terminal: false }],
+    ['--retain --tty', ['ls'], {}, ['retain', 'tty'], ['ls'], { terminal: true }],
+    ['--retain on a terminal', ['ls'], terminal, ['retain'], ['ls'], { terminal: true }],
+  ] as const)('%s', (_, operands, change, options, command, retain) => {
+    expect(main([...operands], change, [...options])).toEqual({ command, retain });
+  });
+
+  it.each([
+    ['nothing to run', [], {}, [], /a command is missing/],
+    ['an empty command', [''], terminal, [], /a command is missing/],
+    ['an empty command beside the variable', [''], { environment }, [], /a command is missing/],
+    ['--tty alone', ['ls'], {}, ['tty'], /--tty takes --retain/],
+    [
+      'a malformed variable',
+      [],
+      { environment: { OPENSHELL_MAIN_PROCESS_SPEC: '{}' } },
+      [],
+      /^OPENSHELL_MAIN_PROCESS_SPEC/,
+    ],
+  ] as const)('refuses %s', (_, operands, change, options, message) => {
+    expect(() => main([...operands], change, [...options])).toThrow(message);
+  });
+
+  it('has a time limit when one is given', () => {
+    expect(read({}).timeLimitMs).toBeUndefined();
+    expect(read({ timeout: ['0'] }).timeLimitMs).toBeUndefined();
+    expect(read({ timeout: ['90'] }).timeLimitMs).toBe(90_000);
   });
 });

@@ -96,6 +96,8 @@ describe('operatorEnvironment', () => {
     'BASH_ENV',
     'ENV',
     'NODE_OPTIONS',
+    'OPENSHELL_MAIN_PROCESS_SPEC',
+    'CASTELLAN_MAIN_PROCESS_SPEC',
     'CASTELLAN',
   ])('refuses %j', (name) => {
     expect(() => operatorEnvironment({ [name]: 'value' })).toThrow(
