@@ -106,6 +106,8 @@ struct spec {
     size_t port_count;
     uint32_t restrict_flags;
     enum profile profile;
+    /* Groups of seccomp.table that are left out. */
+    uint32_t relaxed;
     /* Everything is done but the execve. */
     bool check_only;
     struct kept kept[MAX_KEPT];

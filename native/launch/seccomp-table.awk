@@ -1,5 +1,12 @@
 # Turns seccomp.table into rows for seccomp.c; an unreadable line stops the build.
 
+# The groups that a policy may relax, and their bits on the wire; src/policy/seccomp.ts has the same list.
+BEGIN {
+    count_of_groups = split("trace namespaces io-uring perf bpf keys userfaultfd netlink personality", groups, " ")
+    for (i = 1; i <= count_of_groups; i++) bit_of[groups[i]] = i - 1
+    printf "/* Bits of the groups that may be relaxed. */\n#define RELAXABLE_GROUPS %#xu\n#ifdef SECCOMP_ROWS\n", 2 ^ count_of_groups - 1
+}
+
 function bad(why) {
     print FILENAME ":" FNR ": " why ": " $0 > "/dev/stderr"
     exit failed = 1
@@ -23,7 +30,8 @@ function row(conditions,    number) {
     number = $1
     guard = sub(/^x86:/, "", number)
     if (guard) print "#ifdef __x86_64__"
-    printf "    {__NR_%s, %s, %s, %d, {%s}},\n", number, $2, ($4 == "both" ? "false" : "true"), count, conditions
+    printf "    {__NR_%s, %s, %s, %s, %d, {%s}},\n", number, $2, ($4 == "both" ? "false" : "true"), \
+        ($5 in bit_of ? sprintf("1u << %d", bit_of[$5]) : "0"), count, conditions
     if (guard) print "#endif"
 }
 
@@ -33,7 +41,7 @@ function row(conditions,    number) {
     if ($1 !~ /^(x86:)?[a-z][a-z0-9_]*$/) bad("system call")
     if ($2 !~ /^(EPERM|ENOSYS)$/) bad("action")
     if ($4 !~ /^(both|network-role)$/) bad("profile")
-    if ($5 !~ /^[a-z]+$/ || $6 != "#" || NF < 7) bad("group or reason")
+    if ($5 !~ /^[a-z-]+$/ || $6 != "#" || NF < 7) bad("group or reason")
     if ($3 == "-") { count = 0; row("{0}"); next }
     conditions = ""; unequal = ""
     count = split($3, each, ",")
@@ -48,3 +56,5 @@ function row(conditions,    number) {
     for (bit = 0; bit < 32; bit++)
         row(conditions masked(substr(unequal, 2, 1), sprintf("(1u << %d)", bit), unequal ~ /=0$/ ? sprintf("(1u << %d)", bit) : "0"))
 }
+
+END { if (!failed) print "#endif" }

@@ -20,11 +20,14 @@ struct rule {
     int number;
     int error;
     bool network_role_only;
+    /* The bit of a group that a policy may relax, or 0. */
+    uint32_t group;
     unsigned comparison_count;
     struct scmp_arg_cmp comparisons[2];
 };
 
 static const struct rule rules[] = {
+#define SECCOMP_ROWS
 #include "seccomp-rules.h"
 };
 
@@ -49,6 +52,7 @@ void filter_system_calls(const struct spec *spec) {
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         const struct rule *rule = &rules[i];
         if (rule->network_role_only && spec->profile != PROFILE_NETWORK_ROLE) continue;
+        if ((rule->group & spec->relaxed) != 0) continue;
         int problem = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(rule->error), rule->number, rule->comparison_count,
                                              rule->comparisons);
         if (problem != 0) {

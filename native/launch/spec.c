@@ -1,5 +1,6 @@
 /* Receiving the spec: framing, records, descriptors. Whatever is not exactly as in ../README.md fails step receive. */
 #include "launch.h"
+#include "seccomp-rules.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -159,7 +160,7 @@ static void once(uint32_t *seen, uint16_t tag) {
 enum tag {
     TAG_ARGUMENT = 1, TAG_ENVIRONMENT, TAG_DIRECTORY, TAG_UID, TAG_GID, TAG_GROUP, TAG_SESSION, TAG_LIMIT, TAG_UMASK,
     TAG_USER_NAMESPACE, TAG_NETWORK_NAMESPACE, TAG_HIDE, TAG_BIND, TAG_RULESET, TAG_RULE, TAG_SECCOMP, TAG_KEEP,
-    TAG_CGROUP, TAG_DIRECTORY_ACCESS, TAG_CHECK_ONLY, TAG_RESTRICT_FLAGS, TAG_PORT = 24,
+    TAG_CGROUP, TAG_DIRECTORY_ACCESS, TAG_CHECK_ONLY, TAG_RESTRICT_FLAGS, TAG_RELAX, TAG_PORT = 24,
 };
 
 static void take_repeatable(struct spec *spec, const struct record *record, size_t *arguments, size_t *variables) {
@@ -264,6 +265,10 @@ static bool take_single(struct spec *spec, const struct record *record, uint32_t
         if (only_word(record) > KNOWN_RESTRICT_FLAGS) malformed("restrict flags");
         spec->restrict_flags = only_word(record);
         break;
+    case TAG_RELAX:
+        if ((only_word(record) & ~RELAXABLE_GROUPS) != 0) malformed("seccomp group");
+        spec->relaxed = only_word(record);
+        break;
     case TAG_SECCOMP:
         if (only_word(record) > PROFILE_NETWORK_ROLE) malformed("profile");
         spec->profile = (enum profile)only_word(record);
@@ -280,6 +285,7 @@ static void check(const struct spec *spec, uint32_t seen) {
     if (spec->directory == NULL) malformed("directory");
     bool uid = (seen & (1u << TAG_UID)) != 0, gid = (seen & (1u << TAG_GID)) != 0;
     if (uid != gid || (!uid && spec->group_count > 0)) malformed("credentials");
+    if (spec->relaxed != 0 && spec->profile != PROFILE_AGENT) malformed("seccomp group");
     if (!uid && geteuid() == 0) malformed("root");
     if (!spec->has_landlock && (spec->rule_count > 0 || spec->port_count > 0 || spec->restrict_flags != 0)) malformed("ruleset");
 }

@@ -1,3 +1,4 @@
+import type { SeccompGroup } from '../policy/seccomp.ts';
 import type { LandlockSpec, MountStep, ResourceLimit } from './spec.ts';
 
 /** Whom sessions and the main process run as. */
@@ -27,6 +28,7 @@ export interface Cell {
   readonly namespaces: { readonly user: number | undefined; readonly network: number | undefined };
   readonly mounts: readonly MountStep[];
   readonly landlock: LandlockSpec | undefined;
+  readonly seccompRelax: readonly SeccompGroup[];
   readonly resourceLimits: readonly ResourceLimit[];
   /** Proxy, trust store and the like: the same for every process of the sandbox. */
   readonly environment: Readonly<Record<string, string>>;

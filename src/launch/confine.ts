@@ -54,6 +54,7 @@ export function confine(cell: Cell, command: CellCommand): ConfinedSpec {
     mounts: cell.mounts,
     landlock: cell.landlock,
     seccomp: 'agent',
+    seccompRelax: cell.seccompRelax,
     keep: [],
     checkOnly: command.checkOnly ?? false,
   });
@@ -87,6 +88,7 @@ export function confineRole(role: RoleCommand): ConfinedSpec {
     umask: ROLE_UMASK,
     namespaces: { user: undefined, network: undefined },
     seccomp: 'network-role',
+    seccompRelax: [],
   });
 }
 

@@ -1,4 +1,5 @@
 /** A LaunchSpec as castellan-launch reads it: records and descriptors; native/README.md has the format. */
+import { SECCOMP_GROUP_NAMES } from '../policy/seccomp.ts';
 import type { LaunchSpec, MountStep } from './spec.ts';
 
 const TAG = {
@@ -23,6 +24,7 @@ const TAG = {
   directoryAccess: 19,
   checkOnly: 20,
   restrictFlags: 21,
+  seccompRelax: 22,
   landlockPort: 24,
 } as const;
 
@@ -84,6 +86,10 @@ export function encodeSpec(spec: LaunchSpec): EncodedSpec {
           record(TAG.restrictFlags, words(landlock.restrictFlags)),
         ]),
     record(TAG.seccomp, words(PROFILES[spec.seccomp])),
+    record(
+      TAG.seccompRelax,
+      words(spec.seccompRelax.reduce((sum, group) => sum | (1 << SECCOMP_GROUP_NAMES.indexOf(group)), 0)),
+    ),
     ...(spec.checkOnly ? [record(TAG.checkOnly)] : []),
     ...spec.keep.map(({ descriptor, target }) => record(TAG.keep, index(descriptor), words(target))),
   ];

@@ -3,6 +3,8 @@
  * takes nothing else, so an unconfined start of untrusted code does not compile. Wire format: native/README.md.
  */
 
+import type { SeccompGroup } from '../policy/seccomp.ts';
+
 export interface LaunchSpec {
   readonly argv: readonly string[];
   /** KEY=VALUE; the child gets these and nothing else. */
@@ -27,6 +29,8 @@ export interface LaunchSpec {
   readonly mounts: readonly MountStep[];
   readonly landlock: LandlockSpec | undefined;
   readonly seccomp: 'agent' | 'network-role' | 'none';
+  /** Groups of the profile that the policy leaves out; only with `agent`. */
+  readonly seccompRelax: readonly SeccompGroup[];
   /** Descriptors that survive execve, at these numbers (3 and up, distinct). */
   readonly keep: readonly { readonly descriptor: number; readonly target: number }[];
   /** Every step is done for real, the command is looked for, and nothing is executed: exit status 0. */

@@ -1,3 +1,5 @@
+import type { SeccompGroup } from './seccomp.ts';
+
 /** The policy document after parsing: every default applied, every string checked, nothing optional left vague. */
 
 export interface PolicyDocument {
@@ -5,6 +7,7 @@ export interface PolicyDocument {
   readonly filesystem: FilesystemPolicy;
   readonly landlock: LandlockPolicy;
   readonly process: ProcessPolicy;
+  readonly seccomp: SeccompPolicy;
   readonly network: readonly NetworkRule[];
   /** Things worth telling the operator that do not stop the load. */
   readonly notices: readonly PolicyNotice[];
@@ -17,6 +20,10 @@ export interface LandlockPolicy {
   /** TCP ports that may be bound and connected to; undefined leaves them to the sealed namespace. */
   readonly bindPorts: readonly number[] | undefined;
   readonly connectPorts: readonly number[] | undefined;
+}
+
+export interface SeccompPolicy {
+  readonly relax: readonly SeccompGroup[];
 }
 
 export interface FilesystemPolicy {

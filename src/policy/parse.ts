@@ -6,6 +6,7 @@ import { readFilesystem } from './filesystem.ts';
 import { readLandlock } from './landlock.ts';
 import { readNetwork } from './network.ts';
 import { readProcess } from './process.ts';
+import { readSeccomp } from './seccomp.ts';
 import { isAbsent, readFields, readInteger } from './source/fields.ts';
 import { type Findings, type PolicyProblem, refuse } from './source/findings.ts';
 import { readTree, type TreeNode } from './source/tree.ts';
@@ -21,6 +22,7 @@ const SECTIONS = [
   'filesystem_policy',
   'landlock',
   'process',
+  'seccomp',
   'network_policies',
   'network_middlewares',
 ] as const;
@@ -74,6 +76,7 @@ function readPolicy(text: string, findings: Findings): PolicyDocument | undefine
     filesystem: readFilesystem(fields.get('filesystem_policy'), findings),
     landlock: readLandlock(fields.get('landlock'), findings),
     process: readProcess(fields.get('process'), findings),
+    seccomp: readSeccomp(fields.get('seccomp'), findings),
     network: readNetwork(fields.get('network_policies'), findings),
     notices: findings.notices,
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,

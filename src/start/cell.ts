@@ -10,6 +10,7 @@ import { proxyEnvironment } from '../launch/environment.ts';
 import { landlockGaps, landlockSpec } from '../launch/landlock.ts';
 import type { LandlockSpec, MountStep, ResourceLimit } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
+import { SECCOMP_GROUPS } from '../policy/seccomp.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
 
 export interface CellParts {
@@ -31,9 +32,16 @@ export interface CellParts {
  * @throws CastellanError `kernel_feature_missing` when the policy requires Landlock and the kernel has none
  */
 export function buildCell(parts: CellParts): Cell {
-  const { config, identity, namespace, mounts, cgroup, resourceLimits, report } = parts;
+  const { config, policy, identity, namespace, mounts, cgroup, resourceLimits, report } = parts;
   const landlock = confineFiles(parts);
   report({ kind: 'control-applied', control: 'seccomp', detail: 'profile agent' });
+  for (const group of policy.seccomp.relax)
+    report({
+      kind: 'control-degraded',
+      control: 'seccomp',
+      reason: `the policy relaxes ${group}: ${SECCOMP_GROUPS[group]}`,
+      remedy: `take ${group} out of seccomp.relax where nothing needs it`,
+    });
   report({
     kind: 'control-applied',
     control: 'privileges',
@@ -52,6 +60,7 @@ export function buildCell(parts: CellParts): Cell {
     namespaces: { user: namespace?.userDescriptor, network: namespace?.networkDescriptor },
     mounts,
     landlock,
+    seccompRelax: policy.seccomp.relax,
     resourceLimits: [NO_CORE, ...resourceLimits],
     environment: namespace === undefined ? {} : proxyEnvironment(`http://127.0.0.1:${PROXY_PORT}`),
   };

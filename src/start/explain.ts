@@ -63,7 +63,7 @@ export function describeSpec(
     },
     mounts: spec.mounts.map(({ kind, path }) => ({ kind, path })),
     landlock: spec.landlock === undefined ? 'not available' : describeLandlock(spec.landlock, pathOf),
-    seccomp: spec.seccomp,
+    seccomp: { profile: spec.seccomp, relaxed: spec.seccompRelax },
     descriptors: ['0', '1', '2', ...spec.keep.map(({ target }) => String(target))],
   };
 }

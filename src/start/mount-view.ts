@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/config.ts';
@@ -22,7 +23,9 @@ export async function ownPlaces(config: RunConfig, install: InstallPaths): Promi
     { path: config.auditPath, hidden, readable: false },
     { path: install.root, hidden: false, readable: true },
   ];
-  return Promise.all(places.map(async (place) => ({ ...place, path: await resolveExisting(place.path) })));
+  // A log directory that nobody has made yet, and that this run does not make, holds nothing to protect.
+  const needed = places.filter(({ path }) => hidden || path !== config.logDirectory || existsSync(path));
+  return Promise.all(needed.map(async (place) => ({ ...place, path: await resolveExisting(place.path) })));
 }
 
 /** A path that is not there has nothing to hide yet. */

@@ -34,6 +34,7 @@ export interface NetworkRoleOptions {
 }
 
 export interface NetworkRole extends AsyncDisposable {
+  readonly pid: number;
   /** Settles when the role is gone without having been asked to stop. */
   readonly lost: Promise<CastellanError>;
 }
@@ -88,6 +89,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   });
   const kept = undo.move();
   return {
+    pid: role.pid,
     lost: side.closed,
     async [Symbol.asyncDispose]() {
       side.stop();

@@ -5,11 +5,15 @@ import { openKillScope } from '../kernel/landlock.ts';
 import type { Population } from '../kernel/population.ts';
 import { descendantsOf, processesInNamespace } from '../kernel/processes.ts';
 import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
+import type { Cell } from '../launch/cell.ts';
 
 export interface PopulationSources {
   readonly surroundings: Surroundings;
   readonly cgroup: SandboxCgroup | undefined;
   readonly namespace: SealedNamespace | undefined;
+  readonly cell: Cell;
+  /** Castellan's own network role, which is nobody of the sandbox. */
+  readonly rolePid: number | undefined;
   readonly landlockAbi: number;
   readonly report: Report;
 }
@@ -25,12 +29,20 @@ export function openPopulation(sources: PopulationSources): Population {
   return population;
 }
 
-function choose({ surroundings, cgroup, namespace, landlockAbi }: PopulationSources): Population {
+function choose({
+  surroundings,
+  cgroup,
+  namespace,
+  cell,
+  rolePid,
+  landlockAbi,
+}: PopulationSources): Population {
   if (cgroup !== undefined)
     return { means: `cgroup ${cgroup.path}`, list: () => cgroup.list(), killAll: () => cgroup.kill() };
   const killAll = openKillScope(landlockAbi);
   const how = killAll === undefined ? 'killed in rounds' : 'killed by their signal scope';
-  if (namespace !== undefined)
+  // Where the policy lets programs make namespaces, not being in ours says nothing.
+  if (namespace !== undefined && !cell.seccompRelax.includes('namespaces'))
     return {
       means: `processes of net:[${namespace.inode}], ${how}`,
       list: () => processesInNamespace(namespace.inode),
@@ -39,7 +51,7 @@ function choose({ surroundings, cgroup, namespace, landlockAbi }: PopulationSour
   const { pid, initPid } = surroundings;
   return {
     means: `descendants of process ${initPid ?? pid}, ${how}`,
-    list: () => descendantsOf(initPid ?? pid, [pid]),
+    list: () => descendantsOf(initPid ?? pid, rolePid === undefined ? [pid] : [pid, rolePid]),
     killAll,
   };
 }

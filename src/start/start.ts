@@ -101,7 +101,15 @@ async function runSandbox(
           }),
     ),
   );
-  const population = openPopulation({ surroundings, cgroup, namespace, landlockAbi, report });
+  const population = openPopulation({
+    surroundings,
+    cgroup,
+    namespace,
+    cell,
+    rolePid: network?.pid,
+    landlockAbi,
+    report,
+  });
   held.defer(() => endEverybody(population, config.graceMs, report));
   const retain = config.retain && { ...config.retain, console: createMainConsole() };
   held.use(

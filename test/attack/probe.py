@@ -27,8 +27,8 @@ def killed(name):
 
 def tries(action):
     try:
-        action()
-        return 'ok'
+        outcome = action()
+        return outcome if outcome in ('closed', 'answered') else 'ok'
     except OSError as error:
         return errno.errorcode.get(error.errno, str(error.errno))
 
@@ -37,6 +37,13 @@ def ioctl(request):
     import fcntl, pty
     master, slave = pty.openpty()
     fcntl.ioctl(slave, request, b'x')
+
+
+def talk(path):
+    peer = socket.socket(1, 1)
+    peer.connect(path)
+    peer.settimeout(20)
+    return 'answered' if peer.recv(1) else 'closed'
 
 
 HIGH = 1 << 32
@@ -72,7 +79,7 @@ attempts = {
     'read /sys': lambda: tries(lambda: os.listdir('/sys')), 'disk': lambda: tries(lambda: open('/dev/vda', 'rb')), 'kernel memory': lambda: tries(lambda: open('/dev/kmsg')),
     'hard link to a protected file': lambda: tries(lambda: os.link('/etc/passwd', 'stolen')),
     'symbolic link to a protected file': lambda: tries(lambda: (os.path.lexists('link') or os.symlink(sys.argv[2], 'link'), open('link'))),
-    'connect to the ssh socket': lambda: tries(lambda: socket.socket(1, 1).connect(sys.argv[3])),
+    'connect to the ssh socket': lambda: tries(lambda: talk(sys.argv[3])),
     'the proxy’s own listener port': lambda: tries(lambda: socket.create_connection(('127.0.0.1', 15001), 5)),
     'take the DNS port': lambda: tries(lambda: socket.socket(2, 2).bind(('127.0.0.1', 15053))),
     'core dump': lambda: 'ok' if __import__('resource').getrlimit(4) != (0, 0) else 'none',

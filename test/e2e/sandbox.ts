@@ -29,7 +29,9 @@ export function useWorld(): () => World {
 }
 
 export const MODES = ['root', 'rootless'] as const;
-export type Mode = (typeof MODES)[number];
+/** With the process role alone, which has no namespaces and no proxy. */
+export const ALL_MODES = [...MODES, 'process-only'] as const;
+export type Mode = (typeof ALL_MODES)[number];
 
 export interface Setup {
   readonly world: World;
@@ -54,7 +56,7 @@ export function prepare(world: World, mode: Mode): Setup {
   ] as const) {
     const path = join(directory, name);
     mkdirSync(path, { recursive: true, mode: permissions });
-    if (mode === 'rootless') chownSync(path, CALLER_UID, CALLER_UID);
+    if (mode !== 'root') chownSync(path, CALLER_UID, CALLER_UID);
   }
   if (mode === 'root') chownSync(work, AGENT_UID, AGENT_UID);
   return {
@@ -99,6 +101,7 @@ export interface RunOptions {
   readonly name?: string;
   readonly options?: readonly string[];
   readonly stdin?: 'pipe' | 'ignore';
+  readonly environment?: NodeJS.ProcessEnv;
   /** What castellan is started through: a program that becomes, or waits for, its last arguments. */
   readonly through?: readonly string[];
 }
@@ -107,7 +110,7 @@ export interface RunOptions {
 export function run(
   setup: Setup,
   command: readonly string[],
-  { policy, name, options = [], stdin = 'ignore', through = [] }: RunOptions,
+  { policy, name, options = [], stdin = 'ignore', environment = {}, through = [] }: RunOptions,
 ): ChildProcess {
   const naming = name === undefined ? [] : ['--name', name];
   const argv = [
@@ -121,11 +124,16 @@ export function run(
     '--audit-file',
     setup.auditPath,
     ...naming,
+    ...(setup.mode === 'process-only' ? ['--roles', 'process'] : []),
     ...options,
     '--',
     ...command,
   ];
-  return setup.world.spawn(argv, { stdio: [stdin, 'pipe', 'pipe'], env: setup.environment, ...who(setup) });
+  return setup.world.spawn(argv, {
+    stdio: [stdin, 'pipe', 'pipe'],
+    env: { ...setup.environment, ...environment },
+    ...who(setup),
+  });
 }
 
 /** Any other verb, as the same user; `through` as for run(). */
@@ -143,7 +151,7 @@ export function castellan(
 }
 
 function who({ mode }: Setup): { readonly asUid?: number } {
-  return mode === 'rootless' && process.getuid?.() === 0 ? { asUid: CALLER_UID } : {};
+  return mode !== 'root' && process.getuid?.() === 0 ? { asUid: CALLER_UID } : {};
 }
 
 export interface Result {

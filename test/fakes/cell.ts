@@ -85,6 +85,7 @@ export function makeCell(change: Partial<Cell> = {}): TestCell {
     cgroup: undefined,
     namespaces: { user: undefined, network: undefined },
     mounts: [{ kind: 'hide', path: runDirectory }],
+    seccompRelax: [],
     landlock: landlockSpec(posix().landlockAbi(), opened),
     resourceLimits: [{ resource: 4, soft: 0n, hard: 0n }],
     environment: {},

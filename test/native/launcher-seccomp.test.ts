@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LaunchSpec } from '../../src/launch/spec.ts';
+import { SECCOMP_GROUP_NAMES, type SeccompGroup } from '../../src/policy/seccomp.ts';
 import { isRoot } from '../fakes/cell.ts';
 import { launch, PATH, spec } from './launcher.ts';
 
@@ -156,8 +157,11 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 async function ask(
   seccomp: LaunchSpec['seccomp'],
   calls: readonly string[],
+  seccompRelax: LaunchSpec['seccompRelax'] = [],
 ): Promise<Record<string, string>> {
-  const { failure, stdout } = await launch(spec([join(directory, 'system-calls'), ...calls], { seccomp }));
+  const { failure, stdout } = await launch(
+    spec([join(directory, 'system-calls'), ...calls], { seccomp, seccompRelax }),
+  );
   expect(failure).toBeUndefined();
   const answers = stdout.trimEnd().split('\n');
   expect(answers).toHaveLength(calls.length);
@@ -181,6 +185,41 @@ describe.skipIf(!isRoot)('seccomp (needs root)', () => {
     it('says that a call does not exist where there is a fall-back, and of calls to come', async () => {
       expect(await ask(profile, ABSENT)).toEqual(all(ABSENT, ENOSYS));
     });
+  });
+
+  /** By call name what each group gives back; the rest of REFUSED and ABSENT stays. */
+  const GIVEN_BACK: Readonly<Record<SeccompGroup, RegExp>> = {
+    trace: /^(ptrace|process_vm_readv|process_vm_writev|process_madvise|kcmp)$/,
+    namespaces: /^(unshare|clone),/,
+    'io-uring': /^!io_uring/,
+    perf: /^perf_event_open$/,
+    bpf: /^bpf$/,
+    keys: /^(keyctl|add_key|request_key)$/,
+    userfaultfd: /^userfaultfd$/,
+    netlink: /^socket,16,/,
+    personality: /^personality,/,
+  };
+
+  it.each(SECCOMP_GROUP_NAMES)('gives back what a policy relaxes, and nothing else: %s', async (group) => {
+    const given = (call: string) => GIVEN_BACK[group].test(call);
+    const refused = await ask('agent', REFUSED, [group]);
+    expect(Object.keys(refused).filter((call) => refused[call] === 'passed')).toEqual(REFUSED.filter(given));
+    const absent = await ask('agent', ABSENT, [group]);
+    expect(Object.keys(absent).filter((call) => absent[call] !== String(ENOSYS))).toEqual(
+      ABSENT.filter(given),
+    );
+  });
+
+  it('relaxes nothing of the network role', async () => {
+    const { failure } = await launch(spec(['true'], { seccomp: 'network-role', seccompRelax: ['trace'] }));
+    expect(failure).toMatchObject({ step: 'receive', object: 'seccomp group' });
+  });
+
+  it('has its groups told once: table, policy language and wire agree', () => {
+    const awk = readFileSync(join(import.meta.dirname, '../../native/launch/seccomp-table.awk'), 'utf8');
+    expect(/split\("([a-z -]+)"/.exec(awk)?.[1]?.split(' ')).toEqual(SECCOMP_GROUP_NAMES);
+    const table = readFileSync(join(import.meta.dirname, '../../native/launch/seccomp.table'), 'utf8');
+    for (const group of SECCOMP_GROUP_NAMES) expect(table).toMatch(new RegExp(`^\\w.*\\s${group}\\s+#`, 'm'));
   });
 
   it('says so of its own accord: without a profile the kernel does', async () => {

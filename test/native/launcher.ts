@@ -33,6 +33,7 @@ export function spec(argv: readonly string[], change: Partial<LaunchSpec> = {}):
     mounts: [],
     landlock: undefined,
     seccomp: 'agent',
+    seccompRelax: [],
     keep: [],
     ...change,
   };

@@ -58,7 +58,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
   let accepted = 0;
 
   const serve = async (socket: Socket, facts: ConnectionReport) => {
-    const refusal = await refusePeer(facts.peer, options.allowedUids, options.cell.namespaces);
+    const refusal = await refusePeer(facts.peer, options.allowedUids, options.cell);
     if (refusal === undefined)
       return serveConnection(socket, {
         ...options,

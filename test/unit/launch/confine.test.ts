@@ -15,6 +15,7 @@ const cell: Cell = {
   changeCredentials: true,
   workingDirectory: '/work',
   cgroup: 9,
+  seccompRelax: [],
   namespaces: { user: undefined, network: 11 },
   mounts: [{ kind: 'hide', path: '/run/castellan' }],
   landlock: {

@@ -17,6 +17,7 @@ const LEAST: LaunchSpec = {
   mounts: [],
   landlock: undefined,
   seccomp: 'none',
+  seccompRelax: [],
   keep: [],
 };
 
@@ -42,6 +43,7 @@ describe('encodeSpec', () => {
     [19, '00000000'],
     [9, '12000000'],
     [16, '00000000'],
+    [22, '00000000'],
   ];
 
   it('writes what every spec has', () => expect(recordsOf(LEAST)).toEqual(least));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FILESYSTEM_RIGHTS, landlockSpec } from '../../../src/launch/landlock.ts';
+import { FILESYSTEM_RIGHTS, landlockGaps, landlockSpec } from '../../../src/launch/landlock.ts';
 
 const ABIS = [1, 2, 3, 4, 5, 6, 7];
 
@@ -61,6 +61,34 @@ describe('landlockSpec', () => {
     { name: 'write a file before TRUNCATE and IOCTL_DEV', abi: 2, kind: KINDS[3], access: 0b111n },
   ])('gives the rights to $name', ({ abi, kind, access }) => {
     expect(accessOf(abi, kind)).toBe(access);
+  });
+
+  it.each([
+    { abi: 3, ports: { bind: [], connect: [443] }, handled: 0n, rules: [] },
+    { abi: 4, ports: {}, handled: 0n, rules: [] },
+    { abi: 4, ports: { bind: [] }, handled: 1n, rules: [] },
+    {
+      abi: 7,
+      ports: { bind: [], connect: [53, 443] },
+      handled: 3n,
+      rules: [
+        { port: 53, access: 2n },
+        { port: 443, access: 2n },
+      ],
+    },
+    { abi: 7, ports: { bind: [8080] }, handled: 1n, rules: [{ port: 8080, access: 1n }] },
+  ])('restricts TCP only where ports are listed: $abi $ports', ({ abi, ports, handled, rules }) => {
+    const spec = landlockSpec(abi, [], ports);
+    expect(spec.handledNet).toBe(handled);
+    expect(spec.ports).toEqual(rules);
+  });
+
+  it('tells the kernel’s log of the command’s refusals, from ABI 7 on', () => {
+    expect(ABIS.map((abi) => landlockSpec(abi, []).restrictFlags)).toEqual([0, 0, 0, 0, 0, 0, 7]);
+  });
+
+  it('knows what an older kernel leaves open', () => {
+    expect(ABIS.map((abi) => landlockGaps(abi).length)).toEqual([5, 4, 3, 2, 1, 0, 0]);
   });
 
   it('takes a newer ABI as the newest known, and refuses what is none', () => {

@@ -100,6 +100,7 @@ describe('defaults', () => {
         readWrite: ['/tmp', '/dev/null'],
       },
       landlock: { compatibility: 'best_effort' },
+      seccomp: { relax: [] },
       process: { runAsUser: undefined, runAsGroup: undefined },
       network: [],
       notices: [],
@@ -162,6 +163,8 @@ const refusals: readonly (readonly [name: string, text: string, message: string]
     ['an alias to itself behind an older anchor of that name', 'version: &p 1\nprocess: &p {run_as_user: *p}', '2:27: alias "p" names no anchor before it'],
   ['a merge key', 'version: 1\n<<: {process: {}}', '2:1: unknown key "<<" in the policy'],
     ['middlewares', 'version: 1\nnetwork_middlewares: {a: {}}', '2:22: network_middlewares needs request inspection'],
+    ['an unknown group', 'version: 1\nseccomp: {relax: [trace, io_uring]}', '2:26: a group in seccomp.relax must be "trace" or "namespaces" or "io-uring" or "perf" or "bpf" or "keys" or "userfaultfd" or "netlink" or "personality", not "io_uring", did you mean "io-uring"?'],
+    ['a port too high', 'version: 1\nlandlock: {bind_tcp_ports: [65536]}', '2:29: a port in landlock.bind_tcp_ports must be a whole number from 0 to 65535, not "65536"'],
     ['an unknown compatibility', 'version: 1\nlandlock: {compatibility: best-effort}', '2:27: landlock.compatibility must be "best_effort" or "hard_requirement", not "best-effort", did you mean "best_effort"?'],
 
     ['a relative path', filesystem('{read_only: [usr]}'), '2:33: path "usr" in filesystem_policy.read_only must be absolute'],
