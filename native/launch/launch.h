@@ -49,6 +49,8 @@ enum profile { PROFILE_NONE = 0, PROFILE_AGENT = 1, PROFILE_NETWORK_ROLE = 2 };
 struct mount_step {
     /* -1: hide the path; else attach the tree behind this descriptor to it. */
     int descriptor;
+    /* -1: as it is; else the tree is the one at the path, and its ids are mapped by this user namespace. */
+    int id_map;
     const char *path;
 };
 

@@ -49,10 +49,19 @@ static int open_place(const char *path) {
     return open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* Puts a clone of the tree at `source` over the very inode behind `place`, whatever the path has become meanwhile. */
-static void cover(int place, int source, const char *path) {
+/*
+ * Puts a clone of the tree at `source` over the very inode behind `place`, whatever the path has become meanwhile; with its
+ * ids mapped where `id_map` is a user namespace (only those of the tree's own mount: others below it keep theirs).
+ */
+static void cover(int place, int source, int id_map, const char *path) {
     int tree = (int)syscall(SYS_open_tree, source, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     if (tree < 0) fail(STEP_MOUNTS, path);
+    if (id_map >= 0) {
+        struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+                                        .userns_fd = (uint64_t)id_map};
+        if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)
+            fail(STEP_MOUNTS, path);
+    }
     if (syscall(SYS_move_mount, tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
         fail(STEP_MOUNTS, path);
     close(tree);
@@ -78,10 +87,16 @@ static void hide(const char *path) {
     } else if (!S_ISLNK(facts.st_mode)) {
         int null = open("/dev/null", O_PATH | O_CLOEXEC);
         if (null < 0) fail(STEP_MOUNTS, "/dev/null");
-        cover(place, null, path);
+        cover(place, null, -1, path);
         close(null);
     }
     close(place);
+}
+
+static bool same_inode(int one, int other) {
+    struct stat wanted, found;
+    return fstat(one, &wanted) == 0 && fstat(other, &found) == 0 && wanted.st_dev == found.st_dev &&
+           wanted.st_ino == found.st_ino;
 }
 
 /*
@@ -95,9 +110,8 @@ static int reopen(int descriptor, const char *path) {
     if (length < 0) fail(STEP_MOUNTS, path);
     source[length] = '\0';
     int here = open_place(source);
-    struct stat wanted, found;
-    if (here < 0 || fstat(descriptor, &wanted) != 0 || fstat(here, &found) != 0) fail(STEP_MOUNTS, source);
-    if (wanted.st_dev == found.st_dev && wanted.st_ino == found.st_ino) return here;
+    if (here < 0) fail(STEP_MOUNTS, source);
+    if (same_inode(descriptor, here)) return here;
     errno = ESTALE;
     fail(STEP_MOUNTS, source);
 }
@@ -106,8 +120,20 @@ static void bind(const struct mount_step *step) {
     int place = open_place(step->path);
     if (place < 0) fail(STEP_MOUNTS, step->path);
     int source = reopen(step->descriptor, step->path);
-    cover(place, source, step->path);
+    cover(place, source, -1, step->path);
     close(source);
+    close(place);
+}
+
+/* Over itself, and only over the directory that was prepared: another one's files must not become the command's. */
+static void map_ids(const struct mount_step *step) {
+    int place = open_place(step->path);
+    if (place < 0) fail(STEP_MOUNTS, step->path);
+    if (!same_inode(step->descriptor, place)) {
+        errno = ESTALE;
+        fail(STEP_MOUNTS, step->path);
+    }
+    cover(place, place, step->id_map, step->path);
     close(place);
 }
 
@@ -119,7 +145,8 @@ void make_mounts(const struct spec *spec) {
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) fail(STEP_MOUNTS, "/");
     for (size_t i = 0; i < spec->mount_count; i++) {
         if (spec->mounts[i].descriptor < 0) hide(spec->mounts[i].path);
-        else bind(&spec->mounts[i]);
+        else if (spec->mounts[i].id_map < 0) bind(&spec->mounts[i]);
+        else map_ids(&spec->mounts[i]);
     }
 }
 

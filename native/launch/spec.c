@@ -160,7 +160,7 @@ static void once(uint32_t *seen, uint16_t tag) {
 enum tag {
     TAG_ARGUMENT = 1, TAG_ENVIRONMENT, TAG_DIRECTORY, TAG_UID, TAG_GID, TAG_GROUP, TAG_SESSION, TAG_LIMIT, TAG_UMASK,
     TAG_USER_NAMESPACE, TAG_NETWORK_NAMESPACE, TAG_HIDE, TAG_BIND, TAG_RULESET, TAG_RULE, TAG_SECCOMP, TAG_KEEP,
-    TAG_CGROUP, TAG_DIRECTORY_ACCESS, TAG_CHECK_ONLY, TAG_RESTRICT_FLAGS, TAG_RELAX, TAG_PORT = 24,
+    TAG_CGROUP, TAG_DIRECTORY_ACCESS, TAG_CHECK_ONLY, TAG_RESTRICT_FLAGS, TAG_RELAX, TAG_ID_MAP, TAG_PORT,
 };
 
 static void take_repeatable(struct spec *spec, const struct record *record, size_t *arguments, size_t *variables) {
@@ -184,12 +184,18 @@ static void take_repeatable(struct spec *spec, const struct record *record, size
         break;
     case TAG_HIDE:
         limit_count(spec->mount_count, MAX_MOUNTS);
-        spec->mounts[spec->mount_count++] = (struct mount_step){.descriptor = -1, .path = absolute_path(record, 0)};
+        spec->mounts[spec->mount_count++] = (struct mount_step){.descriptor = -1, .id_map = -1, .path = absolute_path(record, 0)};
         break;
     case TAG_BIND:
         limit_count(spec->mount_count, MAX_MOUNTS);
-        spec->mounts[spec->mount_count++] =
-            (struct mount_step){.descriptor = descriptor_at(word(record, 0)), .path = absolute_path(record, 4)};
+        spec->mounts[spec->mount_count++] = (struct mount_step){
+            .descriptor = descriptor_at(word(record, 0)), .id_map = -1, .path = absolute_path(record, 4)};
+        break;
+    case TAG_ID_MAP:
+        limit_count(spec->mount_count, MAX_MOUNTS);
+        spec->mounts[spec->mount_count++] = (struct mount_step){.descriptor = descriptor_at(word(record, 4)),
+                                                                .id_map = descriptor_at(word(record, 0)),
+                                                                .path = absolute_path(record, 8)};
         break;
     case TAG_RULE:
         want_length(record, 16);

@@ -5,15 +5,18 @@ static const struct {
     const char *name;
     napi_callback function;
 } functions[] = {
+    {"canMapIds", can_map_ids},
     {"close", close_descriptor},
     {"killScope", kill_scope},
     {"landlockAbi", landlock_abi},
     {"listenUnix", listen_unix},
     {"makeRaw", make_raw},
+    {"mapIds", map_ids},
     {"mkdirat", make_directory_at},
     {"openat2", open_at_2},
     {"originalDestination", original_destination},
     {"pipe", make_pipe},
+    {"ownTree", own_tree},
     {"peerCredentials", peer_credentials},
     {"receive", receive},
     {"receiveDescriptors", receive_descriptors},

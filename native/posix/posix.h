@@ -71,6 +71,8 @@ int wait_for(int descriptor, short events, int64_t deadline);
 
 napi_value close_descriptor(napi_env env, napi_callback_info info);
 napi_value kill_scope(napi_env env, napi_callback_info info);
+napi_value can_map_ids(napi_env env, napi_callback_info info);
+napi_value map_ids(napi_env env, napi_callback_info info);
 napi_value landlock_abi(napi_env env, napi_callback_info info);
 napi_value listen_unix(napi_env env, napi_callback_info info);
 napi_value make_directory_at(napi_env env, napi_callback_info info);
@@ -78,6 +80,7 @@ napi_value make_pipe(napi_env env, napi_callback_info info);
 napi_value make_raw(napi_env env, napi_callback_info info);
 napi_value open_at_2(napi_env env, napi_callback_info info);
 napi_value original_destination(napi_env env, napi_callback_info info);
+napi_value own_tree(napi_env env, napi_callback_info info);
 napi_value peer_credentials(napi_env env, napi_callback_info info);
 napi_value receive(napi_env env, napi_callback_info info);
 napi_value receive_descriptors(napi_env env, napi_callback_info info);

@@ -60,6 +60,23 @@ export type AuditFact =
       readonly source: string;
     }
   | { readonly kind: 'path-prepared'; readonly path: string; readonly action: 'created' | 'kept' }
+  | {
+      readonly kind: 'workspace-owned';
+      readonly path: string;
+      readonly uid: number;
+      readonly gid: number;
+      /** Entries met, entries changed, and what was left as it was, by reason. */
+      readonly counts: OwnershipCounts;
+    }
+  | {
+      readonly kind: 'workspace-mapped';
+      readonly path: string;
+      /** The owner on the disk, whom the sandbox user stands for. */
+      readonly diskUid: number;
+      readonly diskGid: number;
+      readonly uid: number;
+      readonly gid: number;
+    }
   | { readonly kind: 'path-skipped'; readonly path: string; readonly reason: string }
   | { readonly kind: 'control-applied'; readonly control: Control; readonly detail: string }
   | {
@@ -176,6 +193,18 @@ export type AuditFact =
 
 /** Why somebody is no longer attached: the keys, the client is gone, it fell behind, the process ended. */
 export type DetachReason = 'keys' | 'gone' | 'lagged' | 'exited';
+
+/** As the addon's ownTree() gives them. */
+export interface OwnershipCounts {
+  readonly seen: number;
+  readonly changed: number;
+  readonly mounts: number;
+  readonly readOnlyMounts: number;
+  readonly readOnly: number;
+  readonly linked: number;
+  readonly devices: number;
+  readonly moved: number;
+}
 
 export interface SocketAddress {
   readonly address: string;

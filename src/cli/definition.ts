@@ -57,6 +57,11 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
     help: 'network,process (default), or process alone where a sidecar fences the network',
   },
   {
+    name: 'ownership',
+    value: 'METHOD',
+    help: 'how the working directory becomes the sandbox user’s: auto, chown, idmap or none (default: auto when the platform names the user, else none); takes root',
+  },
+  {
     name: 'limit',
     value: 'NAME=VALUE',
     repeatable: true,

@@ -44,8 +44,13 @@ export interface RunConfig {
   readonly driverIdentity: DriverIdentity | undefined;
   readonly limits: Limits;
   readonly graceMs: number;
+  readonly ownership: OwnershipMethod | undefined;
   readonly quiet: boolean;
 }
+
+/** How the working directory becomes the agent's; `undefined` leaves it to where the identity came from. */
+export const OWNERSHIP_METHODS = ['auto', 'chown', 'idmap', 'none'] as const;
+export type OwnershipMethod = (typeof OWNERSHIP_METHODS)[number];
 
 export const INSTALLED_POLICY = '/etc/castellan/policy.yaml';
 
@@ -91,6 +96,7 @@ export function readRunConfig(
     driverIdentity: readDriverIdentity(surroundings.environment),
     limits: readLimits(command.options.get('limit') ?? []),
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
+    ownership: readOwnership(option('ownership')),
     quiet: command.options.has('quiet'),
   });
 }
@@ -160,6 +166,13 @@ function readInteger(
   if (!(value >= low && value <= high))
     throw usage(`--${option} ${text}: a whole number from ${low} to ${high}`);
   return value;
+}
+
+function readOwnership(text: string | undefined): OwnershipMethod | undefined {
+  const method = OWNERSHIP_METHODS.find((known) => known === text);
+  if (text !== undefined && method === undefined)
+    throw usage(`--ownership ${text}: one of ${OWNERSHIP_METHODS.join(', ')}`);
+  return method;
 }
 
 /** What runs and on whose streams: the command line, else the environment, else a login shell for a person. */

@@ -6,6 +6,27 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
+/** What ownTree() met. Everything but `seen` and `changed` was left as it was. */
+export interface OwnedTree {
+  /** Entries, the root included, without those on other mounts. */
+  readonly seen: number;
+  readonly changed: number;
+  /** Places of other mounts, which are not entered. */
+  readonly mounts: number;
+  /** Those of them that are read-only. */
+  readonly readOnlyMounts: number;
+  /** Entries that answered EROFS. */
+  readonly readOnly: number;
+  /** Files with further names, which may lie outside the tree, and an owner from whom they must not be taken. */
+  readonly linked: number;
+  /** Device nodes: their owner opens the device. */
+  readonly devices: number;
+  /** Entries that went away, were exchanged, or whose directory was moved while they were looked at. */
+  readonly moved: number;
+  /** Why the walk ended early, and where below the root. */
+  readonly failure?: { readonly code: string; readonly syscall: string; readonly path: string };
+}
+
 export interface Posix {
   /** prctl(2) PR_SET_DUMPABLE 0: no core, no ptrace or /proc access by the same user. */
   setUndumpable(): void;
@@ -56,6 +77,19 @@ export interface Posix {
   watchReadable(socket: number, onReadable: () => void): () => void;
   /** Non-blocking recv(2); undefined when there is nothing to read. */
   receive(socket: number, maxBytes: number): Uint8Array | undefined;
+  /**
+   * Gives the directory behind `descriptor` (O_PATH will do) and everything below it, on its mount, to one owner. Links
+   * are changed themselves and never followed. Entries that are right already are not touched. `threads` is cut to a
+   * sensible number. With `survey` 1 nothing is changed, and the walk ends at the first entry that would be.
+   */
+  ownTree(descriptor: number, uid: number, gid: number, threads: number, survey: 0 | 1): Promise<OwnedTree>;
+  /**
+   * Descriptor of a user namespace whose only ids are the given ones, for an id-mapped mount: what is `diskUid` on the disk
+   * is `uid` to who looks through the mount. Takes root; no id may be 0.
+   */
+  mapIds(diskUid: number, diskGid: number, uid: number, gid: number): number;
+  /** Tries mount_setattr(2) MOUNT_ATTR_IDMAP on a clone that is attached nowhere. */
+  canMapIds(descriptor: number, userNamespace: number): void;
   /** Restricts this thread, and all that it starts from now on, to signals among themselves. Landlock ABI 6. */
   scopeSignals(): void;
   /** KILL to everything that this thread has started since scopeSignals(), at once. Throws EPERM without such a scope. */

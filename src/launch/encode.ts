@@ -25,6 +25,7 @@ const TAG = {
   checkOnly: 20,
   restrictFlags: 21,
   seccompRelax: 22,
+  idMap: 23,
   landlockPort: 24,
 } as const;
 
@@ -98,7 +99,14 @@ export function encodeSpec(spec: LaunchSpec): EncodedSpec {
 
 function mountRecord(step: MountStep, index: (descriptor: number) => Buffer): Buffer {
   const path = Buffer.from(step.path);
-  return step.kind === 'hide' ? record(TAG.hide, path) : record(TAG.bind, index(step.descriptor), path);
+  switch (step.kind) {
+    case 'hide':
+      return record(TAG.hide, path);
+    case 'bind':
+      return record(TAG.bind, index(step.descriptor), path);
+    case 'id-map':
+      return record(TAG.idMap, index(step.userNamespace), index(step.descriptor), path);
+  }
 }
 
 function record(tag: number, ...parts: readonly Buffer[]): Buffer {

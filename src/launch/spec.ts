@@ -41,7 +41,17 @@ export type MountStep =
   /** Covers a directory with an empty read-only tmpfs, a file or socket with an empty file. */
   | { readonly kind: 'hide'; readonly path: string }
   /** Attaches a clone of the tree at `descriptor` (O_PATH) to `path`. */
-  | { readonly kind: 'bind'; readonly descriptor: number; readonly path: string };
+  | { readonly kind: 'bind'; readonly descriptor: number; readonly path: string }
+  /**
+   * Covers the directory at `path`, which must be the one at `descriptor`, with itself, its owners' ids mapped by the user
+   * namespace (see Posix.mapIds). Comes before what covers something below it.
+   */
+  | {
+      readonly kind: 'id-map';
+      readonly userNamespace: number;
+      readonly descriptor: number;
+      readonly path: string;
+    };
 
 export interface ResourceLimit {
   /** RLIMIT_* number, see getrlimit(2). */

@@ -6,6 +6,7 @@ export const PROCESS_ROLE_STAGES = [
   ['policy', 'read and validate the policy'],
   ['identity', 'resolve the sandbox user'],
   ['filesystem', 'create writable paths, open every granted path once'],
+  ['ownership', 'make the working directory the sandbox user’s, where asked'],
   ['cgroup', 'make a cgroup where one is delegated'],
   ['namespace', 'make the sealed network namespace and the sockets in it'],
   ['network-role', 'start the network role under its own uid'],

@@ -16,6 +16,7 @@ import { readAccounts, resolveRunIdentity } from './identity.ts';
 import { makeCgroup, resourceLimits } from './limits.ts';
 import { ownPlaces, viewOfRun } from './mount-view.ts';
 import { makeNamespace } from './namespace.ts';
+import { takeOwnership } from './ownership.ts';
 import type { RunStage } from './plan.ts';
 import { loadPolicy, reportPolicy } from './policy.ts';
 import type { RunDirectory } from './run-directory.ts';
@@ -63,6 +64,9 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
       }),
     ),
   );
+  const ownership = held.use(
+    await stage('ownership', () => takeOwnership(config, identity, files, create, report)),
+  );
   const view = held.use(
     await viewAccounts({ config, identity, files: accounts, directory: runDirectory.path, create, report }),
   );
@@ -81,7 +85,7 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
     policy,
     identity,
     files,
-    mounts: [...view.mounts, ...(await viewOfRun(config, own, files))],
+    mounts: [...view.mounts, ...ownership.mounts, ...(await viewOfRun(config, own, files))],
     cgroup,
     resourceLimits: await resourceLimits(config, surroundings),
     namespace,

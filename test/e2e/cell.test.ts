@@ -1,4 +1,4 @@
-import { chownSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chownSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
@@ -64,6 +64,7 @@ describe.skipIf(!isRoot).each(ALL_MODES)('the cell, %s (needs root to make the t
       'policy',
       'identity',
       'filesystem',
+      'ownership',
       'cgroup',
       'namespace',
       'launch',
@@ -245,3 +246,52 @@ describe.skipIf(!isRoot)('the process role alone (needs root to make the test wo
     ).toBe(true);
   });
 });
+
+describe.skipIf(!isRoot)(
+  'the workspace becomes the sandbox user’s (needs root to make the test world)',
+  () => {
+    const numbers = { SANDBOX_UID: String(NOBODY_KNOWS), SANDBOX_GID: String(NOBODY_KNOWS) };
+    const tenant = 20_401;
+    const workspace = (...owners: number[]) => {
+      const setup = prepare(world(), 'root');
+      const policy = writePolicy(setup);
+      writeFileSync(policy, readFileSync(policy, 'utf8').replace(/^process:.*\n/m, ''));
+      const paths = owners.map((owner, index) => {
+        const path = join(setup.work, `f${index}`);
+        writeFileSync(path, 'x');
+        chownSync(path, owner, owner);
+        return path;
+      });
+      chownSync(setup.work, tenant, tenant);
+      return { setup, policy, paths };
+    };
+    const script = [
+      'sh',
+      '-c',
+      'for f in f*; do echo y >> $f || exit 1; done; touch new; stat -c %u f0 new; ls -ln / | head -1 >/dev/null',
+    ];
+
+    it.each([
+      ['by changing owners', ['--ownership', 'chown'], [tenant, 20_402, 0], NOBODY_KNOWS],
+      ['by mapping ids', ['--ownership', 'idmap'], [tenant, tenant], tenant],
+      ['by mapping, where all is one other user’s', [], [tenant, tenant], tenant],
+      ['by changing, where it is not', [], [tenant, 20_402], NOBODY_KNOWS],
+    ])('%s', async (_, options, owners, onDisk) => {
+      const { setup, policy, paths } = workspace(...owners);
+      const { code, stdout, stderr } = await finish(
+        run(setup, script, { policy, options, environment: numbers }),
+      );
+      expect(code, stderr).toBe(0);
+      expect(stdout).toBe(`${NOBODY_KNOWS}\n${NOBODY_KNOWS}\n`);
+      expect(paths.map((path) => statSync(path).uid)).toEqual(owners.map(() => onDisk));
+      expect(statSync(join(setup.work, 'new')).uid).toBe(onDisk);
+      expect(auditEvents(setup).some(({ unmapped }) => unmapped?.['setting'] === 'ownership')).toBe(true);
+    });
+
+    it('and without being asked stays whose it is', async () => {
+      const { setup, policy, paths } = workspace(tenant);
+      await finish(run(setup, ['true'], { policy, options: ['--ownership', 'none'], environment: numbers }));
+      expect(paths.map((path) => statSync(path).uid)).toEqual([tenant]);
+    });
+  },
+);

@@ -11,7 +11,9 @@ type ConfigFact = Extract<
       | 'control-applied'
       | 'control-degraded'
       | 'path-skipped'
-      | 'path-prepared';
+      | 'path-prepared'
+      | 'workspace-owned'
+      | 'workspace-mapped';
   }
 >;
 
@@ -61,6 +63,16 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
         message: `${fact.path} is writable`,
         unmapped: { setting: 'read_write', path: fact.path },
       };
+    case 'workspace-owned':
+      return { ...parts, ...ownedWorkspace(fact) };
+    case 'workspace-mapped': {
+      const { path, diskUid, diskGid, uid, gid } = fact;
+      return {
+        ...parts,
+        message: `${path} is ${uid}:${gid}’s inside, and ${diskUid}:${diskGid}’s on the disk`,
+        unmapped: { setting: 'ownership', method: 'idmap', path, diskUid, diskGid, uid, gid },
+      };
+    }
     case 'path-skipped':
       return {
         ...parts,
@@ -70,4 +82,23 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
         unmapped: { setting: 'filesystem_policy', path: fact.path },
       };
   }
+}
+
+/** Entries that the agent was not given are worth a look: somebody put them there. */
+function ownedWorkspace({ path, uid, gid, counts }: Extract<AuditFact, { kind: 'workspace-owned' }>) {
+  const { seen, changed, mounts, readOnlyMounts, readOnly, linked, devices, moved } = counts;
+  const left = [
+    [mounts, `other mounts (${readOnlyMounts} of them read-only)`],
+    [readOnly, 'read-only'],
+    [linked, 'hard-linked'],
+    [devices, 'devices'],
+    [moved, 'moved meanwhile'],
+  ] as const;
+  const told = left.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
+  return {
+    severity: told.length === 0 ? 1 : 2,
+    ...(told.length > 0 && { detail: `left as they were: ${told.join(', ')}` }),
+    message: `${path} is ${uid}:${gid}’s: ${changed} of ${seen} entries changed`,
+    unmapped: { setting: 'ownership', method: 'chown', path, uid, gid, ...counts },
+  } as const;
 }

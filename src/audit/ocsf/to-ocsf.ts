@@ -45,6 +45,8 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
     case 'policy-loaded':
     case 'identity-resolved':
     case 'path-skipped':
+    case 'workspace-owned':
+    case 'workspace-mapped':
     case 'control-applied':
     case 'control-degraded':
       return deviceConfigState(fact, context);

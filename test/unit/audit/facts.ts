@@ -76,6 +76,16 @@ const CLOSED = {
   bytesIn: 5120,
   durationMs: 900.4,
 } as const;
+const OWNERSHIP = {
+  seen: 200_001,
+  changed: 200_000,
+  mounts: 0,
+  readOnlyMounts: 0,
+  readOnly: 0,
+  linked: 0,
+  devices: 0,
+  moved: 0,
+};
 const SOURCE = { address: '198.18.255.2', port: 40001 };
 const PEER = { pid: 90, uid: 0, gid: 0 };
 const METHODS = [
@@ -128,6 +138,26 @@ export const SAMPLES: SampleTable = {
   'path-prepared': [
     { kind: 'path-prepared', path: '/work/new', action: 'created' },
     { kind: 'path-prepared', path: '/tmp', action: 'kept' },
+  ],
+  'workspace-owned': [
+    { kind: 'workspace-owned', path: '/work', uid: 20001, gid: 20001, counts: OWNERSHIP },
+    {
+      kind: 'workspace-owned',
+      path: '/work',
+      uid: 20001,
+      gid: 20001,
+      counts: { ...OWNERSHIP, mounts: 2, readOnlyMounts: 1, linked: 3 },
+    },
+  ],
+  'workspace-mapped': [
+    {
+      kind: 'workspace-mapped',
+      path: '/work',
+      diskUid: 1000,
+      diskGid: 1000,
+      uid: 20001,
+      gid: 20001,
+    },
   ],
   'path-skipped': [{ kind: 'path-skipped', path: '/opt/none', reason: 'ENOENT' }],
   'control-applied': [{ kind: 'control-applied', control: 'landlock', detail: 'ABI 7, 12 rules' }],
