@@ -9,6 +9,8 @@ export interface InstallPaths {
   readonly castellan: string;
   readonly launcher: string;
   readonly netnsHelper: string;
+  /** The system calls that the launcher refuses, as text. */
+  readonly seccompTable: string;
 }
 
 /** The layout of a development tree; a bundle has its own. */
@@ -20,5 +22,6 @@ export function installPaths({ installRoot, node }: Surroundings): InstallPaths 
     castellan: join(installRoot, 'build/bin/castellan'),
     launcher: join(installRoot, 'build/castellan-launch'),
     netnsHelper: join(installRoot, 'build/castellan-netns'),
+    seccompTable: join(installRoot, 'build/seccomp.table'),
   };
 }

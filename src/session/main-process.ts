@@ -7,6 +7,7 @@ import type { Launcher, LaunchIo } from '../launch/launch.ts';
 import type { ExitStatus, RunningProcess } from '../launch/process.ts';
 import { relayInput } from './attach.ts';
 import type { MainConsole } from './main-console.ts';
+import { copyInput } from './relay.ts';
 
 export interface MainProcessOptions {
   readonly launcher: Launcher;
@@ -81,11 +82,7 @@ function attachOperator(
 ): void {
   const attachment = console.attach({ input: true, reader: { write: async () => {} } });
   for (const end of [stdin, stdout]) end.on('error', () => {});
-  if (attachment.isTerminal) {
-    // Node remembers how the terminal was, and puts it back even when it ends by itself.
-    stdin.setRawMode(true);
-    posix().makeRaw(STANDARD_INPUT);
-  }
+  if (attachment.isTerminal) makeRaw(stdin);
   const onResize = () => attachment.resize({ columns: stdout.columns, rows: stdout.rows });
   stdout.on('resize', onResize);
   onResize();
@@ -111,32 +108,30 @@ async function relay(
 ): Promise<ExitStatus> {
   if (io.kind !== 'terminal') return exited;
   const { stream, resize } = io;
-  const onInput = (chunk: Buffer) => {
-    if (!stream.write(chunk)) stdin.pause();
-  };
-  const onDrain = () => stdin.resume();
   const onResize = () => resize({ columns: stdout.columns, rows: stdout.rows });
   // A terminal that was closed says so here as well; the HUP that comes with it ends the run.
   for (const end of [stdin, stdout]) end.on('error', () => {});
-  // Node remembers how the terminal was, and puts it back even when it ends by itself.
-  stdin.setRawMode(true);
+  const stop = copyInput(stdin, stream, { atEnd() {} });
   try {
-    posix().makeRaw(STANDARD_INPUT);
+    makeRaw(stdin);
     stdout.on('resize', onResize);
-    stdin.on('data', onInput);
-    stream.on('drain', onDrain);
     // A size that changed during the launch had nobody to tell.
     onResize();
     for await (const chunk of stream) await written(stdout, chunk);
     return await exited;
   } finally {
-    stream.off('drain', onDrain);
-    stdin.off('data', onInput);
+    stop();
     stdout.off('resize', onResize);
     stdin.pause();
     stdin.setRawMode(false);
     stream.destroy();
   }
+}
+
+/** Node remembers how the terminal was, and puts it back even when it ends by itself. */
+function makeRaw(stdin: NodeJS.ReadStream): void {
+  stdin.setRawMode(true);
+  posix().makeRaw(STANDARD_INPUT);
 }
 
 function written(stdout: NodeJS.WriteStream, chunk: Uint8Array): Promise<void> {

@@ -1,8 +1,10 @@
 /** What a run would apply, for people: the very LaunchSpec, with names in the place of numbers and descriptors. */
+import { readFile } from 'node:fs/promises';
 import type { AuditFact } from '../audit/event.ts';
 import { confine } from '../launch/confine.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
 import { FILESYSTEM_RIGHTS, NETWORK_RIGHTS, RESTRICT_FLAGS, SCOPES } from '../launch/landlock.ts';
+import { parseSeccompTable, type SeccompRow } from '../launch/seccomp-table.ts';
 import type { LandlockSpec, LaunchSpec } from '../launch/spec.ts';
 import { LAUNCH_STEPS } from '../launch/spec.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
@@ -21,9 +23,11 @@ export async function explain(request: PreviewRequest): Promise<object> {
     use: async ({ cell, files }) => {
       const environment = operatorEnvironment(request.config.environment);
       const spec = confine(cell, { argv: await mainCommand(request.config, cell.identity), environment });
+      const rows = parseSeccompTable(await readFile(request.install.seccompTable, 'utf8'));
       return {
         steps: LAUNCH_STEPS,
         ...describeSpec(spec, files, Object.keys(environment)),
+        refusedSystemCalls: refusedCalls(spec, rows),
         remarks: facts.flatMap(remark),
       };
     },
@@ -66,6 +70,17 @@ export function describeSpec(
     seccomp: { profile: spec.seccomp, relaxed: spec.seccompRelax },
     descriptors: ['0', '1', '2', ...spec.keep.map(({ target }) => String(target))],
   };
+}
+
+/** Numbers above the newest that the launcher knows are refused besides, with ENOSYS. Pure. */
+export function refusedCalls(
+  { seccomp, seccompRelax }: LaunchSpec,
+  rows: readonly SeccompRow[],
+): Omit<SeccompRow, 'profile'>[] {
+  const relaxed: readonly string[] = seccompRelax;
+  return rows
+    .filter(({ profile, group }) => (profile === 'both' || profile === seccomp) && !relaxed.includes(group))
+    .map(({ profile, ...row }) => row);
 }
 
 /** getrlimit(2), in the order of the numbers. */

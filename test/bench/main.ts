@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CASTELLAN } from '../fakes/world.ts';
+import { benchLaunch, benchOwnership } from './cell.ts';
 import { type Contender, compare, printTable } from './harness.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 15);
@@ -103,6 +104,10 @@ try {
   console.log('\nresident set, kB');
   for (const [role, kilobytes] of await residentSets(policy))
     console.log(`  ${role.padEnd(36)} ${kilobytes.padStart(8)}`);
+  if (root) {
+    await benchLaunch(ROUNDS, command);
+    await benchOwnership();
+  } else console.log('\nlaunch and ownership take root');
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

@@ -1,6 +1,7 @@
 import { chownSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { CASTELLAN } from '../fakes/world.ts';
 import {
   ALL_MODES,
   auditEvents,
@@ -97,6 +98,8 @@ describe.skipIf(!isRoot).each(ALL_MODES)('the cell, %s (needs root to make the t
     const spec = JSON.parse(stdout);
     expect(spec.environment).toContain('TOKEN=<set>');
     expect(spec.namespaces.network).toBe(mode === 'process-only' ? 'shared' : 'sealed');
+    const refused = spec.refusedSystemCalls.map(({ call }: { call: string }) => call);
+    expect(refused).toEqual(expect.arrayContaining(['mount', 'ptrace', 'bpf']));
     const writable = spec.landlock.paths.filter(({ rights }: { rights: string[] }) =>
       rights.includes('MAKE_REG'),
     );
@@ -236,6 +239,39 @@ describe.skipIf(!isRoot)('the process role alone (needs root to make the test wo
     const { code, stderr } = await finish(run(setup, ['id'], { policy }));
     expect(code).toBe(104);
     expect(stderr).toContain('castellan’s own');
+  });
+
+  it('runs with root’s group, as platforms with arbitrary uids start it', async () => {
+    const setup = prepare(world(), 'process-only');
+    const child = setup.world.spawn(
+      [
+        ...[
+          'setpriv',
+          `--reuid=${CALLER_UID}`,
+          '--regid=0',
+          '--clear-groups',
+          CASTELLAN,
+          'run',
+          '--roles',
+          'process',
+        ],
+        ...[
+          '--policy',
+          writePolicy(setup),
+          '--workdir',
+          setup.work,
+          '--audit-file',
+          setup.auditPath,
+          '--',
+          'id',
+          '-g',
+        ],
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'], env: setup.environment },
+    );
+    const { code, stdout, stderr } = await finish(child);
+    expect(stdout, stderr).toBe('0\n');
+    expect(code).toBe(0);
   });
 
   it('tells that it does not fence the network', async () => {
