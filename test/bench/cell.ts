@@ -41,7 +41,7 @@ export async function benchLaunch(
           ...['bwrap', '--unshare-net', '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'],
         ]),
         {
-          name: 'castellan-launch, all steps',
+          name: 'castellan-launch, mount view and filters',
           async once() {
             const process = await test.launcher.launch(confine(test.cell, { argv: ['/bin/true'] }), {
               kind: 'pipes',
