@@ -25,6 +25,10 @@ export interface SandboxCgroup extends AsyncDisposable {
   incidents(): Promise<string[]>;
 }
 
+/** A killed process leaves its cgroup when it has ended, which takes a moment. */
+const KILL_DEADLINE_MS = 2000;
+const POLL_MS = 20;
+
 /** Why there is no cgroup for the sandbox. */
 export class CgroupUnavailable extends Error {
   readonly errno: string | undefined;
@@ -80,7 +84,7 @@ export async function createSandboxCgroup(
   await mkdir(path).catch((error: unknown) => {
     throw new CgroupUnavailable(`${own} is not delegated to this user: no cgroup can be made there`, error);
   });
-  undo.defer(() => rmdir(path).catch(() => {}));
+  undo.defer(() => removeCgroup(path));
   for (const { file, value, optional } of settings)
     await writeFile(join(path, file), value).catch((error: unknown) => {
       if (!optional) throw new CgroupUnavailable(`${file} cannot be set to ${value}`, error);
@@ -101,7 +105,16 @@ export async function createSandboxCgroup(
 /** Ends what a dead run left in its cgroup, and removes it. */
 export async function removeCgroup(path: string): Promise<void> {
   await writeFile(join(path, 'cgroup.kill'), '1').catch(() => {});
-  await rmdir(path).catch(() => {});
+  const deadline = performance.now() + KILL_DEADLINE_MS;
+  while ((await removalErrno(path)) === 'EBUSY' && performance.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+}
+
+async function removalErrno(path: string): Promise<string | undefined> {
+  return rmdir(path).then(
+    () => undefined,
+    (error: unknown) => errnoOf(error),
+  );
 }
 
 interface Setting {
@@ -200,7 +213,11 @@ function openMembers(path: string): number {
 
 async function members(path: string): Promise<number[]> {
   const text = await readFile(join(path, 'cgroup.procs'), 'utf8');
-  return text.split('\n').filter(Boolean).map(Number);
+  // 0 stands for a process of another pid namespace; to kill(2) it would mean our own group.
+  return text
+    .split('\n')
+    .map(Number)
+    .filter((pid) => pid > 0);
 }
 
 async function incidentsIn(path: string): Promise<string[]> {

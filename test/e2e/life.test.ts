@@ -156,6 +156,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
     process.kill(pidOf(child), 'SIGKILL');
     await once(child, 'close');
     expect(existsSync(left)).toBe(true);
+    const { cgroup } = JSON.parse(readFileSync(join(left, 'state.json'), 'utf8'));
     const next = await finish(
       run({ ...setup, auditPath: `${setup.auditPath}2` }, ['true'], {
         policy: writePolicy(setup),
@@ -165,6 +166,8 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
     expect(next.code, next.stderr).toBe(0);
     expect(existsSync(left)).toBe(false);
     expect(livingCommands(/sleep 1004/)).toEqual([]);
+    // Where there was one: it takes a delegated hierarchy.
+    if (cgroup !== undefined) expect(existsSync(cgroup)).toBe(false);
   });
 
   it('ends when the network role is lost, and says so', async () => {
