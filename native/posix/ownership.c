@@ -39,8 +39,6 @@ static void run_threads(struct ownership *ownership) {
     /* What a failure left lying, or nobody had the memory to begin. */
     for (size_t i = 0; i < ownership->waiting_count; i++) {
         struct task *task = &ownership->waiting[i];
-        if (task->held && fchown(task->directory, ownership->tree.uid, ownership->tree.gid) != 0)
-            fail_at_root(ownership, errno, "fchown");
         close_quietly(task->directory);
         free(task->path);
         if (!ownership->tree.stopped) fail_at_root(ownership, ENOMEM, "malloc");
@@ -66,7 +64,7 @@ static void run_ownership(struct job *job) {
         free(path);
         return;
     }
-    ownership->waiting[ownership->waiting_count++] = (struct task){directory, tree->place, tree->place, true, false, path};
+    ownership->waiting[ownership->waiting_count++] = (struct task){directory, tree->place, tree->place, true, false, 0, path};
     run_threads(ownership);
     if (ownership->failure != 0 || tree->stopped) return;
     const char *call = "statx";

@@ -50,13 +50,14 @@ struct tree {
     atomic_bool stopped;
 };
 
-/* A directory that is open and judged, but not yet read. */
+/* A directory that is open and judged, but neither changed nor read. */
 struct task {
     int directory;
     struct place place;
     struct place parent;
     bool is_root;
-    bool held;
+    bool to_change;
+    mode_t mode;
     char *path;
 };
 
@@ -102,7 +103,7 @@ int change_owner(struct tree *tree, int descriptor, const struct statx *facts, u
  * that were judged, which saves a descriptor for each. False where the mode lets others in, or the file system refuses;
  * nothing is lost, because the directory is still to be changed.
  */
-bool hold_directory(const struct tree *tree, int descriptor, const struct statx *facts);
+bool hold_directory(const struct tree *tree, int descriptor, mode_t mode);
 
 /* Changes a name in a held directory that was judged by `facts`. */
 int change_held_entry(struct tree *tree, int directory, const char *name, const struct statx *facts, uint64_t *counts,

@@ -118,8 +118,8 @@ void count_mount(int descriptor, uint64_t *counts) {
 }
 
 /* chown(2) and whatever changes a directory's entries lock its inode: after the call, no change judged by the old mode is under way. */
-bool hold_directory(const struct tree *tree, int descriptor, const struct statx *facts) {
-    if (tree->survey || (facts->stx_mode & (S_IWGRP | S_IWOTH)) != 0) return false;
+bool hold_directory(const struct tree *tree, int descriptor, mode_t mode) {
+    if (tree->survey || (mode & (S_IWGRP | S_IWOTH)) != 0) return false;
     if (fchownat(descriptor, "", 0, tree->gid, AT_EMPTY_PATH) != 0) return false;
     /* The previous owner could change the mode until now. Access lists give no more than its group bits. */
     struct statx held;
@@ -135,6 +135,8 @@ int change_held_entry(struct tree *tree, int directory, const char *name, const 
     *syscall = "fchownat";
     if (fchownat(directory, name, tree->uid, tree->gid, AT_SYMLINK_NOFOLLOW) == 0) counts[COUNT_CHANGED]++;
     else if (errno == EROFS) counts[COUNT_READ_ONLY]++;
+    /* Only root can have moved it. */
+    else if (errno == ENOENT) counts[COUNT_MOVED]++;
     else return errno;
     return 0;
 }

@@ -27,8 +27,9 @@ struct frame {
     struct place place;
     struct place parent;
     bool is_root;
-    /* Taken for root until its entries are changed, see hold_directory(). */
-    bool held;
+    /* Another's: held from the first entry on where that can be, see hold_directory(), and changed once it is read. */
+    bool to_change, tried_to_hold, held;
+    mode_t mode;
     /* In the names of the frame before, or the task's. */
     const char *name;
     /* Subdirectories, each ended by NUL; entered in order. */
@@ -58,7 +59,7 @@ static struct frame *top(struct worker *worker) {
     return &worker->frames[worker->depth - 1];
 }
 
-/* The path below the tree's root of `name` in the top directory, its middle left to the reader's imagination if it is long. */
+/* The path below the tree's root of `name` in the top directory; cut where it is longer than anybody reads. */
 static void tell_path(const struct worker *worker, const char *name, char *path, size_t capacity) {
     size_t length = 0;
     path[0] = '\0';
@@ -125,9 +126,13 @@ static bool remember_name(struct worker *worker, struct frame *frame, const char
 }
 
 /* Where little is to be changed, a look is cheaper than the descriptor that a change needs; where much is, it is one call more. */
-static bool visit_other(struct worker *worker, const struct frame *frame, const char *name) {
+static bool visit_other(struct worker *worker, struct frame *frame, const char *name) {
     struct tree *tree = &worker->ownership->tree;
     const char *call = "statx";
+    if (frame->to_change && !frame->tried_to_hold) {
+        frame->tried_to_hold = true;
+        frame->held = hold_directory(tree, frame->directory, frame->mode);
+    }
     struct statx facts;
     if (frame->held || !worker->expect_change) {
         if (look(frame->directory, name, &facts) != 0) {
@@ -160,15 +165,12 @@ static bool is_self_or_parent(const char *name) {
     return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-/* Gives a held directory to its new owner. */
-static bool release(struct worker *worker, struct frame *frame) {
+static bool change_directory(struct worker *worker, struct frame *frame) {
     struct tree *tree = &worker->ownership->tree;
-    struct statx facts;
-    const char *call = "statx";
-    if (!frame->held) return true;
-    frame->held = false;
-    int error = look(frame->directory, "", &facts) == 0 ? 0 : errno;
-    if (error == 0) error = change_owner(tree, frame->directory, &facts, worker->counts, &call);
+    const struct statx directory = {.stx_mode = S_IFDIR};
+    const char *call = "";
+    if (!frame->to_change) return true;
+    int error = change_owner(tree, frame->directory, &directory, worker->counts, &call);
     return error == 0 || failed(worker, error, call, "");
 }
 
@@ -196,7 +198,7 @@ static bool read_entries(struct worker *worker, struct frame *frame) {
 static bool read_top(struct worker *worker) {
     struct frame *frame = top(worker);
     bool read = read_entries(worker, frame);
-    return release(worker, frame) && read;
+    return change_directory(worker, frame) && read;
 }
 
 /* A directory's descriptor can be got again from the one below it; only the first has none below that is sure to stay. */
@@ -253,7 +255,7 @@ static bool hand_over(struct worker *worker, const struct frame *frame) {
     if (atomic_load_explicit(&ownership->idle, memory_order_relaxed) == 0) return false;
     char path[MAX_MESSAGE_PATH];
     tell_path(worker, frame->name, path, sizeof path);
-    struct task task = {frame->directory, frame->place, frame->parent, false, frame->held, strdup(path)};
+    struct task task = {frame->directory, frame->place, frame->parent, false, frame->to_change, frame->mode, strdup(path)};
     if (task.path == NULL) return false;
     pthread_mutex_lock(&ownership->mutex);
     bool taken = ownership->waiting_count < MAX_WAITING && (int)ownership->waiting_count < ownership->idle;
@@ -273,7 +275,7 @@ static int open_directory(int parent, const char *name) {
     return descriptor < 0 && errno == EPERM ? openat(parent, name, flags) : descriptor;
 }
 
-/* Takes a subdirectory from its previous owner first, then goes down or lets another thread. */
+/* Goes down into a subdirectory, or lets another thread. */
 static bool enter(struct worker *worker, const char *name) {
     struct tree *tree = &worker->ownership->tree;
     struct frame *parent = top(worker);
@@ -301,9 +303,8 @@ static bool enter(struct worker *worker, const char *name) {
             return true;
         }
         worker->counts[COUNT_SEEN]++;
-        frame.held = verdict == VERDICT_CHANGE && hold_directory(tree, frame.directory, &facts);
-        if (verdict == VERDICT_CHANGE && !frame.held)
-            error = change_owner(tree, frame.directory, &facts, worker->counts, &call);
+        frame.to_change = verdict == VERDICT_CHANGE;
+        frame.mode = facts.stx_mode;
     }
     if (error != 0) {
         close_quietly(frame.directory);
@@ -319,7 +320,8 @@ static void walk(struct worker *worker, const struct task *task) {
         .place = task->place,
         .parent = task->parent,
         .is_root = task->is_root,
-        .held = task->held,
+        .to_change = task->to_change,
+        .mode = task->mode,
         .name = task->path,
     };
     if (push(worker, &base)) read_top(worker);

@@ -195,8 +195,11 @@ function createDirectory(path: string, owner: SandboxIdentity | undefined): void
   }
 }
 
-/** @throws CastellanError `filesystem_refused` for anything but success and absence. */
-function openExisting(path: string): number | undefined {
+/**
+ * A descriptor (O_PATH) of a path that no symbolic link leads to.
+ * @throws CastellanError `filesystem_refused` for anything but success and absence.
+ */
+export function openExisting(path: string): number | undefined {
   try {
     return openPath(path);
   } catch (error) {

@@ -65,7 +65,7 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
     ),
   );
   const ownership = held.use(
-    await stage('ownership', () => takeOwnership(config, identity, files, create, report)),
+    await stage('ownership', () => takeOwnership({ config, identity, files, own, create, report })),
   );
   const view = held.use(
     await viewAccounts({ config, identity, files: accounts, directory: runDirectory.path, create, report }),
