@@ -3,7 +3,7 @@
  * destination check can make, so that dialling something unchecked does not compile.
  */
 import type { Socket } from 'node:net';
-import type { DenyReason, Verdict } from '../policy/verdict.ts';
+import type { AllowVerdict, DenyReason, DenyVerdict } from '../policy/verdict.ts';
 
 /** How the destination was learned. */
 export type AdapterName = 'connect' | 'forward' | 'transparent-tls' | 'transparent-http' | 'transparent-dns';
@@ -49,9 +49,6 @@ export interface Identity {
 export type IdentityResult =
   | { readonly ok: true; readonly identity: Identity }
   | { readonly ok: false; readonly reason: string };
-
-export type AllowVerdict = Extract<Verdict, { readonly allow: true }>;
-export type DenyVerdict = Extract<Verdict, { readonly allow: false }>;
 
 /** The right to one connection: what the policy said, and of whom. */
 export interface Grant {

@@ -4,9 +4,10 @@
  */
 import { CastellanError } from '../errors.ts';
 import type { BinaryPattern, Endpoint, NetworkRule } from './document.ts';
+import { type InspectedEndpoint, RequestIndex, requestPolicy } from './judge.ts';
 import { type Glob, PATH_GLOB, parseGlob } from './match/glob.ts';
 import { canonicalHost, HostIndex, parseHostPattern } from './match/host.ts';
-import type { DenyReason, Query, Verdict } from './verdict.ts';
+import type { AllowVerdict, DenyReason, DenyVerdict, Query, Verdict } from './verdict.ts';
 
 export interface Decider {
   /**
@@ -33,10 +34,14 @@ interface BinarySet {
   readonly patterns: readonly BinaryPattern[];
 }
 
-/** Candidates by port, best first. */
-type Ports = Map<number, Candidate[]>;
+interface Port {
+  /** Best first. */
+  readonly candidates: Candidate[];
+  /** Made when first asked for. */
+  requests?: RequestIndex<InspectedCandidate>;
+}
 
-type Denial = Extract<Verdict, { readonly allow: false }>;
+type Ports = Map<number, Port>;
 
 /** More would make a message that nobody reads. */
 const MAX_LISTED = 3;
@@ -75,9 +80,9 @@ function indexRules(rules: readonly NetworkRule[]): HostIndex<Ports> {
       const ports = index.entry(pattern, () => new Map());
       const candidate = { rule: rule.name, endpoint, exactHost: pattern.kind === 'exact', binaries };
       for (const port of endpoint.ports) {
-        const candidates = ports.get(port) ?? [];
-        candidates.push(candidate);
-        ports.set(port, candidates);
+        const entry = ports.get(port) ?? { candidates: [] };
+        entry.candidates.push(candidate);
+        ports.set(port, entry);
       }
     }
   }
@@ -99,11 +104,11 @@ function compileBinaries(rule: NetworkRule): BinarySet {
   return { literals, globs, patterns: rule.binaries };
 }
 
-/** The best candidate that matches the whole query. */
-function allowed(tiers: readonly (readonly Ports[])[], { port, binaries }: Query): Verdict | undefined {
+/** The best candidate that matches the whole query; if any endpoint of any tier inspects requests, they are inspected. */
+function allowed(tiers: readonly (readonly Ports[])[], { port, binaries }: Query): AllowVerdict | undefined {
   for (const tier of tiers) {
     const best = first(tier, (ports) =>
-      ports.get(port)?.find((each) => matchedBinary(each, binaries) !== undefined),
+      ports.get(port)?.candidates.find((each) => matchedBinary(each, binaries) !== undefined),
     );
     if (best === undefined) continue;
     const { rule, endpoint, exactHost } = best;
@@ -114,14 +119,42 @@ function allowed(tiers: readonly (readonly Ports[])[], { port, binaries }: Query
       allowedIps: endpoint.allowedIps,
       exactHost,
       protocol: endpoint.protocol,
+      requests: requestsOf(tiers.flat(), port, binaries),
     };
   }
   return undefined;
 }
 
+function requestsOf(
+  found: readonly Ports[],
+  port: number,
+  binaries: readonly string[],
+): AllowVerdict['requests'] {
+  const candidates = found.flatMap((ports) => ports.get(port) ?? []);
+  const indexes = candidates.map((entry) => {
+    entry.requests ??= new RequestIndex(entry.candidates.flatMap(inspectedEndpoint));
+    return entry.requests;
+  });
+  const applies = (candidate: InspectedCandidate): boolean =>
+    matchedBinary(candidate, binaries) !== undefined;
+  return indexes.some(({ endpoints }) => endpoints.some(applies))
+    ? requestPolicy(indexes, applies)
+    : undefined;
+}
+
+interface InspectedCandidate extends InspectedEndpoint {
+  readonly binaries: BinarySet;
+}
+
+function inspectedEndpoint({ rule, endpoint, binaries }: Candidate): InspectedCandidate[] {
+  const { inspection, protocol } = endpoint;
+  if (inspection === undefined || protocol === '' || protocol === 'tcp') return [];
+  return [{ rule, endpoint, protocol, inspection, binaries }];
+}
+
 /** Why the query failed, told by the candidate that matched most of it. */
-function nearestMiss(tiers: readonly (readonly Ports[])[], { host, port, binaries }: Query): Denial {
-  const near = firstOfTiers(tiers, (ports) => ports.get(port)?.[0]);
+function nearestMiss(tiers: readonly (readonly Ports[])[], { host, port, binaries }: Query): DenyVerdict {
+  const near = firstOfTiers(tiers, (ports) => ports.get(port)?.candidates[0]);
   if (near !== undefined) {
     const allows = `rule "${near.rule}" allows ${host}:${port} for ${listBinaries(near.binaries)}`;
     const [caller] = binaries;
@@ -138,7 +171,7 @@ function nearestMiss(tiers: readonly (readonly Ports[])[], { host, port, binarie
     );
   }
   // A rule without a host names none, so its other ports are no near miss.
-  const otherPort = firstOfTiers(tiers.slice(0, 2), (ports) => ports.values().next().value?.[0]);
+  const otherPort = firstOfTiers(tiers.slice(0, 2), (ports) => ports.values().next().value?.candidates[0]);
   if (otherPort === undefined) return denial('host_not_listed', `no rule names ${host}`);
   const { rule, endpoint } = otherPort;
   const listed = list(endpoint.ports.map(String));
@@ -174,7 +207,7 @@ function compareCandidates(a: Candidate, b: Candidate): number {
 }
 
 function matchedBinary(
-  { binaries: { literals, globs } }: Candidate,
+  { binaries: { literals, globs } }: Pick<Candidate, 'binaries'>,
   binaries: readonly string[],
 ): string | undefined {
   return binaries.find((path) => literals.has(path) || globs.some((glob) => glob.matches(path)));
@@ -189,7 +222,7 @@ function list(items: readonly string[]): string {
   return items.slice(0, MAX_LISTED).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
-function denial(reason: DenyReason, detail: string, nearest?: string): Denial {
+function denial(reason: DenyReason, detail: string, nearest?: string): DenyVerdict {
   return { allow: false, reason, detail, nearest };
 }
 

@@ -1,3 +1,4 @@
+import type { GraphqlOperation } from './request.ts';
 import type { SeccompGroup } from './seccomp.ts';
 
 /** The policy document after parsing: every default applied, every string checked, nothing optional left vague. */
@@ -50,11 +51,68 @@ export interface Endpoint {
   /** Lower case exact name, IP literal or host glob; empty only together with allowedIps. */
   readonly host: string;
   readonly ports: readonly number[];
-  /** '' is TCP with HTTP and TLS recognised; 'tcp' is raw. */
-  readonly protocol: '' | 'tcp';
+  /** '' is TCP with HTTP and TLS recognised; 'tcp' is raw; the others are opened, and each request judged. */
+  readonly protocol: '' | 'tcp' | InspectedProtocol;
   /** CIDR blocks in canonical form. */
   readonly allowedIps: readonly string[];
+  /** What is looked at in requests; undefined exactly where the protocol is not an inspected one. */
+  readonly inspection?: Inspection | undefined;
   readonly position: SourcePosition;
+}
+
+export const INSPECTED_PROTOCOLS = ['rest', 'graphql', 'json-rpc', 'mcp'] as const;
+export type InspectedProtocol = (typeof INSPECTED_PROTOCOLS)[number];
+
+export interface Inspection {
+  /** Glob over the paths the endpoint is about; undefined for all. */
+  readonly path: string | undefined;
+  /** `audit` lets pass, and records, what no rule allows. */
+  readonly enforcement: 'enforce' | 'audit';
+  readonly allow: readonly RequestPattern[];
+  /** They come before every `allow` of the same destination and binary. */
+  readonly deny: readonly RequestPattern[];
+  readonly allowEncodedSlash: boolean;
+  /** Bodies that have to be read to be judged. */
+  readonly maxBodyBytes: number;
+  /** By hash or id; a persisted query that is not here is refused. */
+  readonly persistedQueries: Readonly<Record<string, GraphqlOperation>>;
+  /** Tool names are held to the characters the protocol recommends. */
+  readonly strictToolNames: boolean;
+  /** Every method of the protocol is allowed that no rule narrows. */
+  readonly allowKnownMethods: boolean;
+}
+
+/** One rule about requests. Texts are globs; what is undefined or empty is not looked at. */
+export type RequestPattern =
+  | {
+      readonly kind: 'http';
+      /** Upper case, or `*`; GET stands for HEAD too. */
+      readonly method: string | undefined;
+      readonly path: string | undefined;
+      readonly query: readonly ValuePattern[];
+      readonly position: SourcePosition;
+    }
+  | {
+      readonly kind: 'graphql';
+      readonly operationType: GraphqlOperation['type'] | '*' | undefined;
+      readonly operationName: string | undefined;
+      readonly fields: readonly string[];
+      readonly position: SourcePosition;
+    }
+  | {
+      readonly kind: 'rpc';
+      readonly method: string | undefined;
+      /** Of tools/call: the tool is one of these. */
+      readonly tool: readonly string[];
+      /** Of tools/call, by the name of the argument. */
+      readonly arguments: readonly ValuePattern[];
+      readonly position: SourcePosition;
+    };
+
+/** A key, and globs of which its value has to match one. */
+export interface ValuePattern {
+  readonly key: string;
+  readonly any: readonly string[];
 }
 
 export interface BinaryPattern {

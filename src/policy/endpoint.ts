@@ -1,5 +1,6 @@
 import { blockedPart } from './destination.ts';
-import type { Endpoint } from './document.ts';
+import { type Endpoint, INSPECTED_PROTOCOLS, type Inspection } from './document.ts';
+import { INSPECTION_KEYS, readInspection } from './inspection.ts';
 import { canonicalAddress, formatAddress, formatBlock, parseBlock } from './match/address.ts';
 import { parseHostPattern } from './match/host.ts';
 import {
@@ -7,6 +8,7 @@ import {
   didYouMean,
   type Fields,
   isAbsent,
+  readBoolean,
   readChoice,
   readInteger,
   readList,
@@ -16,34 +18,36 @@ import {
 import { type Findings, notice, quote, refuse } from './source/findings.ts';
 import type { TreeNode } from './source/tree.ts';
 
+const KEYS = [
+  'host',
+  'port',
+  'ports',
+  'protocol',
+  'tls',
+  'enforcement',
+  'allowed_ips',
+  ...INSPECTION_KEYS,
+] as const;
 type Key = (typeof KEYS)[number];
-const KEYS = ['host', 'port', 'ports', 'protocol', 'tls', 'enforcement', 'allowed_ips'] as const;
 
 /**
- * Keys that only a look into the requests can honour, with the value that means the same as leaving them out. To pass
- * over any other value would allow or send what the author meant to hold back.
+ * Keys about credentials, with the value that means the same as leaving them out. To pass over any other value would send
+ * what the author meant to be rewritten, or send it unsigned.
  */
-const INSPECTION_KEYS = new Map<string, string | false | null>([
-  ['path', ''],
-  ['access', ''],
-  ['rules', null],
-  ['deny_rules', null],
-  ['allow_encoded_slash', false],
+const CREDENTIAL_KEYS = new Map<string, string | false | null>([
   ['websocket_credential_rewrite', false],
   ['request_body_credential_rewrite', false],
-  ['allow_uninspected_credentials', false],
-  ['persisted_queries', ''],
-  ['graphql_persisted_queries', null],
-  ['graphql_max_body_bytes', null],
-  ['json_rpc', null],
-  ['mcp', null],
   ['credential_signing', ''],
   ['signing_service', ''],
   ['signing_region', ''],
   ['credential_binding', null],
 ]);
-const INSPECTED_PROTOCOLS: readonly string[] = ['rest', 'graphql', 'websocket', 'json-rpc', 'mcp', 'sql'];
-const NEEDS_INSPECTION = 'needs request inspection, which this version does not have';
+/** An exception from a guard of credentials, of which there are none here. */
+const CREDENTIAL_EXCEPTION = 'allow_uninspected_credentials';
+
+const PROTOCOLS: readonly Endpoint['protocol'][] = ['', 'tcp', ...INSPECTED_PROTOCOLS];
+/** Protocols of the language that nothing here can read yet. */
+const UNREAD_PROTOCOLS: readonly string[] = ['websocket', 'sql'];
 
 /** Shorter prefixes hold more than one site's network. */
 const WIDE_PREFIX = { 4: 16, 6: 32 } as const;
@@ -63,10 +67,19 @@ export function readEndpoint(node: TreeNode, rule: string, findings: Findings): 
     findings,
   );
   const ports = readPorts(fields, where, node, findings);
-  readTls(fields.get('tls'), findings);
-  readEnforcement(fields.get('enforcement'), findings);
+  readTls(fields.get('tls'), protocol, findings);
+  const enforcement = readEnforcement(fields.get('enforcement'), protocol, findings);
+  const { position } = node;
+  const inspected = new Map(INSPECTION_KEYS.flatMap((key) => pick(fields, key)));
+  const inspection = readInspection({ fields: inspected, protocol, enforcement, where, position }, findings);
   if (host === undefined) return undefined;
-  return { host, ports, protocol, allowedIps, position: node.position };
+  return { host, ports, protocol, allowedIps, inspection, position };
+}
+
+function pick<K extends Key>(fields: Fields<Key>, key: K): [K, TreeNode][] {
+  const node = fields.get(key);
+  const isEmpty = node?.kind === 'scalar' && node.value === '';
+  return node === undefined || isEmpty ? [] : [[key, node]];
 }
 
 function readEndpointFields(node: TreeNode, where: string, findings: Findings): Fields<Key> {
@@ -75,12 +88,19 @@ function readEndpointFields(node: TreeNode, where: string, findings: Findings): 
     const key = KEYS.find((known) => known === name);
     if (key !== undefined) {
       if (!isAbsent(value)) fields.set(key, value);
-    } else if (INSPECTION_KEYS.has(name)) {
+    } else if (CREDENTIAL_KEYS.has(name)) {
       const meansNothing =
-        value.kind === 'scalar' && (value.value === null || value.value === INSPECTION_KEYS.get(name));
-      if (!meansNothing) refuse(findings, keyPosition, `key ${quote(name)} of ${where} ${NEEDS_INSPECTION}`);
+        value.kind === 'scalar' && (value.value === null || value.value === CREDENTIAL_KEYS.get(name));
+      if (!meansNothing)
+        refuse(
+          findings,
+          keyPosition,
+          `key ${quote(name)} of ${where} needs credentials, which this version does not have`,
+        );
+    } else if (name === CREDENTIAL_EXCEPTION) {
+      readBoolean(value, name, findings);
     } else {
-      const suggestion = didYouMean(name, [...KEYS, ...INSPECTION_KEYS.keys()]);
+      const suggestion = didYouMean(name, [...KEYS, ...CREDENTIAL_KEYS.keys(), CREDENTIAL_EXCEPTION]);
       refuse(findings, keyPosition, `unknown key ${quote(name)} in ${where}${suggestion}`);
     }
   }
@@ -141,31 +161,56 @@ function readPorts(fields: Fields<Key>, where: string, endpoint: TreeNode, findi
 }
 
 function readProtocol(node: TreeNode | undefined, findings: Findings): Endpoint['protocol'] {
-  const text = readText(node, 'protocol', findings) ?? '';
-  if (text === '' || text === 'tcp' || node === undefined) return text === 'tcp' ? 'tcp' : '';
-  if (INSPECTED_PROTOCOLS.includes(text))
-    refuse(findings, node.position, `protocol ${quote(text)} ${NEEDS_INSPECTION}`);
+  const text = readText(node, 'protocol', findings);
+  if (node === undefined || text === undefined) return '';
+  const protocol = PROTOCOLS.find((known) => known === text);
+  if (protocol !== undefined) return protocol;
+  if (UNREAD_PROTOCOLS.includes(text))
+    refuse(findings, node.position, `protocol ${quote(text)} cannot be inspected by this version`);
   else {
-    const suggestion = didYouMean(text, ['tcp', ...INSPECTED_PROTOCOLS]);
+    const suggestion = didYouMean(text, [...PROTOCOLS, ...UNREAD_PROTOCOLS]);
     refuse(findings, node.position, `unknown protocol ${quote(text)}${suggestion}`);
   }
   return '';
 }
 
-/** TLS is never opened here, so '' and skip are the same. */
-function readTls(node: TreeNode | undefined, findings: Findings): void {
+/** TLS is opened exactly where requests are inspected. */
+function readTls(node: TreeNode | undefined, protocol: Endpoint['protocol'], findings: Findings): void {
   if (node === undefined) return;
-  const text = node.kind === 'scalar' ? node.value : undefined;
-  if (text === 'terminate') refuse(findings, node.position, `tls "terminate" ${NEEDS_INSPECTION}`);
-  else if (text === 'passthrough')
-    notice(findings, node.position, 'tls "passthrough" is deprecated; write "skip"');
-  else readChoice(node, 'tls', ['', 'skip'], findings);
+  const inspected = INSPECTED_PROTOCOLS.some((known) => known === protocol);
+  const { position } = node;
+  switch (readChoice(node, 'tls', ['', 'skip', 'terminate', 'passthrough'], findings)) {
+    case 'skip':
+      if (inspected)
+        refuse(findings, position, `tls "skip" leaves protocol ${quote(protocol)} nothing to inspect`);
+      break;
+    case 'terminate':
+      if (!inspected)
+        notice(
+          findings,
+          position,
+          'tls "terminate" has no effect: TLS is opened only where a protocol is inspected',
+        );
+      break;
+    case 'passthrough':
+      notice(
+        findings,
+        position,
+        `tls "passthrough" is deprecated; ${inspected ? 'leave it out' : 'write "skip"'}`,
+      );
+  }
 }
 
-function readEnforcement(node: TreeNode | undefined, findings: Findings): void {
-  if (node?.kind === 'scalar' && node.value === 'audit')
-    refuse(findings, node.position, `enforcement "audit" ${NEEDS_INSPECTION}; write "enforce"`);
-  else readChoice(node, 'enforcement', ['', 'enforce'], findings);
+function readEnforcement(
+  node: TreeNode | undefined,
+  protocol: Endpoint['protocol'],
+  findings: Findings,
+): Inspection['enforcement'] | undefined {
+  const enforcement = readChoice(node, 'enforcement', ['', 'enforce', 'audit'], findings);
+  if (enforcement === undefined || enforcement === '') return undefined;
+  if (node !== undefined && enforcement === 'audit' && (protocol === '' || protocol === 'tcp'))
+    refuse(findings, node.position, 'enforcement "audit" is about requests, and this endpoint inspects none');
+  return enforcement;
 }
 
 function readAllowedIps(node: TreeNode | undefined, findings: Findings): string[] {

@@ -1,5 +1,5 @@
 /** A refusal in the form a program can act on: the body of the 403 answer. */
-import type { DenyReason, Query, Verdict } from './verdict.ts';
+import type { DenyReason, DenyVerdict, Query } from './verdict.ts';
 
 export interface DenialBody {
   readonly error: 'policy_denied';
@@ -18,10 +18,19 @@ export interface DenialBody {
 }
 
 export interface MissingRule {
-  readonly type: 'l4_allow';
+  readonly type: 'l4_allow' | 'rest_allow';
   readonly host: string;
   readonly port: number;
   readonly binary: string | null;
+  /** Of rest_allow. */
+  readonly method?: string;
+  readonly path?: string;
+}
+
+/** What was asked of the destination, where requests are inspected. */
+export interface DeniedRequest {
+  readonly method: string;
+  readonly path: string;
 }
 
 export interface NextStep {
@@ -79,6 +88,36 @@ const ADVICE: Readonly<Record<DenyReason, Advice>> = {
       },
     ],
   },
+  request_not_listed: A_RULE_HELPS,
+  request_refused: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'ask_operator',
+        detail: 'A deny_rule is about this very request; only the operator can change it.',
+      },
+      DO_NOT_CIRCUMVENT,
+    ],
+  },
+  request_unreadable: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'change_request',
+        detail:
+          'Requests to this destination are read before they pass: send it in the plain form that detail asks for.',
+      },
+    ],
+  },
+  protocol_not_inspected: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'change_request',
+        detail: 'Requests to this destination are inspected: speak HTTP to it, inside TLS or without.',
+      },
+    ],
+  },
   destination_unknown: {
     ruleHelps: false,
     steps: [
@@ -92,7 +131,7 @@ const ADVICE: Readonly<Record<DenyReason, Advice>> = {
 };
 
 /** What a refused client is told. The values are raw; JSON keeps them apart from the text. */
-export function denialBody(verdict: Extract<Verdict, { readonly allow: false }>, query: Query): DenialBody {
+export function denialBody(verdict: DenyVerdict, query: Query, request?: DeniedRequest): DenialBody {
   const { reason, detail, nearest } = verdict;
   const { host, port, binaries } = query;
   const binary = binaries[0] ?? null;
@@ -105,7 +144,16 @@ export function denialBody(verdict: Extract<Verdict, { readonly allow: false }>,
     port,
     binary,
     nearest_rule: nearest ?? null,
-    rule_missing: ruleHelps ? { type: 'l4_allow', host, port, binary } : null,
+    rule_missing: ruleHelps ? missingRule(reason, { host, port, binary }, request) : null,
     next_steps: steps,
   };
+}
+
+function missingRule(
+  reason: DenyReason,
+  destination: Omit<MissingRule, 'type'>,
+  request: DeniedRequest | undefined,
+): MissingRule {
+  if (reason !== 'request_not_listed' || request === undefined) return { type: 'l4_allow', ...destination };
+  return { type: 'rest_allow', ...destination, ...request };
 }

@@ -1,3 +1,6 @@
+import type { Endpoint } from './document.ts';
+import type { RequestPolicy } from './judge.ts';
+
 /** The answer of the one decision function, with everything a refusal has to tell. */
 
 export interface Query {
@@ -16,7 +19,11 @@ export type DenyReason =
   | 'identity_unknown' // the calling process could not be established
   | 'address_not_allowed' // the destination check refused every resolved address or one of them
   | 'name_mismatch' // SNI or Host differs from the name the connection was opened for
-  | 'destination_unknown'; // transparent connection that names no host
+  | 'destination_unknown' // transparent connection that names no host
+  | 'request_not_listed' // the destination's requests are inspected, and no rule allows this one
+  | 'request_refused' // a deny rule is about this request
+  | 'request_unreadable' // an inspected request that cannot be read in one way only
+  | 'protocol_not_inspected'; // something else than HTTP where requests are inspected
 
 export type Verdict =
   | {
@@ -28,7 +35,9 @@ export type Verdict =
       readonly allowedIps: readonly string[];
       /** ...or the very one the policy names: whether it names this host without a wildcard, which counts for IP literals. */
       readonly exactHost: boolean;
-      readonly protocol: '' | 'tcp';
+      readonly protocol: Endpoint['protocol'];
+      /** Set where each request has to be judged too. */
+      readonly requests: RequestPolicy | undefined;
     }
   | {
       readonly allow: false;
@@ -38,3 +47,6 @@ export type Verdict =
       /** The rule that came nearest, if any. */
       readonly nearest: string | undefined;
     };
+
+export type AllowVerdict = Extract<Verdict, { readonly allow: true }>;
+export type DenyVerdict = Extract<Verdict, { readonly allow: false }>;

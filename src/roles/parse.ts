@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
+import { policyRules } from './parse-policy.ts';
 
 /** The longest path of a request head (16 KiB) and every sentence of ours fit; nothing longer belongs in a record. */
 const MAX_TEXT = 16 * 1024;
@@ -66,6 +67,10 @@ const denyReason = v.picklist([
   'address_not_allowed',
   'name_mismatch',
   'destination_unknown',
+  'request_not_listed',
+  'request_refused',
+  'request_unreadable',
+  'protocol_not_inspected',
 ]);
 
 const rule = v.optional(text);
@@ -127,21 +132,6 @@ const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('stopped') }),
 ]);
 
-const position = v.strictObject({ line: count, column: count });
-const endpoint = v.strictObject({
-  host,
-  ports: v.array(port),
-  protocol: v.picklist(['', 'tcp']),
-  allowedIps: v.array(host),
-  position,
-});
-const networkRule = v.strictObject({
-  name: text,
-  endpoints: v.array(endpoint),
-  binaries: v.array(v.strictObject({ path })),
-  position,
-});
-
 const descriptors = v.pipe(v.array(descriptor), v.maxLength(8));
 const toNetworkRole = v.variant('type', [
   v.strictObject({
@@ -154,7 +144,7 @@ const toNetworkRole = v.variant('type', [
       dnsTcp: descriptors,
       nflog: descriptor,
     }),
-    policy: v.strictObject({ generation: count, rules: v.array(networkRule) }),
+    policy: v.strictObject({ generation: count, rules: policyRules }),
   }),
   v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),
   v.strictObject({ type: v.literal('stop') }),

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
-import type { AllowVerdict, Objection } from '../stages.ts';
+import type { AllowVerdict } from '../../policy/verdict.ts';
+import type { Objection } from '../stages.ts';
 import type { Opening } from './opening.ts';
 
 /**

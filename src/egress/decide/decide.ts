@@ -1,6 +1,6 @@
 import type { Decider } from '../../policy/compile.ts';
-import type { Query } from '../../policy/verdict.ts';
-import type { Arrival, Decision, DenyVerdict, IdentityResult } from '../stages.ts';
+import type { DenyVerdict, Query } from '../../policy/verdict.ts';
+import type { Arrival, Decision, IdentityResult } from '../stages.ts';
 
 /** What the policy is asked about a connection; a process that is not known stands for no binary. */
 export function queryOf({ intent }: Pick<Arrival, 'intent'>, identity: IdentityResult): Query {

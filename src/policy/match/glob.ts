@@ -1,5 +1,6 @@
 /**
- * The one glob dialect of castellan. The delimiter is `/` in paths and `.` in host names.
+ * The one glob dialect of castellan. The delimiter is `/` in paths and `.` in host names; other texts (query values, names
+ * of tools and operations) have none, so that a `*` there matches whatever the value holds.
  *
  *   *        any run without the delimiter, also an empty one
  *   **       any run, delimiters included; as a whole component, `/ ** /` (without spaces) also stands for a single `/`
@@ -15,13 +16,14 @@
  */
 
 export interface GlobDialect {
-  readonly delimiter: '/' | '.';
+  readonly delimiter: '/' | '.' | undefined;
   /** Whether `?`, `[]`, `{}` and `\` mean anything; where they do not, they are refused. */
   readonly classes: boolean;
 }
 
 export const PATH_GLOB: GlobDialect = { delimiter: '/', classes: true };
 export const HOST_GLOB: GlobDialect = { delimiter: '.', classes: false };
+export const TEXT_GLOB: GlobDialect = { delimiter: undefined, classes: true };
 
 export interface Glob {
   readonly matches: (text: string) => boolean;
@@ -106,7 +108,7 @@ class GlobParser {
   #stars(): Token {
     if (!this.#looksAt('*')) return { kind: 'run', test: this.#inComponent };
     const { delimiter } = this.#dialect;
-    const startsComponent = this.#characters[this.#at - 2] === delimiter;
+    const startsComponent = delimiter !== undefined && this.#characters[this.#at - 2] === delimiter;
     this.#at++;
     if (this.#looksAt('*')) return this.#fail('more than two "*" in a row');
     if (!startsComponent || !this.#looksAt(delimiter)) return { kind: 'run', test: anything };

@@ -12,9 +12,9 @@ import {
   responseHeaders,
   trailerPairs,
 } from '../../../src/egress/relay/headers.ts';
-import type { AllowVerdict, ApprovedAddress, Grant, Intent } from '../../../src/egress/stages.ts';
+import type { ApprovedAddress, Grant, Intent } from '../../../src/egress/stages.ts';
 import { checkDestination } from '../../../src/policy/destination.ts';
-import type { Query, Verdict } from '../../../src/policy/verdict.ts';
+import type { AllowVerdict, Query, Verdict } from '../../../src/policy/verdict.ts';
 
 const flow = {
   family: 4,
@@ -46,6 +46,7 @@ const allow: AllowVerdict = {
   allowedIps: [],
   exactHost: true,
   protocol: '',
+  requests: undefined,
 };
 const grant: Grant = { verdict: allow, identity };
 

@@ -13,7 +13,15 @@ describe('classifyAddress', () => {
 });
 
 const allow = (allowedIps: readonly string[] = [], exactHost = true) =>
-  ({ allow: true, rule: 'r', matchedBinary: '/usr/bin/curl', allowedIps, exactHost, protocol: '' }) as const;
+  ({
+    allow: true,
+    rule: 'r',
+    matchedBinary: '/usr/bin/curl',
+    allowedIps,
+    exactHost,
+    protocol: '',
+    requests: undefined,
+  }) as const;
 
 interface Case {
   readonly name: string;

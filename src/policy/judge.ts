@@ -1,0 +1,206 @@
+/** Whether a request may pass, once its connection may. Allowing takes every reading of a request, refusing takes one. */
+import type { Endpoint, InspectedProtocol, Inspection, RequestPattern } from './document.ts';
+import { PathIndex } from './match/path-index.ts';
+import { KNOWN_MCP_METHODS } from './mcp-methods.ts';
+import type { PathReadings, RequestFacts } from './request.ts';
+import { allowSubjects, compileTest, denySubjects, type RequestTest, type Subject } from './request-test.ts';
+import type { DenyReason, DenyVerdict } from './verdict.ts';
+
+/** How requests to some paths are to be read, as their most specific endpoint says. */
+export interface Route extends Omit<Inspection, 'allow' | 'deny' | 'path'> {
+  readonly rule: string;
+  readonly protocol: InspectedProtocol;
+}
+
+export type RequestVerdict =
+  | {
+      readonly allow: true;
+      readonly rule: string;
+      /** What would have been refused, were the endpoint not in audit. */
+      readonly violation: DenyVerdict | undefined;
+    }
+  | DenyVerdict;
+
+/** The endpoints that allow one program one destination, as far as they are about requests. */
+export interface RequestPolicy {
+  /** Whether some endpoint takes paths with encoded slashes. */
+  readonly encodedSlash: boolean;
+  /** Undefined where no endpoint is about the path. */
+  readonly route: (path: PathReadings) => Route | undefined;
+  readonly judge: (facts: RequestFacts) => RequestVerdict;
+}
+
+export interface InspectedEndpoint {
+  readonly rule: string;
+  readonly endpoint: Endpoint;
+  readonly protocol: InspectedProtocol;
+  readonly inspection: Inspection;
+}
+
+interface Row<Owner> {
+  readonly owner: Owner;
+  readonly pattern: RequestPattern;
+  readonly test: RequestTest;
+}
+
+/** All endpoints for one host pattern and port, to be asked about any program. */
+export class RequestIndex<Owner extends InspectedEndpoint> {
+  readonly #routes = new PathIndex<Owner>();
+  readonly #allow = new PathIndex<Row<Owner>>();
+  readonly #deny = new PathIndex<Row<Owner>>();
+  readonly endpoints: readonly Owner[];
+
+  constructor(endpoints: readonly Owner[]) {
+    this.endpoints = endpoints;
+    for (const owner of endpoints) {
+      const { path, allow, deny } = owner.inspection;
+      this.#routes.add(path, owner);
+      for (const [index, patterns] of [
+        [this.#allow, allow],
+        [this.#deny, deny],
+      ] as const)
+        for (const pattern of patterns)
+          index.add(pattern.kind === 'http' ? pattern.path : undefined, {
+            owner,
+            pattern,
+            test: compileTest(pattern),
+          });
+    }
+  }
+
+  routes(path: string): Owner[] {
+    return this.#routes.find(path);
+  }
+
+  allowing(path: string): Row<Owner>[] {
+    return this.#allow.find(path);
+  }
+
+  denying(path: string): Row<Owner>[] {
+    return this.#deny.find(path);
+  }
+}
+
+/** The policy for one program: `applies` tells which rules are about it. */
+export function requestPolicy<Owner extends InspectedEndpoint>(
+  indexes: readonly RequestIndex<Owner>[],
+  applies: (owner: Owner) => boolean,
+): RequestPolicy {
+  const endpointsFor = ({ allow }: PathReadings): Owner[] =>
+    inAll(allow.map((path) => indexes.flatMap((index) => index.routes(path)))).filter(applies);
+  return {
+    encodedSlash: indexes.some(({ endpoints }) =>
+      endpoints.some((each) => each.inspection.allowEncodedSlash && applies(each)),
+    ),
+    route: (path) => routeOf(endpointsFor(path)),
+    judge(facts) {
+      const endpoints = endpointsFor(facts.path);
+      const route = routeOf(endpoints);
+      if (route === undefined)
+        return denial('request_not_listed', `no endpoint is about the path ${facts.path.allow[0]}`);
+      const hit = denyingRow(indexes, applies, facts);
+      const owners = new Set(endpoints.filter(({ protocol }) => protocol === route.protocol));
+      const refusal = hit === undefined ? unlisted(indexes, owners, facts, route) : refusedBy(hit);
+      const isAudited =
+        route.enforcement === 'audit' &&
+        (hit === undefined || hit.row.owner.inspection.enforcement === 'audit');
+      if (refusal === undefined || isAudited) return { allow: true, rule: route.rule, violation: refusal };
+      return refusal;
+    },
+  };
+}
+
+/** The endpoint with the most specific path; among equals, which the parser has seen to agree, the smallest rule name. */
+function routeOf(endpoints: readonly InspectedEndpoint[]): Route | undefined {
+  let best: InspectedEndpoint | undefined;
+  for (const each of endpoints) if (best === undefined || comesBefore(each, best)) best = each;
+  if (best === undefined) return undefined;
+  const { allow: _allow, deny: _deny, path: _path, ...reading } = best.inspection;
+  return { ...reading, rule: best.rule, protocol: best.protocol };
+}
+
+function comesBefore(a: InspectedEndpoint, b: InspectedEndpoint): boolean {
+  const difference = specificity(a.inspection) - specificity(b.inspection);
+  return difference === 0 ? a.rule < b.rule : difference > 0;
+}
+
+/** Characters of the path that are no stars. */
+export function specificity({ path }: Pick<Inspection, 'path'>): number {
+  return path === undefined ? -1 : path.replaceAll('*', '').length;
+}
+
+interface DenyHit {
+  readonly row: Row<InspectedEndpoint>;
+  readonly subject: Subject;
+}
+
+function denyingRow<Owner extends InspectedEndpoint>(
+  indexes: readonly RequestIndex<Owner>[],
+  applies: (owner: Owner) => boolean,
+  facts: RequestFacts,
+): DenyHit | undefined {
+  const subjects = denySubjects(facts);
+  for (const path of facts.path.deny) {
+    const about = new Set(indexes.flatMap((index) => index.routes(path)));
+    for (const row of indexes.flatMap((index) => index.denying(path))) {
+      if (!about.has(row.owner) || !applies(row.owner)) continue;
+      const subject = subjects.find((each) => row.test(each, false));
+      if (subject !== undefined) return { row, subject };
+    }
+  }
+  return undefined;
+}
+
+function refusedBy({ row: { owner, pattern }, subject }: DenyHit): DenyVerdict {
+  return denial(
+    'request_refused',
+    `${subject.label} is refused by rule "${owner.rule}", line ${pattern.position.line}`,
+    owner.rule,
+  );
+}
+
+/** Each part of the request has to be allowed in every reading, by whichever rule. */
+function unlisted<Owner extends InspectedEndpoint>(
+  indexes: readonly RequestIndex<Owner>[],
+  endpoints: ReadonlySet<Owner>,
+  facts: RequestFacts,
+  route: Route,
+): DenyVerdict | undefined {
+  const readings = facts.path.allow.map((path) =>
+    indexes.flatMap((index) => index.allowing(path)).filter(({ owner }) => endpoints.has(owner)),
+  );
+  for (const subject of allowSubjects(facts)) {
+    if (passesUnlisted(subject, endpoints)) continue;
+    if (readings.every((rows) => rows.some(({ test }) => test(subject, true)))) continue;
+    return denial(
+      'request_not_listed',
+      `${subject.label} is not allowed by any rule for this destination; rule "${route.rule}" is the nearest`,
+      route.rule,
+    );
+  }
+  return undefined;
+}
+
+/** What goes with calls that were allowed; and calls of the protocol where all are, unless rules narrow those of tools. */
+function passesUnlisted(subject: Subject, endpoints: ReadonlySet<InspectedEndpoint>): boolean {
+  if (subject.kind !== 'rpc') return false;
+  const { role, method } = subject.call;
+  if (role !== 'call') return true;
+  if (!KNOWN_MCP_METHODS.has(method)) return false;
+  const inspections = [...endpoints].map(({ inspection }) => inspection);
+  if (!inspections.some(({ allowKnownMethods }) => allowKnownMethods)) return false;
+  return method !== 'tools/call' || !inspections.some(({ allow }) => allow.some(narrowsTools));
+}
+
+function narrowsTools(pattern: RequestPattern): boolean {
+  return pattern.kind === 'rpc' && (pattern.tool.length > 0 || pattern.arguments.length > 0);
+}
+
+function inAll<T>(lists: readonly (readonly T[])[]): T[] {
+  const [first = [], ...others] = lists;
+  return first.filter((item) => others.every((list) => list.includes(item)));
+}
+
+function denial(reason: DenyReason, detail: string, nearest?: string): DenyVerdict {
+  return { allow: false, reason, detail, nearest };
+}

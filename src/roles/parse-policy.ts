@@ -1,0 +1,79 @@
+/** The rules as they cross the wire. JSON leaves out what is undefined: such a key of the contract may be absent. */
+import * as v from 'valibot';
+import type { NetworkRule } from '../policy/document.ts';
+
+const MAX_TEXT = 16 * 1024;
+const MAX_HOST = 255;
+/** PATH_MAX of Linux. */
+const MAX_PATH = 4096;
+
+const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
+const texts = v.array(text);
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const position = v.strictObject({ line: count, column: count });
+const values = v.array(v.strictObject({ key: text, any: texts }));
+const operationType = v.picklist(['query', 'mutation', 'subscription']);
+
+const pattern = v.variant('kind', [
+  v.strictObject({
+    kind: v.literal('http'),
+    method: v.optional(text),
+    path: v.optional(text),
+    query: values,
+    position,
+  }),
+  v.strictObject({
+    kind: v.literal('graphql'),
+    operationType: v.optional(v.union([operationType, v.literal('*')])),
+    operationName: v.optional(text),
+    fields: texts,
+    position,
+  }),
+  v.strictObject({
+    kind: v.literal('rpc'),
+    method: v.optional(text),
+    tool: texts,
+    arguments: values,
+    position,
+  }),
+]);
+
+const inspection = v.strictObject({
+  path: v.optional(text),
+  enforcement: v.picklist(['enforce', 'audit']),
+  allow: v.array(pattern),
+  deny: v.array(pattern),
+  allowEncodedSlash: v.boolean(),
+  maxBodyBytes: count,
+  persistedQueries: v.record(text, v.strictObject({ type: operationType, name: text, fields: texts })),
+  strictToolNames: v.boolean(),
+  allowKnownMethods: v.boolean(),
+});
+
+const common = {
+  host: v.pipe(v.string(), v.maxLength(MAX_HOST)),
+  ports: v.array(v.pipe(count, v.maxValue(65_535))),
+  allowedIps: v.array(v.pipe(v.string(), v.maxLength(MAX_HOST))),
+  position,
+};
+
+/** An inspected protocol without an inspection would be an endpoint without rules: such a one is no message. */
+const endpoint = v.variant('protocol', [
+  v.strictObject({ ...common, protocol: v.picklist(['', 'tcp']) }),
+  v.strictObject({ ...common, protocol: v.picklist(['rest', 'graphql', 'json-rpc', 'mcp']), inspection }),
+]);
+
+const networkRules = v.array(
+  v.strictObject({
+    name: text,
+    endpoints: v.array(endpoint),
+    binaries: v.array(v.strictObject({ path: v.pipe(v.string(), v.maxLength(MAX_PATH)) })),
+    position,
+  }),
+);
+
+/** A schema of its own size, for the message that carries the policy. */
+export const policyRules = v.pipe(
+  networkRules,
+  v.transform((rules) => rules as readonly NetworkRule[]),
+);
