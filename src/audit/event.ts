@@ -3,7 +3,7 @@
  * into its OCSF class. A fact carries raw values: escaping and redaction happen where it is written.
  */
 import type { RunMode } from '../config/config.ts';
-import type { Identity, Intent } from '../egress/stages.ts';
+import type { Identity, Intent, RequestLine } from '../egress/stages.ts';
 import type { DenyReason } from '../policy/verdict.ts';
 
 export type SessionKind = 'main' | 'shell' | 'exec';
@@ -29,6 +29,7 @@ export type Control =
   | 'privileges'
   | 'network-role'
   | 'account-view'
+  | 'trust-store'
   | 'limits'
   | 'teardown';
 
@@ -106,7 +107,17 @@ export type AuditFact =
       readonly intent: Intent;
       readonly identity: Identity;
       readonly rule: string;
-      readonly address: string;
+      /** Undefined for a tunnel that is opened: its requests are dialled one by one. */
+      readonly address: string | undefined;
+    }
+  | {
+      /** A request that no rule allows, or that one refuses, and that passes because its endpoint is in audit. */
+      readonly kind: 'request-violation';
+      readonly intent: Intent & { readonly http: RequestLine };
+      readonly identity: Identity;
+      readonly reason: DenyReason;
+      readonly detail: string;
+      readonly rule: string;
     }
   | {
       readonly kind: 'connection-denied';
@@ -129,7 +140,7 @@ export type AuditFact =
       readonly intent: Intent;
       readonly identity: Identity;
       readonly rule: string;
-      readonly address: string;
+      readonly address: string | undefined;
       readonly bytesOut: number;
       readonly bytesIn: number;
       readonly durationMs: number;

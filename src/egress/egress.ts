@@ -1,4 +1,5 @@
-/** A CONNECTION: accept → identify → decide → dial → relay → record. A stage is a file or folder beside this one. */
+/** A CONNECTION: accept → identify → decide → inspect → dial → relay → record. A stage is a file or folder beside this one. */
+import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Report } from '../audit/event.ts';
 import type { Decider } from '../policy/compile.ts';
 import { checkDestination } from '../policy/destination.ts';
@@ -9,8 +10,12 @@ import { kernelDestination, type OriginalDestination } from './accept/transparen
 import { decide, queryOf } from './decide/decide.ts';
 import { approveDestination, createSystemResolver, type Resolver } from './decide/destination.ts';
 import { createProcessQuota, type ProcessQuota } from './identify/quota.ts';
+import { inspect } from './inspect/inspect.ts';
+import { plainShape, type Shape } from './inspect/shape.ts';
+import { createCertificateAuthority } from './intercept/authority.ts';
 import { EGRESS_LIMITS, type EgressLimits } from './limits.ts';
 import { dial } from './relay/dial.ts';
+import { secureUpstream } from './relay/secure.ts';
 import { startRecord } from './report.ts';
 import type { Arrival, Flow, IdentityResult, Refusal } from './stages.ts';
 
@@ -24,6 +29,8 @@ export interface EgressOptions {
   readonly signal: AbortSignal;
   /** Undefined while facts can be taken; else settles when they can be again, and new connections wait for it. */
   readonly congestion?: () => Promise<void> | undefined;
+  /** PEM certificates that origins are verified by where their TLS is opened; without them, those Node brings. */
+  readonly roots?: readonly string[];
   /** The rest has one right answer in a sandbox; tests give others. */
   readonly resolve?: Resolver;
   readonly check?: typeof checkDestination;
@@ -32,6 +39,8 @@ export interface EgressOptions {
 }
 
 export interface Egress {
+  /** PEM of the certificate authority by which opened TLS is proved to clients; undefined where none is opened. */
+  readonly authority: string | undefined;
   /** The bound addresses, in the order of the listeners. */
   readonly addresses: {
     readonly [Kind in keyof Listeners]: readonly { readonly address: string; readonly port: number }[];
@@ -45,17 +54,28 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
   const limits = { ...EGRESS_LIMITS, ...options.limits };
   const house: House = {
     congestion: () => undefined,
+    roots: [],
     resolve: createSystemResolver(limits),
     check: checkDestination,
     originalDestination: kernelDestination,
     ...options,
     limits,
     quota: createProcessQuota(limits.connectionsPerProcess),
+    trust: createSecureContext({
+      minVersion: 'TLSv1.2',
+      ...(options.roots !== undefined && options.roots.length > 0 && { ca: [...options.roots] }),
+    }),
   };
-  return openAdapters({ ...house, carry: (arrival) => carry(arrival, house) });
+  const authority = house.decider.inspects ? createCertificateAuthority() : undefined;
+  const adapters = await openAdapters({ ...house, authority, carry: (arrival) => carry(arrival, house) });
+  return { ...adapters, authority: authority?.certificatePem };
 }
 
-type House = Required<EgressOptions> & { readonly limits: EgressLimits; readonly quota: ProcessQuota };
+interface House extends Required<EgressOptions> {
+  readonly limits: EgressLimits;
+  readonly quota: ProcessQuota;
+  readonly trust: SecureContext;
+}
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
 async function carry(arrival: Arrival, house: House): Promise<void> {
@@ -66,21 +86,34 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
     const identity = await house.identify(intent.flow);
     const decision = decide(house.decider, arrival, identity);
     const { identity: who, verdict } = decision.ok ? decision.grant : decision;
-    const refuse = (refusal: Refusal): void => {
+    const refuse = (refusal: Refusal, shape: Shape = plainShape): void => {
       record.refused(refusal, who, verdict.allow ? verdict.rule : undefined);
-      if (refusal.result === 'failed') arrival.refuse(refusal.status, failureBody(refusal, arrival));
-      else arrival.refuse(403, denialBody(refusal.verdict, queryOf(arrival, identity)));
+      if (refusal.result === 'failed') {
+        arrival.refuse(refusal.status, failureBody(refusal, arrival));
+        return;
+      }
+      const { status, body } = shape(denialBody(refusal.verdict, queryOf(arrival, identity), intent.http));
+      arrival.refuse(status, body);
     };
     if (!decision.ok) return refuse({ result: 'denied', verdict: decision.verdict });
-    using place = house.quota.take(decision.grant.identity);
+    const { grant } = decision;
+    using place = house.quota.take(grant.identity);
     if (place === undefined) return refuse(TOO_MANY);
-    const destination = await approveDestination(intent, decision.grant, house);
+    const inspected = await inspect(arrival, grant);
+    if (!inspected.ok) return refuse(inspected.refusal, inspected.shape);
+    if (inspected.tunnel !== undefined) {
+      record.allowed(grant, undefined);
+      return record.ended(await inspected.tunnel(), grant, undefined);
+    }
+    if (inspected.violation !== undefined) record.violated(grant, inspected.violation);
+    const destination = await approveDestination(intent, grant, house);
     if (!destination.ok) return refuse(destination.refusal);
-    const upstream = await dial(destination.addresses, { signal, limits: house.limits });
+    const dialled = await dial(destination.addresses, { signal, limits: house.limits });
+    const upstream = await secureUpstream(dialled, intent, house);
     if (!upstream.ok) return refuse(upstream.refusal);
-    record.allowed(decision.grant, upstream.address);
-    const outcome = await arrival.relay(upstream.socket, decision.grant);
-    record.ended(outcome, decision.grant, upstream.address);
+    record.allowed(grant, upstream.address);
+    const outcome = await arrival.relay(upstream.socket, grant, inspected.content);
+    record.ended(outcome, grant, upstream.address);
   } catch (error) {
     house.report({
       kind: 'internal-error',

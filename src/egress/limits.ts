@@ -46,6 +46,10 @@ export const EGRESS_LIMITS = {
   dialMs: 30_000,
   /** RFC 8305 §5: the recommended delay before the next address is tried beside the last. */
   dialStaggerMs: 250,
+  /** A TLS handshake of either side, once its connection is open. */
+  handshakeMs: 15_000,
+  /** To send a body that is judged as a whole. */
+  bodyMs: 60_000,
   /** A tunnel without a byte either way; SSH and database sessions idle for long, so the limit is only for the forgotten. */
   tunnelIdleMs: 4 * 60 * 60_000,
   /** The same once one side has ended: what is left is an answer, which comes or does not. */

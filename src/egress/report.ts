@@ -1,11 +1,14 @@
 /** The record of one connection or request: what became of it, in the words of the audit. */
 import type { Report } from '../audit/event.ts';
+import type { DenyVerdict } from '../policy/verdict.ts';
 import type { Grant, Identity, Intent, Outcome, Refusal } from './stages.ts';
 
 export interface ConnectionRecord {
   refused(refusal: Refusal, identity: Identity | undefined, rule: string | undefined): void;
-  allowed(grant: Grant, address: string): void;
-  ended(outcome: Outcome, grant: Grant, address: string): void;
+  /** `address` is undefined for a tunnel whose requests are dialled one by one. */
+  allowed(grant: Grant, address: string | undefined): void;
+  violated(grant: Grant, violation: DenyVerdict): void;
+  ended(outcome: Outcome, grant: Grant, address: string | undefined): void;
 }
 
 /** Starts the clock of the connection. */
@@ -23,10 +26,22 @@ export function startRecord(intent: Intent, report: Report): ConnectionRecord {
     allowed({ identity, verdict }, address) {
       report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address });
     },
-    ended({ result, bytesOut, bytesIn, detail = '', httpStatus }, { identity, verdict }, address) {
+    violated({ identity, verdict }, { reason, detail, nearest = verdict.rule }) {
+      const { http } = intent;
+      if (http !== undefined)
+        report({
+          kind: 'request-violation',
+          intent: { ...intent, http },
+          identity,
+          reason,
+          detail,
+          rule: nearest,
+        });
+    },
+    ended(outcome, { identity, verdict }, address) {
+      const { result, reason = 'name_mismatch', bytesOut, bytesIn, detail = '', httpStatus } = outcome;
       const { rule } = verdict;
-      if (result === 'denied')
-        report({ kind: 'connection-denied', intent, identity, reason: 'name_mismatch', detail, rule });
+      if (result === 'denied') report({ kind: 'connection-denied', intent, identity, reason, detail, rule });
       if (result === 'failed') report({ kind: 'connection-failed', intent, identity, rule, detail });
       const durationMs = performance.now() - began;
       const status = httpStatus === undefined ? undefined : { httpStatus };

@@ -2,6 +2,7 @@
  * What one stage of a connection hands to the next. `ApprovedAddress` carries a brand that only the
  * destination check can make, so that dialling something unchecked does not compile.
  */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { AllowVerdict, DenyReason, DenyVerdict } from '../policy/verdict.ts';
 
@@ -31,7 +32,14 @@ export interface Intent {
   readonly flow: Flow;
   readonly startedAt: number;
   /** HTTP facts where a request was parsed; the path has no query. */
-  readonly http?: { readonly method: string; readonly path: string };
+  readonly http?: RequestLine;
+}
+
+export interface RequestLine {
+  readonly method: string;
+  readonly path: string;
+  /** `https` for a request inside TLS that was opened here. */
+  readonly scheme: 'http' | 'https';
 }
 
 /** The process behind a connection, as the process role established it. */
@@ -83,8 +91,10 @@ export type Refusal =
 
 /** How the relay ended. */
 export interface Outcome {
-  /** `denied` where the first bytes turned out to be meant for somebody else. */
+  /** `denied` where the first bytes turned out to be meant for somebody else, or to be none that can be inspected. */
   readonly result: 'closed' | 'denied' | 'failed';
+  /** For `denied`. */
+  readonly reason?: DenyReason;
   readonly bytesOut: number;
   readonly bytesIn: number;
   /** For `denied` and `failed`. */
@@ -101,8 +111,32 @@ export interface Arrival {
   readonly signal: AbortSignal;
   /** Tells the client, in words of its own protocol, and closes. `body` is the answer where there is room for one. */
   refuse(status: number, body: object): void;
-  /** Moves bytes until both sides are done. Never rejects; owns `upstream`. */
-  relay(upstream: Socket, grant: Grant): Promise<Outcome>;
+  /** Set where the arrival is a parsed request, which can be judged by itself. */
+  readonly request?: InspectableRequest;
+  /** Moves bytes until both sides are done. Never rejects; owns `upstream`. `content` is what was judged, and goes out. */
+  relay(upstream: Socket, grant: Grant, content: RequestContent | undefined): Promise<Outcome>;
+  /**
+   * Set where the arrival is a tunnel: opens it, so that each request in it arrives by itself. Never rejects; settles when the
+   * client is gone.
+   */
+  open?(): Promise<Outcome>;
+}
+
+export interface InspectableRequest {
+  readonly method: string;
+  /** Path and query as sent. */
+  readonly target: string;
+  readonly headers: IncomingHttpHeaders;
+  /** Reads the body to its end; undefined when it is larger, or does not come. */
+  body(maxBytes: number): Promise<Buffer | undefined>;
+}
+
+/** A request as it was judged. */
+export interface RequestContent {
+  /** Path and query. */
+  readonly target: string;
+  /** Undefined where the body was not read, and is still to be streamed. */
+  readonly body: Buffer | undefined;
 }
 
 export interface Objection {

@@ -17,6 +17,19 @@ const PROXY_VARIABLES = [
   'all_proxy',
   'grpc_proxy',
 ];
+const BUNDLE_VARIABLES = [
+  'SSL_CERT_FILE', // OpenSSL, Go, rustls, uv
+  'CURL_CA_BUNDLE',
+  'GIT_SSL_CAINFO',
+  'REQUESTS_CA_BUNDLE', // Python's requests
+  'PIP_CERT',
+  'AWS_CA_BUNDLE',
+  'CARGO_HTTP_CAINFO',
+  'NIX_SSL_CERT_FILE',
+  'GRPC_DEFAULT_SSL_ROOTS_FILE_PATH',
+  'CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE',
+  'HEX_CACERTS_PATH',
+];
 const LOOPBACK = '127.0.0.1,localhost,::1';
 
 /** Longer values are never meant; execve(2) refuses a single string above 128 KiB. */
@@ -38,6 +51,15 @@ export function proxyEnvironment(url: string): Readonly<Record<string, string>> 
     NO_PROXY: LOOPBACK,
     no_proxy: LOOPBACK,
     NODE_USE_ENV_PROXY: '1',
+  };
+}
+
+/** By what each library finds certificate authorities; those that add to their own list get only the one. */
+export function trustEnvironment(authority: string, bundle: string): Readonly<Record<string, string>> {
+  return {
+    ...Object.fromEntries(BUNDLE_VARIABLES.map((name) => [name, bundle])),
+    NODE_EXTRA_CA_CERTS: authority,
+    DENO_CERT: authority,
   };
 }
 

@@ -15,6 +15,8 @@ export interface Decider {
    * host exactly wins over one with a wildcard, that over one without host; among equals the smallest rule name.
    */
   readonly decide: (query: Query) => Verdict;
+  /** Whether some endpoint inspects requests. */
+  readonly inspects: boolean;
   /** Whether some rule could allow a connection to the name, whoever asks on whatever port: only such names are resolved. */
   readonly mayName: (host: string) => boolean;
 }
@@ -63,6 +65,7 @@ export function compilePolicy(rules: readonly NetworkRule[]): Decider {
       const tiers = index.find(name);
       return allowed(tiers, query) ?? nearestMiss(tiers, query);
     },
+    inspects: rules.some(({ endpoints }) => endpoints.some(({ inspection }) => inspection !== undefined)),
     mayName: (host) => {
       const name = canonicalHost(host);
       return name !== undefined && index.find(name).some((tier) => tier.length > 0);

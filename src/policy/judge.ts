@@ -3,7 +3,14 @@ import type { Endpoint, InspectedProtocol, Inspection, RequestPattern } from './
 import { PathIndex } from './match/path-index.ts';
 import { KNOWN_MCP_METHODS } from './mcp-methods.ts';
 import type { PathReadings, RequestFacts } from './request.ts';
-import { allowSubjects, compileTest, denySubjects, type RequestTest, type Subject } from './request-test.ts';
+import {
+  allowSubjects,
+  brief,
+  compileTest,
+  denySubjects,
+  type RequestTest,
+  type Subject,
+} from './request-test.ts';
 import type { DenyReason, DenyVerdict } from './verdict.ts';
 
 /** How requests to some paths are to be read, as their most specific endpoint says. */
@@ -97,7 +104,10 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
       const endpoints = endpointsFor(facts.path);
       const route = routeOf(endpoints);
       if (route === undefined)
-        return denial('request_not_listed', `no endpoint is about the path ${facts.path.allow[0]}`);
+        return denial(
+          'request_not_listed',
+          `no endpoint is about the path ${brief(facts.path.allow[0] ?? '')}`,
+        );
       const hit = denyingRow(indexes, applies, facts);
       const owners = new Set(endpoints.filter(({ protocol }) => protocol === route.protocol));
       const refusal = hit === undefined ? unlisted(indexes, owners, facts, route) : refusedBy(hit);

@@ -1,4 +1,5 @@
 /** Rules about requests as functions over the parts of a request. */
+import { escapeText } from '../lib/escape.ts';
 import type { RequestPattern, ValuePattern } from './document.ts';
 import { parseGlob, TEXT_GLOB } from './match/glob.ts';
 import type { GraphqlOperation, RequestFacts, RpcCall } from './request.ts';
@@ -25,14 +26,14 @@ export function allowSubjects(facts: RequestFacts): Subject[] {
       return body.operations.map((operation) => ({
         kind: 'graphql',
         operation,
-        label: `${operation.type} ${operation.name || operation.fields.join(', ')}`,
+        label: brief(`${operation.type} ${operation.name || operation.fields.join(', ')}`),
       }));
     case 'json-rpc':
     case 'mcp':
       return body.calls.map((call) => ({
         kind: 'rpc',
         call,
-        label: [call.method || call.role, call.tool].filter((word) => word !== undefined).join(' '),
+        label: brief([call.method || call.role, call.tool].filter((word) => word !== undefined).join(' ')),
       }));
   }
 }
@@ -48,7 +49,15 @@ export function denySubjects(facts: RequestFacts): Subject[] {
 const WEBSOCKET_TEXT = 'WEBSOCKET_TEXT';
 
 function httpSubject({ method, path, query }: RequestFacts): Subject {
-  return { kind: 'http', method, query, label: `${method} ${path.allow[0]}` };
+  return { kind: 'http', method, query, label: brief(`${method} ${path.allow[0]}`) };
+}
+
+/** Messages have room for a name, not for what an agent makes of one. */
+const MAX_LABEL = 200;
+
+/** A part of a request inside a message: one line, not too long. */
+export function brief(text: string): string {
+  return escapeText(text, MAX_LABEL);
 }
 
 /** @throws TypeError for a glob that the parser of policies would have refused */

@@ -35,7 +35,11 @@ export type ToNetworkRole =
 
 export type ToProcessRole =
   | { readonly type: 'hello'; readonly version: number; readonly pid: number }
-  | { readonly type: 'ready' }
+  | {
+      readonly type: 'ready';
+      /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
+      readonly authority: string | undefined;
+    }
   | { readonly type: 'identify'; readonly id: number; readonly flow: Flow }
   | { readonly type: 'fact'; readonly fact: AuditFact }
   | { readonly type: 'fatal'; readonly message: string }

@@ -48,15 +48,21 @@ const identityResult = v.variant('ok', [
   v.strictObject({ ok: v.literal(false), reason: text }),
 ]);
 
-const intent = v.strictObject({
+const requestLine = v.strictObject({
+  method: v.pipe(v.string(), v.maxLength(64)),
+  path: text,
+  scheme: v.picklist(['http', 'https']),
+});
+
+const connection = {
   connectionId: v.pipe(v.string(), v.regex(/^[0-9a-f-]{1,64}(\.\d{1,15})?$/)),
   adapter: v.picklist(['connect', 'forward', 'transparent-tls', 'transparent-http', 'transparent-dns']),
   host,
   port,
   flow,
   startedAt: duration,
-  http: v.exactOptional(v.strictObject({ method: v.pipe(v.string(), v.maxLength(64)), path: text })),
-});
+};
+const intent = v.strictObject({ ...connection, http: v.exactOptional(requestLine) });
 
 const denyReason = v.picklist([
   'no_policy',
@@ -84,7 +90,21 @@ const dns = {
 
 /** The facts of the network side, and no others. */
 const networkFact = v.variant('kind', [
-  v.strictObject({ kind: v.literal('connection-allowed'), intent, identity, rule: text, address }),
+  v.strictObject({
+    kind: v.literal('connection-allowed'),
+    intent,
+    identity,
+    rule: text,
+    address: v.optional(address),
+  }),
+  v.strictObject({
+    kind: v.literal('request-violation'),
+    intent: v.strictObject({ ...connection, http: requestLine }),
+    identity,
+    reason: denyReason,
+    detail: text,
+    rule: text,
+  }),
   v.strictObject({
     kind: v.literal('connection-denied'),
     intent,
@@ -105,7 +125,7 @@ const networkFact = v.variant('kind', [
     intent,
     identity,
     rule: text,
-    address,
+    address: v.optional(address),
     bytesOut: count,
     bytesIn: count,
     durationMs: duration,
@@ -125,7 +145,7 @@ const networkFact = v.variant('kind', [
 
 const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('hello'), version: count, pid: count }),
-  v.strictObject({ type: v.literal('ready') }),
+  v.strictObject({ type: v.literal('ready'), authority: v.optional(text) }),
   v.strictObject({ type: v.literal('identify'), id: count, flow }),
   v.strictObject({ type: v.literal('fact'), fact: networkFact }),
   v.strictObject({ type: v.literal('fatal'), message: text }),

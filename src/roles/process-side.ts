@@ -20,8 +20,8 @@ export interface ProcessSideOptions {
 }
 
 export interface ProcessSide {
-  /** Settles when the network role serves; rejects with the reason when it is lost before. */
-  readonly ready: Promise<void>;
+  /** Settles when the network role serves, with its certificate authority; rejects with the reason when it is lost before. */
+  readonly ready: Promise<string | undefined>;
   /** Asks the role to drain its connections and end. */
   stop(): void;
   /** Settles when the wire is gone, also after stop(); never rejects. */
@@ -37,7 +37,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
   const answer = createAnswerer(options.identify, (id, result) =>
     channel.send({ type: 'answer', id, result }),
   );
-  const ready = Promise.withResolvers<void>();
+  const ready = Promise.withResolvers<string | undefined>();
   const receive = async (message: ToProcessRole): Promise<void> => {
     phases.receive(message.type);
     switch (message.type) {
@@ -46,7 +46,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
           throw roleLost(`the network role speaks version ${message.version}`);
         return phases.phase === 'starting' ? channel.send(startMessage(options)) : undefined;
       case 'ready':
-        return ready.resolve();
+        return ready.resolve(message.authority);
       case 'identify':
         return answer(message.id, message.flow);
       case 'fact':

@@ -12,6 +12,7 @@ import type { LandlockSpec, MountStep, ResourceLimit } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
 import { SECCOMP_GROUPS } from '../policy/seccomp.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
+import type { TrustStore } from './trust.ts';
 
 export interface CellParts {
   readonly config: RunConfig;
@@ -19,6 +20,7 @@ export interface CellParts {
   readonly identity: SandboxIdentity;
   readonly files: PreparedFilesystem;
   readonly mounts: readonly MountStep[];
+  readonly trust: Pick<TrustStore, 'environment' | 'granted'>;
   /** Undefined where somebody else fences the network. */
   readonly namespace: SealedNamespace | undefined;
   readonly cgroup: SandboxCgroup | undefined;
@@ -32,7 +34,7 @@ export interface CellParts {
  * @throws CastellanError `kernel_feature_missing` when the policy requires Landlock and the kernel has none
  */
 export function buildCell(parts: CellParts): Cell {
-  const { config, policy, identity, namespace, mounts, cgroup, resourceLimits, report } = parts;
+  const { config, policy, identity, namespace, mounts, cgroup, resourceLimits, trust, report } = parts;
   const landlock = confineFiles(parts);
   report({ kind: 'control-applied', control: 'seccomp', detail: 'profile agent' });
   for (const group of policy.seccomp.relax)
@@ -62,15 +64,21 @@ export function buildCell(parts: CellParts): Cell {
     landlock,
     seccompRelax: policy.seccomp.relax,
     resourceLimits: [NO_CORE, ...resourceLimits],
-    environment: namespace === undefined ? {} : proxyEnvironment(`http://127.0.0.1:${PROXY_PORT}`),
+    environment: {
+      ...(namespace !== undefined && proxyEnvironment(`http://127.0.0.1:${PROXY_PORT}`)),
+      ...trust.environment,
+    },
   };
 }
 
-function confineFiles({ policy, files, landlock, report }: CellParts): LandlockSpec | undefined {
+function confineFiles({ policy, files, trust, landlock, report }: CellParts): LandlockSpec | undefined {
   const { compatibility, bindPorts, connectPorts } = policy.landlock;
   const { abi } = landlock;
   if (landlock.reason !== undefined) return withoutLandlock(landlock.reason, compatibility, report);
-  const spec = landlockSpec(abi, files.granted, { bind: bindPorts, connect: connectPorts });
+  const spec = landlockSpec(abi, [...files.granted, ...trust.granted], {
+    bind: bindPorts,
+    connect: connectPorts,
+  });
   if (spec.handledNet === 0n && (bindPorts !== undefined || connectPorts !== undefined))
     withoutLandlock(`its ABI ${abi} knows no TCP ports, which the policy lists`, compatibility, report);
   report({

@@ -7,6 +7,7 @@ import { errnoOf } from '../errors.ts';
 import type { MountStep } from '../launch/spec.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
 import { covers, type OwnPlace } from './path-plan.ts';
+import type { TrustCover } from './trust.ts';
 
 /**
  * Castellan's own places: sockets and state, the log, the program. The first two are covered in the agent's view; the
@@ -63,13 +64,18 @@ export async function viewOfRun(
   config: RunConfig,
   own: readonly OwnPlace[],
   files: PreparedFilesystem,
+  cover: TrustCover | undefined,
 ): Promise<MountStep[]> {
   if (config.mode === 'process-only') return [];
   const entries = config.mode === 'root' ? [] : await readdir('/run').catch(() => []);
   const hidden = own.filter((place) => place.hidden).map(({ path }) => path);
-  return mountView(
+  const steps = mountView(
     hidden,
     entries.map((entry) => join('/run', entry)),
     files.granted.map(({ path }) => path),
   );
+  // First: what is mounted lies below a place that the others may hide.
+  return cover === undefined
+    ? steps
+    : [{ kind: 'bind', ...cover }, ...steps.filter(({ path }) => path !== cover.path)];
 }

@@ -5,6 +5,7 @@ import { listenersOf } from '../egress/accept/listeners.ts';
 import { type Egress, startEgress } from '../egress/egress.ts';
 import { watchBypass } from '../kernel/bypass-watch.ts';
 import { posix } from '../kernel/posix.ts';
+import { certificatesIn, readSystemBundle } from '../kernel/trust-bundles.ts';
 import { compilePolicy } from '../policy/compile.ts';
 import { type Asker, createAsker } from '../roles/ask.ts';
 import { type Channel, openChannel } from '../roles/channel.ts';
@@ -50,7 +51,7 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
       case 'start':
         egress = await serve(message, wire, asker, signal);
         phases.enter('running');
-        wire.send({ type: 'ready' });
+        wire.send({ type: 'ready', authority: egress.authority });
         break;
       case 'answer':
         asker.settle(message.id, message.result);
@@ -75,10 +76,12 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
 async function serve(message: StartMessage, wire: Wire, asker: Asker, signal: AbortSignal): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
   const { listeners, policy } = message;
+  const decider = compilePolicy(policy.rules);
   watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
     listeners: listenersOf(listeners),
-    decider: compilePolicy(policy.rules),
+    decider,
+    roots: decider.inspects ? certificatesIn(await readSystemBundle()) : [],
     identify: asker.identify,
     report,
     signal,

@@ -35,6 +35,8 @@ export interface NetworkRoleOptions {
 
 export interface NetworkRole extends AsyncDisposable {
   readonly pid: number;
+  /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
+  readonly authority: string | undefined;
   /** Settles when the role is gone without having been asked to stop. */
   readonly lost: Promise<CastellanError>;
 }
@@ -80,7 +82,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   passOnComplaints(role, report);
   const rules = await followBinaryLinks(policy.network);
   const side = openProcessSide(socket, { listeners: layout.listeners, rules, identify, report });
-  await untilReady(side);
+  const authority = await untilReady(side);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({
     kind: 'control-applied',
@@ -90,6 +92,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   const kept = undo.move();
   return {
     pid: role.pid,
+    authority,
     lost: side.closed,
     async [Symbol.asyncDispose]() {
       side.stop();
@@ -152,8 +155,8 @@ async function followBinaryLinks(rules: readonly NetworkRule[]): Promise<readonl
   return addBinaryTargets(rules, targets);
 }
 
-async function untilReady(side: ProcessSide): Promise<void> {
-  if (await within(side.ready, READY_DEADLINE_MS)) return;
+async function untilReady({ ready }: ProcessSide): Promise<string | undefined> {
+  if (await within(ready, READY_DEADLINE_MS)) return await ready;
   throw new CastellanError('timeout', 'the network role did not become ready', { step: 'network-role' });
 }
 

@@ -20,6 +20,7 @@ import { takeOwnership } from './ownership.ts';
 import type { RunStage } from './plan.ts';
 import { loadPolicy, reportPolicy } from './policy.ts';
 import type { RunDirectory } from './run-directory.ts';
+import { openTrustStore, type TrustStore } from './trust.ts';
 
 export interface PrepareRequest {
   readonly config: RunConfig;
@@ -37,6 +38,7 @@ export interface PrepareRequest {
 export interface PreparedSandbox {
   readonly policy: PolicyDocument;
   readonly files: PreparedFilesystem;
+  readonly trust: TrustStore;
   readonly cgroup: SandboxCgroup | undefined;
   readonly namespace: SealedNamespace | undefined;
   readonly cell: Cell;
@@ -70,6 +72,7 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
   const view = held.use(
     await viewAccounts({ config, identity, files: accounts, directory: runDirectory.path, create, report }),
   );
+  const trust = held.use(await openTrustStore({ config, policy, directory: runDirectory.path, report }));
   const cgroup = held.use(await stage('cgroup', () => makeCgroup(config, surroundings, report)));
   if (cgroup !== undefined) await runDirectory.noteCgroup(cgroup.path);
   const namespace = held.use(
@@ -85,12 +88,18 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
     policy,
     identity,
     files,
-    mounts: [...view.mounts, ...ownership.mounts, ...(await viewOfRun(config, own, files))],
+    mounts: [
+      ...view.mounts,
+      ...trust.mounts,
+      ...ownership.mounts,
+      ...(await viewOfRun(config, own, files, trust.cover)),
+    ],
+    trust,
     cgroup,
     resourceLimits: await resourceLimits(config, surroundings),
     namespace,
     landlock,
     report,
   });
-  return { policy, files, cgroup, namespace, cell, launcher, landlockAbi: landlock.abi };
+  return { policy, files, trust, cgroup, namespace, cell, launcher, landlockAbi: landlock.abi };
 }

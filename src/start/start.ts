@@ -84,7 +84,7 @@ async function runSandbox(
   await using held = new AsyncDisposableStack();
   const parts = { config, surroundings, install, runDirectory, stage, report, held };
   const sandbox = await prepareSandbox({ ...parts, create: true });
-  const { policy, cell, cgroup, namespace, launcher, landlockAbi } = sandbox;
+  const { policy, cell, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
   const network = held.use(
     await stage('network-role', () =>
       namespace === undefined
@@ -101,6 +101,7 @@ async function runSandbox(
           }),
     ),
   );
+  if (network?.authority !== undefined) await trust.publish(network.authority);
   const population = openPopulation({
     surroundings,
     cgroup,

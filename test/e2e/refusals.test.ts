@@ -61,12 +61,12 @@ const CASES: readonly [string, Case][] = [
     { code: 102, says: /bad\.yaml:\d+:\d+/, policy: policyText('version: 1\n  x: [\n') },
   ],
   [
-    'a key that needs request inspection',
+    'a key about credentials',
     {
       code: 102,
-      says: /inspection/,
+      says: /credentials/,
       policy: policyText(
-        'version: 1\nnetwork_policies: { a: { endpoints: [{ host: a.example.org, port: 443, protocol: rest, access: full }], binaries: [{ path: /usr/bin/curl }] } }\n',
+        'version: 1\nnetwork_policies: { a: { endpoints: [{ host: a.example.org, port: 443, protocol: rest, access: full, request_body_credential_rewrite: true }], binaries: [{ path: /usr/bin/curl }] } }\n',
       ),
     },
   ],

@@ -10,6 +10,9 @@ ip link set world0 up
 ip link set world1 up
 mount --bind "$here/hosts" /etc/hosts
 mount --bind "$here/resolv.conf" /etc/resolv.conf
+# This machine trusts the origin.
+cat /etc/ssl/certs/ca-certificates.crt "$here/ca.crt" > "$here/bundle.crt"
+mount --bind "$here/bundle.crt" /etc/ssl/certs/ca-certificates.crt
 # The OpenSSH client refuses callers without an account.
 mount --bind "$here/passwd" /etc/passwd
 exec "$node" "$origin" "$here"

@@ -1,10 +1,11 @@
+import type { RequestLine } from '../../egress/stages.ts';
 import type { AuditFact } from '../event.ts';
 import { type AuditContext, CLASSES, type EventParts, type Stamp } from './base.ts';
 import { actorOf, flowOf, requestUrl, ruleOf, spanOf, trafficOf } from './objects.ts';
 
 type RequestFact = Extract<
   AuditFact,
-  { kind: 'connection-denied' | 'connection-failed' | 'connection-closed' }
+  { kind: 'request-violation' | 'connection-denied' | 'connection-failed' | 'connection-closed' }
 >;
 
 /** What the proxy itself answers to a request that the policy does not allow. */
@@ -16,14 +17,14 @@ const DENIED_STATUS = 403;
  */
 export function httpActivity(
   fact: RequestFact,
-  http: { readonly method: string; readonly path: string },
+  http: RequestLine,
   stamp: Stamp,
   context: AuditContext,
 ): EventParts {
   const { intent, rule } = fact;
   const { method } = http;
   const known = Object.entries(CLASSES.http.activities).find(([, name]) => name.toUpperCase() === method);
-  const url = requestUrl(intent, http.path);
+  const url = requestUrl(intent, http);
   const body = {
     ...flowOf(intent, 'address' in fact ? fact.address : undefined),
     actor: actorOf(fact.identity, context),
@@ -33,8 +34,19 @@ export function httpActivity(
   const unmapped = { adapter: intent.adapter, http_method: known === undefined ? method : undefined };
   const activity = known === undefined ? method : Number(known[0]);
   const parts = { class: 'http', activity, correlation: intent.connectionId, unmapped } as const;
-  const target = `${method} http://${intent.host}:${intent.port}${url.path}`;
+  const target = `${method} ${http.scheme}://${intent.host}:${intent.port}${url.path}`;
   switch (fact.kind) {
+    case 'request-violation':
+      return {
+        ...parts,
+        severity: 2,
+        success: true,
+        action: 'observed',
+        code: fact.reason,
+        detail: fact.detail,
+        message: `${target} passes only because its endpoint is in audit: ${fact.reason}`,
+        body: { ...body, firewall_rule: ruleOf(rule) },
+      };
     case 'connection-denied':
       return {
         ...parts,

@@ -22,7 +22,7 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
   const { http } = intent;
   const body = {
     ...flowOf(intent, 'address' in fact ? fact.address : undefined),
-    url: http && requestUrl(intent, http.path),
+    url: http && requestUrl(intent, http),
     actor: actorOf(identity, context),
   };
   const unmapped = { adapter: intent.adapter };

@@ -1,6 +1,6 @@
 /** The OCSF objects that several classes share. Numbers from outside are cut to what the schema's types hold. */
 import { isIP } from 'node:net';
-import type { Identity, Intent } from '../../egress/stages.ts';
+import type { Identity, Intent, RequestLine } from '../../egress/stages.ts';
 import type { LaunchedProcess, PeerProcess, SocketAddress } from '../event.ts';
 import { type AuditContext, MAX_INTEGER, PRODUCT_NAME, type Stamp } from './base.ts';
 import { commandLine } from './command-line.ts';
@@ -131,9 +131,9 @@ export function flowOf(intent: Intent, address?: string): Attributes {
   };
 }
 
-/** Requests that castellan can read are plain HTTP. Their adapters cut the query; nothing else may let one in. */
-export function requestUrl({ host, port }: Intent, path: string): { readonly path: string } {
-  const url = { scheme: 'http', hostname: host, port, path: path.replace(/[?#].*$/s, '') };
+/** Adapters cut the query; nothing else may let one in. */
+export function requestUrl({ host, port }: Intent, { path, scheme }: RequestLine): { readonly path: string } {
+  const url = { scheme, hostname: host, port, path: path.replace(/[?#].*$/s, '') };
   return url;
 }
 

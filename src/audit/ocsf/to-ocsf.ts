@@ -58,6 +58,8 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
       return processActivity(fact, stamp, context);
     case 'connection-allowed':
       return networkActivity(fact, stamp, context);
+    case 'request-violation':
+      return httpActivity(fact, fact.intent.http, stamp, context);
     case 'connection-denied':
     case 'connection-failed':
     case 'connection-closed': {

@@ -2,6 +2,7 @@
 import type { AddressInfo, Socket } from 'node:net';
 import type { Egress, EgressOptions } from '../egress.ts';
 import { flowOf } from '../identify/flow.ts';
+import type { CertificateAuthority } from '../intercept/authority.ts';
 import type { EgressLimits } from '../limits.ts';
 import { serveDnsTcp, serveDnsUdp } from './dns.ts';
 import { createDnsRecord } from './dns-record.ts';
@@ -15,6 +16,7 @@ import { serveTransparent } from './transparent.ts';
 type AdapterOptions = Required<Omit<EgressOptions, 'limits'>> & {
   readonly limits: EgressLimits;
   readonly carry: Carry;
+  readonly authority: CertificateAuthority | undefined;
 };
 
 const FULL = {
@@ -23,12 +25,12 @@ const FULL = {
 };
 
 /** Listens everywhere; what it opened is closed again when one listener fails. */
-export async function openAdapters(options: AdapterOptions): Promise<Egress> {
-  const { listeners, limits, report, carry, signal } = options;
+export async function openAdapters(options: AdapterOptions): Promise<Omit<Egress, 'authority'>> {
+  const { listeners, limits, report, carry, signal, authority } = options;
   const names = createSyntheticNames({ capacity: limits.syntheticNames, graceMs: limits.syntheticGraceMs });
   const record = createDnsRecord(report, limits);
   const entrance = createEntrance(limits, report);
-  const http = createHttpPort(carry, limits, report);
+  const http = createHttpPort(carry, limits, report, authority);
   const dns = { ...options, names, record, congested: () => options.congestion() !== undefined };
   const udp: { close(): void }[] = [];
   const shut = (): void => {

@@ -1,6 +1,6 @@
 /** What one HTTP request asks for, from its request line and Host, by the strictest reading of RFC 9112 §3.2. */
 import type { IncomingMessage } from 'node:http';
-import type { Objection } from '../stages.ts';
+import type { AdapterName, Objection } from '../stages.ts';
 import { type Authority, formatAuthority, parseAuthority } from './authority.ts';
 
 const HTTP_PORT = 80;
@@ -10,6 +10,8 @@ export interface Dialled {
   /** The name behind a synthetic address. */
   readonly name: string | undefined;
   readonly port: number;
+  /** The connection whose inside this is came in by this way; undefined for one that was not opened here. */
+  readonly opened?: { readonly adapter: AdapterName; readonly scheme: 'http' | 'https' };
 }
 
 export type RequestTarget =

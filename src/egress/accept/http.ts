@@ -5,14 +5,17 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Report } from '../../audit/event.ts';
+import type { CertificateAuthority } from '../intercept/authority.ts';
+import { type OpeningMeans, openInspected } from '../intercept/open.ts';
 import type { EgressLimits } from '../limits.ts';
 import { forward } from '../relay/forward.ts';
 import { relayTunnel } from '../relay/tunnel.ts';
-import type { AdapterName, Arrival, Flow, Intent } from '../stages.ts';
+import type { AdapterName, Arrival, Flow, InspectableRequest, Intent } from '../stages.ts';
 import { type Authority, formatAuthority } from './authority.ts';
+import { readWhole } from './body.ts';
 import type { Client } from './entrance.ts';
 import { connectTarget, type Dialled, type RequestTarget, requestTarget } from './http-target.ts';
-import type { ReadOpening } from './opening.ts';
+import { type ReadOpening, readOpening } from './opening.ts';
 import { refuseRequest, refuseSocket, refuseTls } from './refusal.ts';
 import { tunnelObjection } from './tunnel-name.ts';
 
@@ -39,8 +42,12 @@ interface Exchange {
 }
 
 /** One parser for all HTTP. `carry` is the flow. */
-export function createHttpPort(carry: Carry, limits: EgressLimits, report: Report): HttpPort {
-  const means = { carry, limits, report };
+export function createHttpPort(
+  carry: Carry,
+  limits: EgressLimits,
+  report: Report,
+  authority: CertificateAuthority | undefined,
+): HttpPort {
   const exchanges = new WeakMap<object, Exchange>();
   const server = strictServer(limits);
   const exchangeOf = (socket: Socket): Exchange => exchanges.get(socket) as Exchange;
@@ -64,15 +71,19 @@ export function createHttpPort(carry: Carry, limits: EgressLimits, report: Repor
     openTunnel(exchangeOf(socket), request, head, means),
   );
   server.on('upgrade', (request: IncomingMessage, socket: Socket) => {
-    const detail = 'WebSocket goes through this proxy by CONNECT';
-    turnAway(exchangeOf(socket), request, flaw(501, 'upgrade_not_supported', detail), means);
+    const exchange = exchangeOf(socket);
+    const detail =
+      exchange.dialled?.opened === undefined
+        ? 'WebSocket goes through this proxy by CONNECT'
+        : 'requests to this destination are inspected, and WebSocket is not';
+    turnAway(exchange, request, flaw(501, 'upgrade_not_supported', detail), means);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const exchange = exchanges.get(socket);
     if (exchange === undefined || !socket.writable || error.code === 'ECONNRESET') socket.destroy();
     else turnAway(exchange, undefined, clientFlaw(error), means);
   });
-  return {
+  const http: HttpPort = {
     serve(client, flow, dialled) {
       exchanges.set(client.socket, {
         client,
@@ -87,6 +98,8 @@ export function createHttpPort(carry: Carry, limits: EgressLimits, report: Repor
     },
     close: () => server.close(() => {}),
   };
+  const means: Means = { carry, limits, report, authority, http };
+  return http;
 }
 
 /** Never listens: sockets come from the entrance. Its timers start with the event that listening would have brought. */
@@ -111,9 +124,8 @@ function strictServer(limits: EgressLimits): Server {
   return server;
 }
 
-interface Means {
+interface Means extends OpeningMeans {
   readonly carry: Carry;
-  readonly limits: EgressLimits;
   readonly report: Report;
 }
 
@@ -135,20 +147,44 @@ async function answer(
     return refuse(target.status, { error: target.error, detail: target.detail });
   }
   const { authority, path, objection } = target;
+  const { dialled } = exchange;
+  const host = formatAuthority(authority, dialled?.opened?.scheme === 'https' ? 443 : 80);
   await carry({
-    intent: intentOf(
-      exchange,
-      exchange.dialled === undefined ? 'forward' : 'transparent-http',
-      authority,
-      request,
-      path,
-    ),
+    intent: intentOf(exchange, adapterOf(dialled), authority, request, path),
     objection,
     signal: exchange.client.signal,
     refuse,
-    relay: (upstream) =>
-      forward(request, response, upstream, { limits, host: formatAuthority(authority, 80), path }),
+    request: inspectable(request, response, path, limits),
+    relay: (upstream, _grant, content) =>
+      forward(request, response, upstream, {
+        limits,
+        host,
+        path: content?.target ?? path,
+        body: content?.body,
+      }),
   });
+}
+
+function adapterOf(dialled: Dialled | undefined): AdapterName {
+  return dialled === undefined ? 'forward' : (dialled.opened?.adapter ?? 'transparent-http');
+}
+
+/** A client that waits to be told to send its body is told so only where the body has to be read. */
+function inspectable(
+  request: IncomingMessage,
+  response: ServerResponse,
+  target: string,
+  { bodyMs }: EgressLimits,
+): InspectableRequest {
+  return {
+    method: request.method ?? '',
+    target,
+    headers: request.headers,
+    body(maxBytes) {
+      if (request.headers.expect !== undefined) response.writeContinue();
+      return readWhole(request, maxBytes, bodyMs);
+    },
+  };
 }
 
 function openTunnel(exchange: Exchange, request: IncomingMessage, head: Buffer, means: Means): void {
@@ -163,23 +199,36 @@ function openTunnel(exchange: Exchange, request: IncomingMessage, head: Buffer, 
     return;
   }
   if (head.length > 0) exchange.client.socket.unshift(head);
-  void means.carry(connectArrival(exchange, target.authority, means.limits));
+  void means.carry(connectArrival(exchange, target.authority, means));
 }
 
-function connectArrival(exchange: Exchange, authority: Authority, limits: EgressLimits): Arrival {
-  const { socket, signal } = exchange.client;
+const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
+
+function connectArrival(exchange: Exchange, authority: Authority, means: Means): Arrival {
+  const { client, flow } = exchange;
+  const { socket, signal } = client;
+  const { limits } = means;
   return {
     intent: intentOf(exchange, 'connect', authority),
     objection: undefined,
     signal,
     refuse: (status, body) => refuseSocket(socket, limits.lingerMs, status, body),
     async relay(upstream, { verdict }) {
-      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      socket.write(ESTABLISHED);
       const object = tunnelObjection(authority.host, verdict.protocol);
       const judge = ({ opening }: ReadOpening) => object(opening) ?? 'pass';
       const outcome = await relayTunnel(socket, upstream, { limits, opening: undefined, judge });
       if (outcome.result === 'denied') refuseTls(socket, limits.lingerMs);
       return outcome;
+    },
+    async open() {
+      socket.write(ESTABLISHED);
+      const read = await readOpening(socket, limits, limits.openingUnnamedMs);
+      return openInspected(
+        { client, flow, host: authority.host, port: authority.port, adapter: 'connect' },
+        read,
+        means,
+      );
     },
   };
 }
@@ -193,7 +242,11 @@ function intentOf(
 ): Intent {
   exchange.requests += 1;
   const { connectionId } = exchange.client;
-  const http = request && { method: request.method ?? '', path: path.split('?', 1)[0] ?? '' };
+  const http = request && {
+    method: request.method ?? '',
+    path: path.split('?', 1)[0] ?? '',
+    scheme: exchange.dialled?.opened?.scheme ?? ('http' as const),
+  };
   return {
     connectionId: http === undefined ? connectionId : `${connectionId}.${exchange.requests}`,
     adapter,
@@ -228,8 +281,12 @@ function recordFlaw(
   report: Report,
 ): void {
   const { remoteAddress, remotePort } = exchange.flow;
-  const adapter = exchange.dialled === undefined ? 'forward' : 'transparent-http';
-  const intent = intentOf(exchange, adapter, { host: remoteAddress, port: remotePort }, request);
+  const intent = intentOf(
+    exchange,
+    adapterOf(exchange.dialled),
+    { host: remoteAddress, port: remotePort },
+    request,
+  );
   report({ kind: 'connection-failed', intent, identity: undefined, rule: undefined, detail: flaw.detail });
 }
 

@@ -3,6 +3,8 @@ import type { Socket } from 'node:net';
 import type { SocketAddress } from '../../audit/event.ts';
 import { posix } from '../../kernel/posix.ts';
 import { flowOf } from '../identify/flow.ts';
+import type { CertificateAuthority } from '../intercept/authority.ts';
+import { openInspected } from '../intercept/open.ts';
 import type { EgressLimits } from '../limits.ts';
 import { relayTunnel } from '../relay/tunnel.ts';
 import type { AdapterName, Arrival, Flow, Grant, Objection, Outcome } from '../stages.ts';
@@ -22,6 +24,7 @@ export interface TransparentMeans {
   readonly names: SyntheticNames;
   readonly originalDestination: OriginalDestination;
   readonly limits: EgressLimits;
+  readonly authority: CertificateAuthority | undefined;
 }
 
 /** SO_ORIGINAL_DST of the accepted socket. */
@@ -99,6 +102,7 @@ function tunnelArrival(
       opening.kind === 'silent'
         ? relaySilent(client, flow, host, upstream, grant, means)
         : relayTunnel(client.socket, upstream, { limits, opening: read.bytes, judge: () => 'pass' }),
+    open: () => openInspected({ client, flow, host, port: flow.remotePort, adapter }, read, means),
   };
 }
 

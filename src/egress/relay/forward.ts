@@ -17,6 +17,8 @@ export interface ForwardOptions {
   /** The Host field. */
   readonly host: string;
   readonly path: string;
+  /** Where it has been read already. */
+  readonly body?: Buffer | undefined;
 }
 
 /** Relays over `upstream`, which it closes in the end: no origin is asked twice on one connection. Never rejects. */
@@ -74,23 +76,26 @@ export function forward(
       fail(502, 'upstream_failed', error instanceof Error ? error.message : 'the response cannot be relayed');
     }
   });
-  sendBody(request, outgoing);
+  if (options.body === undefined) sendBody(request, outgoing);
+  else outgoing.end(options.body);
   return promise;
 }
 
 function openRequest(
   request: IncomingMessage,
   upstream: Socket,
-  { host, path, limits }: ForwardOptions,
+  { host, path, limits, body }: ForwardOptions,
 ): ClientRequest {
-  const chunked = request.headers['transfer-encoding'] !== undefined;
+  const chunked = body === undefined && request.headers['transfer-encoding'] !== undefined;
   const outgoing = httpRequest({
     createConnection: () => upstream,
     method: request.method ?? 'GET',
     path,
     headers: requestHeaders(request.rawHeaders, host, {
       chunked,
-      contentLength: contentLength(request, chunked),
+      buffered: body !== undefined,
+      contentLength:
+        body === undefined || body.length === 0 ? contentLength(request, chunked) : String(body.length),
     }),
     maxHeaderSize: limits.responseHeadBytes,
     insecureHTTPParser: false,

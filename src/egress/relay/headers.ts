@@ -35,7 +35,13 @@ export function endToEndHeaders(raw: readonly string[]): string[] {
 
 /** A request's header for the origin. `body` is its framing as the parser found it. */
 export function requestHeaders(raw: readonly string[], host: string, body: BodyFraming): string[] {
-  return ['Host', host, ...endToEndHeaders(raw), ...framing(body), 'Via', VIA, 'Connection', 'close'];
+  const passed = endToEndHeaders(raw);
+  const fields = body.buffered
+    ? pairs(passed)
+        .filter(([name]) => name.toLowerCase() !== 'expect')
+        .flat()
+    : passed;
+  return ['Host', host, ...fields, ...framing(body), 'Via', VIA, 'Connection', 'close'];
 }
 
 /** A response's header for the client; without a length node:http frames it as the client's version needs. */
@@ -53,6 +59,8 @@ export function trailerPairs(raw: readonly string[]): [string, string][] {
 export interface BodyFraming {
   readonly chunked: boolean;
   readonly contentLength: string | undefined;
+  /** It is here as a whole already: nobody has to be asked whether to send it. */
+  readonly buffered?: boolean;
 }
 
 function framing({ chunked, contentLength }: BodyFraming): string[] {

@@ -1,7 +1,7 @@
 /** At least one fact of every kind, as flows report them. A kind without a sample does not compile. */
 import type { AuditFact, LaunchedProcess } from '../../../src/audit/event.ts';
 import type { AuditContext } from '../../../src/audit/ocsf/base.ts';
-import type { Identity, Intent } from '../../../src/egress/stages.ts';
+import type { Identity, Intent, RequestLine } from '../../../src/egress/stages.ts';
 
 type Kind = AuditFact['kind'];
 type FactOf<K extends Kind> = Extract<AuditFact, { readonly kind: K }>;
@@ -42,8 +42,8 @@ export const INTENT: Intent = {
 };
 
 /** A request; `method` and `path` as the adapter read them. */
-export function request(method: string, path = '/v1/items'): Intent {
-  return { ...INTENT, adapter: 'forward', port: 80, http: { method, path } };
+export function request(method: string, path = '/v1/items'): Intent & { readonly http: RequestLine } {
+  return { ...INTENT, adapter: 'forward', port: 80, http: { method, path, scheme: 'http' } };
 }
 
 const TRANSPARENT_6: Intent = {
@@ -205,6 +205,16 @@ export const SAMPLES: SampleTable = {
       identity: IDENTITY,
       rule: 'items',
       address: '203.0.113.6',
+    },
+  ],
+  'request-violation': [
+    {
+      kind: 'request-violation',
+      intent: request('DELETE'),
+      identity: IDENTITY,
+      reason: 'request_not_listed',
+      detail: 'DELETE /v1/items is not allowed by any rule',
+      rule: 'items',
     },
   ],
   'connection-denied': [

@@ -98,7 +98,7 @@ describe('what the network role may say', () => {
       'a failed one',
       fact({
         kind: 'connection-failed',
-        intent: { ...INTENT, http: { method: 'GET', path: '/' } },
+        intent: { ...INTENT, http: { method: 'GET', path: '/', scheme: 'http' } },
         detail: '',
       }),
     ],

@@ -1,0 +1,107 @@
+/**
+ * JSON as every reader reads it: RFC 8259 in UTF-8 without a byte order mark, and no key twice in one object, of which some
+ * readers take the first and others the last.
+ */
+
+export type StrictJson =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly detail: string };
+
+/** Deeper nesting has no use in a request, and costs stack. */
+const MAX_DEPTH = 128;
+
+/** Never throws. Objects have no prototype. */
+export function parseStrictJson(bytes: Uint8Array): StrictJson {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return { ok: false, detail: 'the body is not UTF-8' };
+  }
+  try {
+    // First by Node's own parser: what it takes is JSON, so that the reader below only has to find its way.
+    JSON.parse(text);
+  } catch {
+    return { ok: false, detail: 'the body is not JSON' };
+  }
+  try {
+    return { ok: true, value: new Reader(text).value(0) };
+  } catch (error) {
+    if (error instanceof NotStrict) return { ok: false, detail: error.message };
+    throw error;
+  }
+}
+
+class NotStrict extends Error {}
+
+/** Walks over text that is known to be JSON. */
+class Reader {
+  readonly #text: string;
+  #at = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  value(depth: number): unknown {
+    if (depth > MAX_DEPTH) throw new NotStrict(`the body is nested deeper than ${MAX_DEPTH} levels`);
+    this.#skip();
+    const first = this.#text[this.#at];
+    if (first === '{') return this.#object(depth);
+    if (first === '[') return this.#array(depth);
+    return JSON.parse(first === '"' ? this.#string() : this.#word());
+  }
+
+  #object(depth: number): object {
+    const members: Record<string, unknown> = Object.create(null);
+    for (let next = this.#enter('}'); next; next = this.#next()) {
+      this.#skip();
+      const key: string = JSON.parse(this.#string());
+      if (Object.hasOwn(members, key)) throw new NotStrict('the body has the same key twice in one object');
+      this.#skip();
+      this.#at += 1; // the colon
+      members[key] = this.value(depth + 1);
+    }
+    return members;
+  }
+
+  #array(depth: number): unknown[] {
+    const items: unknown[] = [];
+    for (let next = this.#enter(']'); next; next = this.#next()) items.push(this.value(depth + 1));
+    return items;
+  }
+
+  /** Past the opening bracket; false, and past the closing one, where nothing is inside. */
+  #enter(closing: string): boolean {
+    this.#at += 1;
+    this.#skip();
+    if (this.#text[this.#at] !== closing) return true;
+    this.#at += 1;
+    return false;
+  }
+
+  /** Past a comma, or past the closing bracket. */
+  #next(): boolean {
+    this.#skip();
+    this.#at += 1;
+    return this.#text[this.#at - 1] === ',';
+  }
+
+  #string(): string {
+    const start = this.#at;
+    this.#at += 1;
+    while (this.#text[this.#at] !== '"') this.#at += this.#text[this.#at] === '\\' ? 2 : 1;
+    this.#at += 1;
+    return this.#text.slice(start, this.#at);
+  }
+
+  #word(): string {
+    const start = this.#at;
+    while (/[-+.0-9A-Za-z]/.test(this.#text[this.#at] ?? '')) this.#at += 1;
+    return this.#text.slice(start, this.#at);
+  }
+
+  #skip(): void {
+    while (/[ \t\r\n]/.test(this.#text[this.#at] ?? '')) this.#at += 1;
+  }
+}

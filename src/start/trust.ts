@@ -1,0 +1,127 @@
+/**
+ * The agent's trust in the certificate authority by which opened TLS is proved. Programs find it by the variables of their
+ * libraries, and in the system's own bundle, which the agent sees with the authority added; the image's files stay as they are.
+ */
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Report } from '../audit/event.ts';
+import type { RunConfig } from '../config/config.ts';
+import { errnoOf } from '../errors.ts';
+import { posix } from '../kernel/posix.ts';
+import { readSystemBundle, SYSTEM_BUNDLES } from '../kernel/trust-bundles.ts';
+import { trustEnvironment } from '../launch/environment.ts';
+import type { MountStep } from '../launch/spec.ts';
+import type { PolicyDocument } from '../policy/document.ts';
+import { type GrantedPath, openExisting } from './filesystem.ts';
+import { covers } from './path-plan.ts';
+
+export interface TrustStore extends Disposable {
+  /** Before anything is hidden: what is mounted lies below a hidden place. */
+  readonly mounts: readonly MountStep[];
+  /** Mounted where a place of castellan's own would be hidden. */
+  readonly cover: TrustCover | undefined;
+  readonly granted: readonly GrantedPath[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** Fills the files; no agent process may start before. */
+  publish(authority: string): Promise<void>;
+}
+
+export interface TrustCover {
+  readonly path: string;
+  readonly descriptor: number;
+}
+
+export interface TrustRequest {
+  readonly config: RunConfig;
+  readonly policy: PolicyDocument;
+  /** Where the files are: the run directory, which the agent cannot reach. */
+  readonly directory: string;
+  readonly report: Report;
+}
+
+const AUTHORITY_FILE = 'castellan-ca.pem';
+const BUNDLE_FILE = 'ca-bundle.pem';
+const NOTHING: TrustStore = {
+  mounts: [],
+  cover: undefined,
+  granted: [],
+  environment: {},
+  async publish() {},
+  [Symbol.dispose]() {},
+};
+
+/** Makes empty files and the mounts of them; nothing where no endpoint is inspected, or where nothing can be mounted. */
+export async function openTrustStore({
+  config,
+  policy,
+  directory,
+  report,
+}: TrustRequest): Promise<TrustStore> {
+  const inspects = policy.network.some(({ endpoints }) =>
+    endpoints.some((each) => each.inspection !== undefined),
+  );
+  if (!inspects || config.mode === 'process-only') return NOTHING;
+  using held = new DisposableStack();
+  const hold = (path: string): number => {
+    const descriptor = openExisting(path);
+    if (descriptor === undefined) throw new Error(`${path} vanished`);
+    held.defer(() => posix().close(descriptor));
+    return descriptor;
+  };
+  const store = join(directory, 'trust');
+  await mkdir(store, { mode: 0o755 });
+  await chmod(store, 0o755);
+  for (const name of [AUTHORITY_FILE, BUNDLE_FILE])
+    await writeFile(join(store, name), '', { mode: 0o444, flag: 'wx' });
+  const place = visiblePlace(config);
+  await mkdir(place, { recursive: true, mode: 0o700 });
+  const cover = { path: place, descriptor: hold(store) };
+  const bundle = hold(join(store, BUNDLE_FILE));
+  const bundles = SYSTEM_BUNDLES.filter(isPlainFile);
+  report({
+    kind: 'control-applied',
+    control: 'trust-store',
+    detail: `${join(place, BUNDLE_FILE)}${bundles.map((path) => `, ${path}`).join('')}`,
+  });
+  const kept = held.move();
+  return {
+    mounts: bundles.map((path) => ({ kind: 'bind', descriptor: bundle, path })),
+    cover,
+    granted: [{ path: place, descriptor: cover.descriptor, isDirectory: true, access: 'read' }],
+    environment: trustEnvironment(join(place, AUTHORITY_FILE), join(place, BUNDLE_FILE)),
+    async publish(authority) {
+      const system = await readSystemBundle();
+      await rewrite(join(store, AUTHORITY_FILE), authority);
+      await rewrite(
+        join(store, BUNDLE_FILE),
+        `${system}${system === '' || system.endsWith('\n') ? '' : '\n'}${authority}`,
+      );
+    },
+    [Symbol.dispose]: () => kept.dispose(),
+  };
+}
+
+/** In place: what is mounted is this very file. */
+async function rewrite(path: string, text: string): Promise<void> {
+  await chmod(path, 0o644);
+  await writeFile(path, text, { flag: 'r+' });
+  await chmod(path, 0o444);
+}
+
+/** A place that is hidden anyway; all of /run is, for a rootless agent. */
+function visiblePlace({ mode, runBase, logDirectory }: RunConfig): string {
+  return mode === 'root' || !covers('/run', runBase) ? runBase : logDirectory;
+}
+
+function isPlainFile(path: string): boolean {
+  try {
+    const descriptor = openExisting(path);
+    if (descriptor === undefined) return false;
+    posix().close(descriptor);
+    return true;
+  } catch (error) {
+    // Reached through a link: the file behind it is in the list itself, or is not the system's.
+    if (errnoOf(error) !== undefined) return false;
+    throw error;
+  }
+}
