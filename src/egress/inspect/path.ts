@@ -67,8 +67,11 @@ function normalise(segment: string, encodedSlash: boolean): string {
       throw new Unreadable('the path has an encoded slash, which takes allow_encoded_slash');
     return `%${hex.toUpperCase()}`;
   });
-  const twice = decode(decode(text).replaceAll(/%(?![0-9A-Fa-f]{2})/g, '%25'));
-  if (twice !== decode(text) && /^\.{1,2}$|[/\\]/.test(twice))
+  const once = decode(text);
+  if (once.includes('/') && once.split('/').some((part) => /^\.{1,2}(?:;|$)/.test(part)))
+    throw new Unreadable('the path has a dot segment between encoded slashes');
+  const twice = decode(once.replaceAll(/%(?![0-9A-Fa-f]{2})/g, '%25'));
+  if (twice !== once && /^\.{1,2}$|[/\\]/.test(twice))
     throw new Unreadable('the path would be another one if it were decoded twice');
   const bare = withoutParameters(text);
   if (bare !== text && /^\.{1,2}$/.test(bare))
