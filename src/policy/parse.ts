@@ -1,6 +1,7 @@
 /** Policy text to document: everything is checked here, once, and every problem names its line and column. */
 import { createHash } from 'node:crypto';
 import { CastellanError } from '../errors.ts';
+import { checkAmbiguity } from './ambiguity.ts';
 import type { PolicyDocument, SourcePosition } from './document.ts';
 import { readFilesystem } from './filesystem.ts';
 import { readLandlock } from './landlock.ts';
@@ -71,13 +72,16 @@ function readPolicy(text: string, findings: Findings): PolicyDocument | undefine
   if (tree.kind === 'map' && !fields.has('version')) refuse(findings, START, 'the policy needs "version: 1"');
   readInteger(fields.get('version'), 'version', [1, 1], findings);
   refuseMiddlewares(fields.get('network_middlewares'), findings);
+  const network = readNetwork(fields.get('network_policies'), findings);
+  // A problem of its own would only be told twice.
+  if (findings.problems.length === 0) checkAmbiguity(network, findings);
   return {
     version: 1,
     filesystem: readFilesystem(fields.get('filesystem_policy'), findings),
     landlock: readLandlock(fields.get('landlock'), findings),
     process: readProcess(fields.get('process'), findings),
     seccomp: readSeccomp(fields.get('seccomp'), findings),
-    network: readNetwork(fields.get('network_policies'), findings),
+    network,
     notices: findings.notices,
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
   };

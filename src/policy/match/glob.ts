@@ -54,6 +54,52 @@ interface State {
 
 /** Compiles a pattern, or says what is wrong with it. */
 export function parseGlob(source: string, dialect: GlobDialect): Glob | GlobProblem {
+  const automaton = compileGlob(source, dialect);
+  if ('problem' in automaton) return automaton;
+  return { matches: (text) => run(automaton.states, automaton.start, text) };
+}
+
+/**
+ * Whether some text matches both patterns. It is looked for with the characters of both patterns, and some of neither; where
+ * the search would take too long the answer is yes, and so it is for what is no pattern.
+ */
+export function globsOverlap(one: string, other: string, dialect: GlobDialect): boolean {
+  const [a, b] = [compileGlob(one, dialect), compileGlob(other, dialect)];
+  if ('problem' in a || 'problem' in b) return true;
+  const alphabet = new Set([...one, ...other, ...SAMPLE_CHARACTERS]);
+  const seen = new Set<string>();
+  const pending: [Set<number>, Set<number>][] = [[entered(a), entered(b)]];
+  for (let pair = pending.pop(); pair !== undefined; pair = pending.pop()) {
+    const [here, there] = pair;
+    if (here.has(END) && there.has(END)) return true;
+    for (const character of alphabet) {
+      const next: [Set<number>, Set<number>] = [
+        step(a.states, here, character),
+        step(b.states, there, character),
+      ];
+      const key = next.map((states) => [...states].toSorted().join()).join('|');
+      if (next[0].size === 0 || next[1].size === 0 || seen.has(key)) continue;
+      if (seen.size >= MAX_PAIRS) return true;
+      seen.add(key);
+      pending.push(next);
+    }
+  }
+  return false;
+}
+
+/** Stand for all characters that neither pattern names, in and out of the usual classes. */
+const SAMPLE_CHARACTERS = 'aAzZmM059_-é\u{1f600}';
+const MAX_PAIRS = 20_000;
+
+interface Automaton {
+  readonly states: readonly State[];
+  readonly start: number;
+}
+
+/** The state that a whole match ends in. */
+const END = 0;
+
+function compileGlob(source: string, dialect: GlobDialect): Automaton | GlobProblem {
   if (source.length > MAX_GLOB_LENGTH)
     return { problem: `the pattern is longer than ${MAX_GLOB_LENGTH} characters` };
   const parsed = new GlobParser(source, dialect).parse();
@@ -176,7 +222,7 @@ function literal(wanted: string): Token {
 }
 
 /** State 0 is the end; each token is placed before the state that follows it. */
-function compile(tokens: readonly Token[]): Glob {
+function compile(tokens: readonly Token[]): Automaton {
   const states: State[] = [{ test: undefined, loops: false, next: [] }];
   const place = (sequence: readonly Token[], following: number): number =>
     sequence.reduceRight((next, token) => {
@@ -185,25 +231,33 @@ function compile(tokens: readonly Token[]): Glob {
       const starts = token.branches.map((branch) => place(branch, next));
       return states.push({ test: undefined, loops: false, next: starts }) - 1;
     }, following);
-  const start = place(tokens, 0);
-  return { matches: (text) => run(states, start, text) };
+  return { states, start: place(tokens, END) };
 }
 
 function run(states: readonly State[], start: number, text: string): boolean {
-  let active = new Set<number>();
-  enter(states, start, active);
+  let active = entered({ states, start });
   for (const character of text) {
-    const reached = new Set<number>();
-    for (const index of active) {
-      const state = states[index];
-      if (!state?.test?.(character)) continue;
-      if (state.loops) enter(states, index, reached);
-      else for (const next of state.next) enter(states, next, reached);
-    }
-    if (reached.size === 0) return false;
-    active = reached;
+    active = step(states, active, character);
+    if (active.size === 0) return false;
   }
-  return active.has(0);
+  return active.has(END);
+}
+
+function step(states: readonly State[], active: ReadonlySet<number>, character: string): Set<number> {
+  const reached = new Set<number>();
+  for (const index of active) {
+    const state = states[index];
+    if (!state?.test?.(character)) continue;
+    if (state.loops) enter(states, index, reached);
+    else for (const next of state.next) enter(states, next, reached);
+  }
+  return reached;
+}
+
+function entered({ states, start }: Automaton): Set<number> {
+  const active = new Set<number>();
+  enter(states, start, active);
+  return active;
 }
 
 /** Adds a state and all that are reached from it without a character. */

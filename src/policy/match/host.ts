@@ -4,7 +4,7 @@
  */
 import { parseHostName } from '../../protocol/host-name.ts';
 import { canonicalAddress } from './address.ts';
-import { type Glob, HOST_GLOB, parseGlob } from './glob.ts';
+import { type Glob, globsOverlap, HOST_GLOB, parseGlob } from './glob.ts';
 
 export type HostPattern =
   | { readonly kind: 'any' }
@@ -50,6 +50,22 @@ function parseWildcard(host: string): HostPattern | HostProblem {
   if (parseHostName(host.replaceAll(/\*+/g, 'x')) === undefined)
     return { problem: 'is not a DNS name with wildcards' };
   return { kind: 'wildcard', host };
+}
+
+/** Whether some host matches both. */
+export function hostPatternsOverlap(a: HostPattern, b: HostPattern): boolean {
+  if (a.kind === 'any' || b.kind === 'any') return a.kind === b.kind;
+  if (a.kind === 'exact' && b.kind === 'exact') return a.host === b.host;
+  return labelsOverlap(a.host.split('.'), b.host.split('.'));
+}
+
+/** From the right; `**` is a first label only, and takes one label or more. */
+function labelsOverlap(a: readonly string[], b: readonly string[]): boolean {
+  const [lastA, lastB] = [a.at(-1), b.at(-1)];
+  if (lastA === undefined || lastB === undefined) return lastA === lastB;
+  if (lastA === '**' || lastB === '**') return true;
+  if (!globsOverlap(lastA, lastB, HOST_GLOB)) return false;
+  return labelsOverlap(a.slice(0, -1), b.slice(0, -1));
 }
 
 interface LabelNode<T> {

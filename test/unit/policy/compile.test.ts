@@ -20,7 +20,7 @@ network_policies:
     endpoints: [{host: a.pypi.example, port: 443}]
     binaries: [{path: /usr/bin/curl}]
   all-pypi:
-    endpoints: [{host: "**.pypi.example", port: 443}]
+    endpoints: [{host: "**.pypi.example", port: 443, allowed_ips: [10.1.0.0/16]}]
     binaries: [{path: /usr/bin/curl}]
   lab:
     endpoints: [{port: 8443, allowed_ips: [10.2.0.0/16]}]

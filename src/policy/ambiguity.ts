@@ -1,0 +1,96 @@
+/**
+ * Endpoints that one connection or request can match at once have to agree on how it is treated: otherwise the answer would
+ * hang on the names of rules. Such a policy is refused at load.
+ */
+import type { Endpoint, Inspection, NetworkRule } from './document.ts';
+import { specificity } from './judge.ts';
+import { globsOverlap, PATH_GLOB } from './match/glob.ts';
+import { hostPatternsOverlap, parseHostPattern } from './match/host.ts';
+import { type Findings, MAX_PROBLEMS, notice, quote, refuse } from './source/findings.ts';
+
+interface Placed {
+  readonly rule: string;
+  readonly endpoint: Endpoint;
+}
+
+/** Notes every pair that cannot stand together, at the place of the later one. */
+export function checkAmbiguity(rules: readonly NetworkRule[], findings: Findings): void {
+  const placed = rules.flatMap(({ name, endpoints }) =>
+    endpoints.map((endpoint) => ({ rule: name, endpoint })),
+  );
+  for (const group of comparable(placed)) {
+    for (const [index, later] of group.entries()) {
+      for (const earlier of group.slice(0, index)) {
+        if (findings.problems.length >= MAX_PROBLEMS) return;
+        if (meet(earlier.endpoint, later.endpoint)) compare(earlier, later, findings);
+      }
+    }
+  }
+}
+
+/** Only endpoints of one group can meet: those of one exact host, and wildcards that end in the same two labels. */
+function comparable(placed: readonly Placed[]): Placed[][] {
+  const groups = Map.groupBy(placed, ({ endpoint: { host } }) => (host.includes('*') ? ending(host) : host));
+  // Where the last label but one is a star itself, it meets all that share the last.
+  for (const [key, members] of groups)
+    if (key.startsWith('**.'))
+      for (const [other, others] of groups)
+        if (other !== key && other.startsWith('*.') && other.endsWith(key.slice(2))) others.push(...members);
+  return [...groups.values()];
+}
+
+function ending(host: string): string {
+  return `*.${host.split('.').slice(-2).join('.')}`.replace(/^\*\.\*/, '**');
+}
+
+function meet(a: Endpoint, b: Endpoint): boolean {
+  if (!a.ports.some((port) => b.ports.includes(port))) return false;
+  const [one, other] = [parseHostPattern(a.host), parseHostPattern(b.host)];
+  return !('problem' in one) && !('problem' in other) && hostPatternsOverlap(one, other);
+}
+
+function compare(earlier: Placed, later: Placed, findings: Findings): void {
+  const { endpoint: a } = earlier;
+  const { endpoint: b } = later;
+  const [tcpA, tcpB] = [a.protocol === 'tcp', b.protocol === 'tcp'];
+  if (tcpA !== tcpB) clash(earlier, later, 'whether the connection is raw TCP (protocol)', findings);
+  else if (a.allowedIps.toSorted().join() !== b.allowedIps.toSorted().join())
+    clash(earlier, later, 'the addresses it may lead to (allowed_ips)', findings);
+  const [one, other] = [a.inspection, b.inspection];
+  if (one !== undefined && other !== undefined) {
+    const difference = pathsMeet(one, other) ? differing(a, one, b, other) : undefined;
+    if (difference !== undefined) clash(earlier, later, difference, findings);
+  } else if (one !== other)
+    notice(
+      findings,
+      b.position,
+      `rules ${quote(earlier.rule)} and ${quote(later.rule)} name the same destination and only one inspects: all its requests are inspected`,
+    );
+}
+
+/** Of two paths the more specific one decides; only equals have to agree. */
+function pathsMeet(a: Inspection, b: Inspection): boolean {
+  if (specificity(a) !== specificity(b)) return false;
+  return globsOverlap(a.path ?? '**', b.path ?? '**', PATH_GLOB);
+}
+
+/** What a request of both would have to be, as the key of the policy names it. */
+function differing(a: Endpoint, one: Inspection, b: Endpoint, other: Inspection): string | undefined {
+  if (a.protocol !== b.protocol) return 'how requests are read (protocol)';
+  if (one.enforcement !== other.enforcement) return 'what a violation leads to (enforcement)';
+  if (one.allowEncodedSlash !== other.allowEncodedSlash) return 'allow_encoded_slash';
+  if (one.maxBodyBytes !== other.maxBodyBytes) return 'the limit of bodies';
+  if (one.strictToolNames !== other.strictToolNames) return 'strict_tool_names';
+  if (JSON.stringify(one.persistedQueries) !== JSON.stringify(other.persistedQueries))
+    return 'the persisted queries';
+  return undefined;
+}
+
+function clash(earlier: Placed, later: Placed, what: string, findings: Findings): void {
+  const { line } = earlier.endpoint.position;
+  refuse(
+    findings,
+    later.endpoint.position,
+    `an endpoint of rule ${quote(later.rule)} and one of rule ${quote(earlier.rule)} (line ${line}) can match the same request and differ in ${what}`,
+  );
+}
