@@ -24,11 +24,28 @@ const packages = {
   procps: ['/usr/bin/ps'],
   git: ['/usr/bin/git'],
 };
-const benchPackages = { bubblewrap: ['/usr/bin/bwrap'] };
+/** What single goals need besides. */
+const packagesOf = {
+  bench: { bubblewrap: ['/usr/bin/bwrap'] },
+  'test:programs': {
+    make: ['/usr/bin/make'],
+    gcc: ['/usr/bin/gcc'],
+    'xz-utils': ['/usr/bin/xz'],
+    'python3-venv': ['/usr/share/doc/python3-venv'],
+    'golang-go': ['/usr/lib/go/bin/go'],
+    rustc: ['/usr/bin/rustc'],
+    cargo: ['/usr/bin/cargo'],
+    'default-jdk-headless': ['/usr/bin/javac'],
+    chromium: ['/usr/bin/chromium'],
+    sqlite3: ['/usr/bin/sqlite3'],
+    strace: ['/usr/bin/strace'],
+  },
+};
 
 const goals = {
   demo: ['scripts/demo.ts'],
   test: ['scripts/test.ts'],
+  'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   bench: ['test/bench/main.ts'],
 };
 
@@ -95,7 +112,7 @@ function installModules() {
 const [goal, ...rest] = process.argv.slice(2);
 if (goal !== undefined && !(goal in goals))
   fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
-installPackages(goal === 'bench' ? { ...packages, ...benchPackages } : packages);
+installPackages({ ...packages, ...packagesOf[goal] });
 installModules();
 run('make', ['-s', '-C', 'native']);
 if (goal !== undefined) {

@@ -97,6 +97,7 @@ int main(int count, char **arguments) {
     join_cgroup(&spec);
     enter_namespaces(&spec);
     make_mounts(&spec);
+    if (spec.prepare_view) return 0;
     set_limits(&spec);
     set_groups(&spec);
     set_gid(&spec);

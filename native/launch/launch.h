@@ -96,6 +96,9 @@ struct spec {
     int cgroup;
     int user_namespace;
     int network_namespace;
+    /* A mount namespace to enter instead of making one, or -1. With `prepare_view` the mounts are made in it, and that is all. */
+    int mount_namespace;
+    bool prepare_view;
     struct mount_step mounts[MAX_MOUNTS];
     size_t mount_count;
     bool has_landlock;

@@ -38,11 +38,22 @@ void join_cgroup(const struct spec *spec) {
     if (spec->cgroup >= 0 && write(spec->cgroup, "0", 1) != 1) fail(STEP_CGROUP, "cgroup.procs");
 }
 
+/* Entering leads to the namespace's own root, which is another one for who was started in a chroot(2): then no path means the same. */
+static void enter_view(int mount_namespace) {
+    struct stat before, after;
+    if (stat("/", &before) != 0 || setns(mount_namespace, CLONE_NEWNS) != 0 || stat("/", &after) != 0)
+        fail(STEP_NAMESPACES, "mount");
+    if (before.st_dev == after.st_dev && before.st_ino == after.st_ino) return;
+    errno = ESTALE;
+    fail(STEP_NAMESPACES, "mount");
+}
+
 /* The user namespace first: it gives the right to enter the other. */
 void enter_namespaces(const struct spec *spec) {
     if (spec->user_namespace >= 0 && setns(spec->user_namespace, CLONE_NEWUSER) != 0) fail(STEP_NAMESPACES, "user");
     if (spec->network_namespace >= 0 && setns(spec->network_namespace, CLONE_NEWNET) != 0)
         fail(STEP_NAMESPACES, "network");
+    if (spec->mount_namespace >= 0) enter_view(spec->mount_namespace);
 }
 
 static int open_place(const char *path) {
@@ -138,9 +149,11 @@ static void map_ids(const struct mount_step *step) {
 }
 
 void make_mounts(const struct spec *spec) {
-    if (spec->mount_count == 0) return;
+    bool has_view = spec->mount_namespace >= 0;
+    if (spec->mount_count == 0 && !has_view) return;
     /* Uids guard System V IPC and message queues too, and a rootless command has the caller's. */
-    if (unshare(CLONE_NEWNS | CLONE_NEWIPC) != 0) fail(STEP_MOUNTS, "unshare");
+    if (unshare(CLONE_NEWIPC | (has_view ? 0 : CLONE_NEWNS)) != 0) fail(STEP_MOUNTS, "unshare");
+    if (spec->mount_count == 0) return;
     /* What is mounted here must not show outside; what the host mounts later still shows here. */
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) fail(STEP_MOUNTS, "/");
     for (size_t i = 0; i < spec->mount_count; i++) {

@@ -334,7 +334,10 @@ int main(int argc, char **argv) {
         made[count++] = make_from_line(line);
     }
     for (size_t i = 0; i < count; i++) refuse_sharing(made[i]);
+    /* A view that is made once, before the supervisor gives up the right to mount, and entered by every launch. */
+    if (unshare(CLONE_NEWNS) != 0) fail("mount-namespace", errno, "unshare");
     send_descriptor(supervisor, open_namespace("/proc/self/ns/net"));
+    send_descriptor(supervisor, open_namespace("/proc/self/ns/mnt"));
     if (user_namespace) send_descriptor(supervisor, open_namespace("/proc/self/ns/user"));
     for (size_t i = 0; i < count; i++) send_descriptor(supervisor, made[i]);
     return 0;

@@ -161,6 +161,7 @@ enum tag {
     TAG_ARGUMENT = 1, TAG_ENVIRONMENT, TAG_DIRECTORY, TAG_UID, TAG_GID, TAG_GROUP, TAG_SESSION, TAG_LIMIT, TAG_UMASK,
     TAG_USER_NAMESPACE, TAG_NETWORK_NAMESPACE, TAG_HIDE, TAG_BIND, TAG_RULESET, TAG_RULE, TAG_SECCOMP, TAG_KEEP,
     TAG_CGROUP, TAG_DIRECTORY_ACCESS, TAG_CHECK_ONLY, TAG_RESTRICT_FLAGS, TAG_RELAX, TAG_ID_MAP, TAG_PORT,
+    TAG_MOUNT_NAMESPACE,
 };
 
 static void take_repeatable(struct spec *spec, const struct record *record, size_t *arguments, size_t *variables) {
@@ -249,6 +250,12 @@ static bool take_single(struct spec *spec, const struct record *record, uint32_t
     case TAG_NETWORK_NAMESPACE:
         spec->network_namespace = descriptor_at(only_word(record));
         break;
+    case TAG_MOUNT_NAMESPACE:
+        want_length(record, 8);
+        spec->mount_namespace = descriptor_at(word(record, 0));
+        if (word(record, 4) > 1) malformed("mount namespace");
+        spec->prepare_view = word(record, 4) == 1;
+        break;
     case TAG_RULESET:
         want_length(record, 24);
         spec->has_landlock = true;
@@ -331,6 +338,7 @@ void receive_spec(int from, struct spec *spec) {
     spec->cgroup = -1;
     spec->user_namespace = -1;
     spec->network_namespace = -1;
+    spec->mount_namespace = -1;
     spec->umask = 077;
     parse(spec, bytes, header[2]);
     free(bytes);

@@ -43,6 +43,8 @@ export interface SealedNamespaceOptions {
 
 export interface SealedNamespace extends Disposable {
   readonly networkDescriptor: number;
+  /** Of a mount namespace that is a copy of this process's, for the view of the sandbox. */
+  readonly mountDescriptor: number;
   /** Present exactly when a user namespace was asked for. */
   readonly userDescriptor: number | undefined;
   /** Inode of the network namespace, as /proc/pid/ns/net shows it. */
@@ -66,7 +68,7 @@ export async function createSealedNamespace(options: SealedNamespaceOptions): Pr
   try {
     const result = await runHelper(options, theirs, () => writeSync(mine, plan));
     if (result.code !== 0) throw helperFailure(result, options);
-    const count = 1 + (options.userNamespace ? 1 : 0) + sockets.length;
+    const count = 2 + (options.userNamespace ? 1 : 0) + sockets.length;
     return assemble(
       await posix().receiveDescriptors(mine, count, ANSWER_TIMEOUT_MS),
       options.userNamespace,
@@ -198,7 +200,7 @@ function assemble(
   userNamespace: boolean,
   sockets: readonly PlannedSocket[],
 ): SealedNamespace {
-  const [networkDescriptor, ...rest] = descriptors as [number, ...number[]];
+  const [networkDescriptor, mountDescriptor, ...rest] = descriptors as [number, number, ...number[]];
   const userDescriptor = userNamespace ? rest.shift() : undefined;
   const of = (use: PlannedSocket['use']): number[] => rest.filter((_, index) => sockets[index]?.use === use);
   const [nflog, diag] = [...of('nflog'), ...of('diag')] as [number, number];
@@ -215,6 +217,7 @@ function assemble(
   };
   return {
     networkDescriptor,
+    mountDescriptor,
     userDescriptor,
     inode: fstatSync(networkDescriptor, { bigint: true }).ino.toString(),
     listeners,

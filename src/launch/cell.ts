@@ -26,6 +26,8 @@ export interface Cell {
   /** An open cgroup.procs, where the sandbox has a cgroup of its own. */
   readonly cgroup: number | undefined;
   readonly namespaces: { readonly user: number | undefined; readonly network: number | undefined };
+  /** A mount namespace in which the mounts have been made; undefined where each launch makes its own. */
+  readonly view: number | undefined;
   readonly mounts: readonly MountStep[];
   readonly landlock: LandlockSpec | undefined;
   readonly seccompRelax: readonly SeccompGroup[];

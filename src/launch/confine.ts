@@ -51,6 +51,7 @@ export function confine(cell: Cell, command: CellCommand): ConfinedSpec {
     resourceLimits: cell.resourceLimits,
     umask: AGENT_UMASK,
     namespaces: cell.namespaces,
+    view: cell.view === undefined ? undefined : { descriptor: cell.view, prepare: false },
     mounts: cell.mounts,
     landlock: cell.landlock,
     seccomp: 'agent',
@@ -58,6 +59,12 @@ export function confine(cell: Cell, command: CellCommand): ConfinedSpec {
     keep: [],
     checkOnly: command.checkOnly ?? false,
   });
+}
+
+/** The cell's mounts, made in `view` for all launches to come. Nothing is executed. */
+export function confineView(cell: Cell, view: number): ConfinedSpec {
+  const spec = confine(cell, { argv: ['/'], checkOnly: true });
+  return seal({ ...spec, view: { descriptor: view, prepare: true } });
 }
 
 export interface RoleCommand {
@@ -87,6 +94,7 @@ export function confineRole(role: RoleCommand): ConfinedSpec {
     resourceLimits: [NO_CORE],
     umask: ROLE_UMASK,
     namespaces: { user: undefined, network: undefined },
+    view: undefined,
     seccomp: 'network-role',
     seccompRelax: [],
   });

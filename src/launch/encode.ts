@@ -27,6 +27,7 @@ const TAG = {
   seccompRelax: 22,
   idMap: 23,
   landlockPort: 24,
+  mountNamespace: 25,
 } as const;
 
 const PROFILES = { none: 0, agent: 1, 'network-role': 2 } as const satisfies Record<
@@ -73,6 +74,9 @@ export function encodeSpec(spec: LaunchSpec): EncodedSpec {
     record(TAG.umask, words(spec.umask)),
     ...(namespaces.user === undefined ? [] : [record(TAG.userNamespace, index(namespaces.user))]),
     ...(namespaces.network === undefined ? [] : [record(TAG.networkNamespace, index(namespaces.network))]),
+    ...(spec.view === undefined
+      ? []
+      : [record(TAG.mountNamespace, index(spec.view.descriptor), words(spec.view.prepare ? 1 : 0))]),
     ...spec.mounts.map((step) => mountRecord(step, index)),
     ...(landlock === undefined
       ? []

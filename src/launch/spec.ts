@@ -25,7 +25,9 @@ export interface LaunchSpec {
   readonly cgroup: number | undefined;
   /** Descriptors of namespaces to enter, user namespace first. */
   readonly namespaces: { readonly user: number | undefined; readonly network: number | undefined };
-  /** Done in a private mount namespace; empty means none is made. */
+  /** A mount namespace to enter instead of making a private one. With `prepare` the mounts are made in it, and nothing is executed. */
+  readonly view: { readonly descriptor: number; readonly prepare: boolean } | undefined;
+  /** Done in a private mount namespace; empty, and without a view, means none is made. */
   readonly mounts: readonly MountStep[];
   readonly landlock: LandlockSpec | undefined;
   readonly seccomp: 'agent' | 'network-role' | 'none';

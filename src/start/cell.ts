@@ -60,6 +60,7 @@ export function buildCell(parts: CellParts): Cell {
     workingDirectory: config.workingDirectory,
     cgroup: cgroup?.procs,
     namespaces: { user: namespace?.userDescriptor, network: namespace?.networkDescriptor },
+    view: undefined,
     mounts,
     landlock,
     seccompRelax: policy.seccomp.relax,

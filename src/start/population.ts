@@ -39,7 +39,8 @@ function choose({
 }: PopulationSources): Population {
   if (cgroup !== undefined)
     return { means: `cgroup ${cgroup.path}`, list: () => cgroup.list(), killAll: () => cgroup.kill() };
-  const killAll = openKillScope(landlockAbi);
+  // Who is in the scope cannot mount: where every launch still has to, there is none.
+  const killAll = cell.mounts.length > 0 ? undefined : openKillScope(landlockAbi);
   const how = killAll === undefined ? 'killed in rounds' : 'killed by their signal scope';
   // Where the policy lets programs make namespaces, not being in ours says nothing.
   if (namespace !== undefined && !cell.seccompRelax.includes('namespaces'))

@@ -20,6 +20,7 @@ import { openSignalInbox, type SignalInbox, signalExitCode } from './signals.ts'
 import { startSsh } from './ssh.ts';
 import { StartInterrupted, stageRunner } from './stage.ts';
 import { awaitEnding, type Ending } from './supervise.ts';
+import { settleView } from './view.ts';
 
 export interface StartRequest {
   readonly config: RunConfig;
@@ -84,7 +85,7 @@ async function runSandbox(
   await using held = new AsyncDisposableStack();
   const parts = { config, surroundings, install, runDirectory, stage, report, held };
   const sandbox = await prepareSandbox({ ...parts, create: true });
-  const { policy, cell, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
+  const { policy, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
   const network = held.use(
     await stage('network-role', () =>
       namespace === undefined
@@ -102,6 +103,7 @@ async function runSandbox(
     ),
   );
   if (network?.authority !== undefined) await trust.publish(network.authority);
+  const cell = cgroup === undefined ? await settleView(sandbox.cell, namespace, launcher) : sandbox.cell;
   const population = openPopulation({
     surroundings,
     cgroup,

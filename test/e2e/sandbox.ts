@@ -80,12 +80,13 @@ export function writePolicy(
   network = '',
   extra = '',
   readOnly: readonly string[] = [],
+  readWrite: readonly string[] = [],
 ): string {
   const path = join(directory, 'policy.yaml');
   const runAs = mode === 'root' ? `process: { run_as_user: "${AGENT_UID}" }\n` : '';
   writeFileSync(
     path,
-    `version: 1\nfilesystem_policy: { include_workdir: true, read_only: [${readOnly.join(', ')}], read_write: [${work}] }\n${runAs}${extra}${network}`,
+    `version: 1\nfilesystem_policy: { include_workdir: true, read_only: [${readOnly.join(', ')}], read_write: [${[work, ...readWrite].join(', ')}] }\n${runAs}${extra}${network}`,
   );
   return path;
 }

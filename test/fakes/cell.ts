@@ -84,6 +84,7 @@ export function makeCell(change: Partial<Cell> = {}): TestCell {
     workingDirectory: work,
     cgroup: undefined,
     namespaces: { user: undefined, network: undefined },
+    view: undefined,
     mounts: [{ kind: 'hide', path: runDirectory }],
     seccompRelax: [],
     landlock: landlockSpec(posix().landlockAbi(), opened),

@@ -30,6 +30,7 @@ export function spec(argv: readonly string[], change: Partial<LaunchSpec> = {}):
     resourceLimits: [],
     umask: 0o022,
     namespaces: { user: undefined, network: undefined },
+    view: undefined,
     mounts: [],
     landlock: undefined,
     seccomp: 'agent',

@@ -17,6 +17,7 @@ const cell: Cell = {
   cgroup: 9,
   seccompRelax: [],
   namespaces: { user: undefined, network: 11 },
+  view: undefined,
   mounts: [{ kind: 'hide', path: '/run/castellan' }],
   landlock: {
     handledFs: 1n,

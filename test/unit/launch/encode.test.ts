@@ -14,6 +14,7 @@ const LEAST: LaunchSpec = {
   resourceLimits: [],
   umask: 0o22,
   namespaces: { user: undefined, network: undefined },
+  view: undefined,
   mounts: [],
   landlock: undefined,
   seccomp: 'none',

@@ -69,6 +69,7 @@ function check(policy: Parameters<typeof planPaths>[0], workdir: string, abi: nu
       workingDirectory: workdir,
       cgroup: undefined,
       namespaces: { user: undefined, network: undefined },
+      view: undefined,
       mounts: [],
       landlock: landlockSpec(abi, grants),
       seccompRelax: [],
