@@ -27,6 +27,13 @@ const packages = {
 /** What single goals need besides. */
 const packagesOf = {
   bench: { bubblewrap: ['/usr/bin/bwrap'] },
+  'test:vm': {
+    'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],
+    cpio: ['/usr/bin/cpio'],
+    kmod: ['/usr/sbin/depmod', '/sbin/depmod'],
+    'gcc-aarch64-linux-gnu': ['/usr/bin/aarch64-linux-gnu-gcc'],
+    'libc6-dev-arm64-cross': ['/usr/aarch64-linux-gnu/include/stdio.h'],
+  },
   'test:programs': {
     make: ['/usr/bin/make'],
     gcc: ['/usr/bin/gcc'],
@@ -46,6 +53,7 @@ const goals = {
   demo: ['scripts/demo.ts'],
   test: ['scripts/test.ts'],
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
+  'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   bench: ['test/bench/main.ts'],
 };
 

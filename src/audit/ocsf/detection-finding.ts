@@ -13,7 +13,7 @@ export interface FindingPlace {
 
 /** Detection Finding [2004]: a control the operator expects is missing. */
 export function degradedFinding({ control, reason, remedy }: DegradedFact, place: FindingPlace): EventParts {
-  const title = `${control} is not enforced`;
+  const title = `${control} is degraded`;
   return {
     class: 'finding',
     activity: 1,

@@ -53,7 +53,7 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
         severity: 4,
         success: false,
         detail: fact.reason,
-        message: `${fact.control} is not enforced`,
+        message: `${fact.control} is degraded`,
         body: { ...OFF, actor },
         unmapped: { control: fact.control },
       };

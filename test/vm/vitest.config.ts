@@ -1,0 +1,9 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/vm/**/*.test.ts'],
+    hookTimeout: 30_000,
+    pool: 'forks',
+  },
+});
