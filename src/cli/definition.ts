@@ -14,7 +14,7 @@ export interface VerbDefinition {
   readonly summary: string;
   readonly options: readonly OptionDefinition[];
   /** What may follow the options. */
-  readonly operands: 'none' | 'one' | 'optional-command';
+  readonly operands: 'none' | 'one' | 'two' | 'optional-command';
   /** Internal verbs are left out of help. */
   readonly hidden?: boolean;
 }
@@ -129,6 +129,55 @@ export const VERBS = [
     synopsis: 'castellan policy FILE [--json]',
     summary: 'check a policy file and print what it means',
     operands: 'one',
+    options: [JSON_OUTPUT],
+  },
+  {
+    name: 'policy lint',
+    synopsis: 'castellan policy lint FILE [--json]',
+    summary: 'tell every problem and notice of a policy file, with line and column',
+    operands: 'one',
+    options: [JSON_OUTPUT],
+  },
+  {
+    name: 'policy explain',
+    synopsis: 'castellan policy explain FILE --binary PATH --url URL [OPTIONS]',
+    summary: 'tell what would become of one request, and by which rule (exit code 1: refused)',
+    operands: 'one',
+    options: [
+      {
+        name: 'binary',
+        value: 'PATH',
+        repeatable: true,
+        help: 'the program that asks; more are its ancestors, nearest first',
+      },
+      {
+        name: 'url',
+        value: 'URL',
+        help: 'https://host/path, http://host/path, or tcp://host:port for a connection alone',
+      },
+      { name: 'method', value: 'METHOD', help: 'default GET, with a body POST' },
+      {
+        name: 'header',
+        value: 'NAME: VALUE',
+        repeatable: true,
+        help: 'a header of the request; with a body, JSON is the default type',
+      },
+      { name: 'body', value: 'FILE', help: 'the body of the request' },
+      JSON_OUTPUT,
+    ],
+  },
+  {
+    name: 'policy test',
+    synopsis: 'castellan policy test FILE ASSERTIONS [--json]',
+    summary: 'check a policy against a file of what it has to allow and refuse (exit code 1: it does not)',
+    operands: 'two',
+    options: [JSON_OUTPUT],
+  },
+  {
+    name: 'policy diff',
+    synopsis: 'castellan policy diff OLD NEW [--json]',
+    summary: 'tell what one policy grants more and less than another (exit code 1: they differ)',
+    operands: 'two',
     options: [JSON_OUTPUT],
   },
   {

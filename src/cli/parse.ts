@@ -19,8 +19,8 @@ export type ParseResult =
   | { readonly kind: 'version' };
 
 /**
- * Reads argv (without node and script). Options come before operands; `--` ends them, and a command's own
- * options are never read as ours.
+ * Reads argv (without node and script). `--` ends the options. Where a command may follow they come before it, so that its own
+ * are never read as ours; elsewhere they may stand among the operands.
  * @throws CastellanError `usage`, naming the nearest known word.
  */
 export function parseArguments(argv: readonly string[]): ParseResult {
@@ -28,6 +28,9 @@ export function parseArguments(argv: readonly string[]): ParseResult {
   if (first === undefined || first === '--help' || first === '-h' || first === 'help')
     return { kind: 'help', verb: undefined };
   if (first === '--version' || first === '-V') return { kind: 'version' };
+  const [second, ...others] = rest;
+  const pair: VerbDefinition | undefined = VERBS.find(({ name }) => name === `${first} ${second}`);
+  if (pair !== undefined) return parseVerb(pair, others);
   const verb: VerbDefinition | undefined = VERBS.find(({ name }) => name === first);
   if (verb === undefined) throw usage(`unknown command "${first}"`, first, visibleVerbs());
   return parseVerb(verb, rest);
@@ -36,10 +39,16 @@ export function parseArguments(argv: readonly string[]): ParseResult {
 function parseVerb(verb: VerbDefinition, words: readonly string[]): ParseResult {
   const name = verb.name as VerbName;
   const options = new Map<string, string[]>();
+  const operands: string[] = [];
   let index = 0;
   for (; index < words.length; index++) {
     const word = words[index] ?? '';
-    if (word === '--' || !word.startsWith('-') || word === '-') break;
+    const isOperand = !word.startsWith('-') || word === '-';
+    if (word === '--' || (isOperand && verb.operands === 'optional-command')) break;
+    if (isOperand) {
+      operands.push(word);
+      continue;
+    }
     if (word === '--help' || word === '-h') return { kind: 'help', verb: name };
     const { definition, inlineValue } = findOption(verb, word);
     if (options.has(definition.name) && !definition.repeatable)
@@ -53,7 +62,7 @@ function parseVerb(verb: VerbDefinition, words: readonly string[]): ParseResult 
       throw usage(`--${definition.name} takes no value`, word);
     options.set(definition.name, [...(options.get(definition.name) ?? []), value ?? '']);
   }
-  const operands = words[index] === '--' ? words.slice(index + 1) : words.slice(index);
+  operands.push(...(words[index] === '--' ? words.slice(index + 1) : words.slice(index)));
   checkOperands(verb, operands);
   return { kind: 'command', command: { verb: name, options, operands } };
 }
@@ -79,6 +88,8 @@ function checkOperands(verb: VerbDefinition, operands: readonly string[]): void 
     throw usage(`${verb.name} takes no operand`, operands[0]);
   if (verb.operands === 'one' && operands.length !== 1)
     throw usage(`${verb.name} takes one operand`, verb.synopsis);
+  if (verb.operands === 'two' && operands.length !== 2)
+    throw usage(`${verb.name} takes two operands`, verb.synopsis);
 }
 
 function visibleVerbs(): string[] {

@@ -30,7 +30,8 @@ export function reportPolicy(policy: PolicyDocument, path: string | undefined, r
   });
 }
 
-async function readPolicyFile(path: string): Promise<string> {
+/** The text of the file. @throws CastellanError `policy_unreadable` */
+export async function readPolicyFile(path: string): Promise<string> {
   try {
     await using file = await open(path, 'r');
     const facts = await file.stat();

@@ -13,6 +13,8 @@ export type Inspected =
       readonly tunnel: undefined;
       /** What goes to the origin; undefined leaves it as it came. */
       readonly content: RequestContent | undefined;
+      /** That allows the request, where it was judged. */
+      readonly rule?: string;
       /** Set where only audit lets the request pass. */
       readonly violation: DenyVerdict | undefined;
     }
@@ -55,7 +57,7 @@ export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected
   const verdict = requests.judge({ method: request.method, path, query, body });
   if (!verdict.allow) return denied(verdict, shape);
   const content = { target: target.forward, body: read.body };
-  return { ok: true, tunnel: undefined, content, violation: verdict.violation };
+  return { ok: true, tunnel: undefined, content, rule: verdict.rule, violation: verdict.violation };
 }
 
 async function readBody(

@@ -1,0 +1,112 @@
+/** What would become of a connection, or of one request in it: the stages of a real one up to the dial, without any network. */
+import type { Decider } from '../policy/compile.ts';
+import type { DenyReason } from '../policy/verdict.ts';
+import { decide } from './decide/decide.ts';
+import { inspect } from './inspect/inspect.ts';
+import type { Arrival, Flow, Identity } from './stages.ts';
+
+export interface Question {
+  /** The program, then its ancestors, nearest first. */
+  readonly binaries: readonly [string, ...string[]];
+  readonly host: string;
+  readonly port: number;
+  /** Undefined asks about the connection alone. */
+  readonly request?: {
+    readonly method: string;
+    /** Path and query. */
+    readonly target: string;
+    /** Names in lower case. */
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body: Uint8Array;
+  };
+}
+
+export interface Answer {
+  /** `audit`: passes, and is recorded as a violation. */
+  readonly verdict: 'allow' | 'audit' | 'deny';
+  /** Whose word it is; `request` where requests are inspected. */
+  readonly level: 'connection' | 'request';
+  /** The rule that allows, or that came nearest. */
+  readonly rule: string | undefined;
+  readonly reason: DenyReason | undefined;
+  readonly detail: string;
+}
+
+const NO_FLOW: Flow = {
+  family: 4,
+  localAddress: '127.0.0.1',
+  localPort: 0,
+  remoteAddress: '127.0.0.1',
+  remotePort: 0,
+};
+
+/** Asks the decision of the policy and the inspectors of requests. */
+export async function simulate(decider: Decider, question: Question): Promise<Answer> {
+  const { binaries, host, port, request } = question;
+  const [executable, ...ancestors] = binaries;
+  const identity: Identity = { pid: 0, startTime: '0', uid: 0, executable, sha256: '', ancestors };
+  const arrival = arrivalOf(question);
+  const decision = decide(decider, arrival, { ok: true, identity });
+  if (!decision.ok) return denied('connection', decision.verdict);
+  const { rule, requests, matchedBinary } = decision.grant.verdict;
+  const allowed = `rule "${rule}" allows ${host}:${port} for ${matchedBinary}`;
+  if (requests === undefined)
+    return { verdict: 'allow', level: 'connection', rule, reason: undefined, detail: allowed };
+  if (request === undefined)
+    return {
+      verdict: 'allow',
+      level: 'connection',
+      rule,
+      reason: undefined,
+      detail: `${allowed}; its requests are inspected`,
+    };
+  const inspected = await inspect(arrival, decision.grant);
+  if (!inspected.ok) {
+    const { refusal } = inspected;
+    return refusal.result === 'denied'
+      ? denied('request', refusal.verdict)
+      : { verdict: 'deny', level: 'request', rule, reason: undefined, detail: refusal.detail };
+  }
+  const violation = inspected.tunnel === undefined ? inspected.violation : undefined;
+  if (violation !== undefined) return { ...denied('request', violation), verdict: 'audit' };
+  const allowing = inspected.tunnel === undefined ? (inspected.rule ?? rule) : rule;
+  return {
+    verdict: 'allow',
+    level: 'request',
+    rule: allowing,
+    reason: undefined,
+    detail: `rule "${allowing}" allows the request`,
+  };
+}
+
+function denied(
+  level: Answer['level'],
+  {
+    reason,
+    detail,
+    nearest,
+  }: { readonly reason: DenyReason; readonly detail: string; readonly nearest: string | undefined },
+): Answer {
+  return { verdict: 'deny', level, rule: nearest, reason, detail };
+}
+
+function arrivalOf({ host, port, request }: Question): Arrival {
+  const nothing = async () => ({ result: 'closed', bytesOut: 0, bytesIn: 0 }) as const;
+  return {
+    intent: { connectionId: '0', adapter: 'connect', host, port, flow: NO_FLOW, startedAt: 0 },
+    objection: undefined,
+    signal: new AbortController().signal,
+    refuse() {},
+    relay: nothing,
+    open: nothing,
+    ...(request && {
+      request: {
+        method: request.method,
+        target: request.target,
+        headers: request.headers,
+        body: async (maxBytes: number) =>
+          request.body.length > maxBytes ? undefined : Buffer.from(request.body),
+      },
+    }),
+  };
+}
