@@ -137,6 +137,16 @@ describe('rest inside TLS', () => {
     expect(it.heard.requests).toEqual([]);
   });
 
+  test.each(['X-HTTP-Method-Override: DELETE', 'X-Original-URL: /admin'])(
+    '%s is no way around',
+    async (header) => {
+      await using it = await inspected(READ);
+      const { stdout } = await it.fetch('-H', header, `${it.base}/v1/a`);
+      expect(JSON.parse(stdout.toString())).toMatchObject({ reason: 'request_unreadable' });
+      expect(it.heard.requests).toEqual([]);
+    },
+  );
+
   test('what is judged is what is sent', async () => {
     await using it = await inspected(READ);
     await it.fetch('--path-as-is', `${it.base}/x/../v1/%61//b;c?d=%2F..%2F`);

@@ -22,6 +22,7 @@ import { basename, dirname, join } from 'node:path';
 const REPOSITORY = join(import.meta.dirname, '../..');
 const PLACE = join(REPOSITORY, 'build/vm');
 const INSTALLED = '/opt/castellan';
+// One thread, one CPU: with several, V8's code that writes itself has crashed in the emulator.
 /** Holds the root file system twice while it is unpacked. */
 const MEMORY_MIB = 2048;
 
@@ -189,7 +190,18 @@ async function boot(kernel: string, image: string, deadlineMs: number): Promise<
   const machine: ChildProcess = spawn(
     'qemu-system-x86_64',
     [
-      ...['-accel', 'tcg', '-smp', '2', '-m', String(MEMORY_MIB), '-nographic', '-no-reboot', '-net', 'none'],
+      ...[
+        '-accel',
+        'tcg,thread=single',
+        '-smp',
+        '1',
+        '-m',
+        String(MEMORY_MIB),
+        '-nographic',
+        '-no-reboot',
+        '-net',
+        'none',
+      ],
       ...['-kernel', kernel, '-initrd', image, '-append', 'console=ttyS0 quiet panic=-1 rdinit=/init'],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },

@@ -30,7 +30,7 @@ ls -d /sys/fs/cgroup/castellan-* 2>/dev/null | wc -l
 section cpu
 run --limit cpu=0.25 -- bash -c 'read -r _ me < <(cat /proc/self/cgroup | tr : " ") ; end=$((SECONDS + 3)); while [ $SECONDS -lt $end ]; do :; done; echo spun' &
 main=$!
-until [ -e /sys/fs/cgroup/castellan-*/cpu.max ]; do sleep 0.2; done
+until [ -e /sys/fs/cgroup/castellan-*/cpu.max ] || ! kill -0 $main; do sleep 0.2; done
 group=$(echo /sys/fs/cgroup/castellan-*)
 cat $group/cpu.max
 until grep -q '^nr_throttled [1-9]' $group/cpu.stat; do sleep 0.2; [ -e $group ] || break; done && echo throttled

@@ -27,6 +27,15 @@ export type ReadBody =
   | { readonly ok: true; readonly facts: BodyFacts; readonly body: Buffer | undefined; readonly shape: Shape }
   | { readonly ok: false; readonly detail: string; readonly shape: Shape };
 
+/** Frameworks take the method or the path from these instead of the request line. */
+const OVERRIDES: readonly string[] = [
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
+];
+
 /** Never rejects for anything a client may send. */
 export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected> {
   const { requests, rule } = grant.verdict;
@@ -43,6 +52,13 @@ export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected
         )
       : { ok: true, tunnel: () => open.call(arrival) };
   }
+  const override = OVERRIDES.find((name) => request.headers[name] !== undefined);
+  if (override !== undefined)
+    return refused(
+      'request_unreadable',
+      `the header ${override} asks for another request than the one that is judged`,
+      rule,
+    );
   const target = readTarget(request.target, { encodedSlash: requests.encodedSlash });
   if (!target.ok) return refused('request_unreadable', target.detail, rule);
   const { path, query } = target;

@@ -21,6 +21,8 @@ export interface TargetOptions {
   readonly encodedSlash: boolean;
 }
 
+/** Each pattern is compared with it, in every reading. */
+const MAX_PATH_LENGTH = 4096;
 /** Applications set limits of about a thousand; each pair is compared with each rule. */
 const MAX_QUERY_PAIRS = 1000;
 
@@ -33,6 +35,8 @@ export function readTarget(target: string, { encodedSlash }: TargetOptions): Rea
       throw new Unreadable('the target has characters that no path or query may have');
     const mark = target.indexOf('?');
     const rawPath = mark < 0 ? target : target.slice(0, mark);
+    if (rawPath.length > MAX_PATH_LENGTH)
+      throw new Unreadable(`the path is longer than ${MAX_PATH_LENGTH} bytes`);
     const rawQuery = mark < 0 ? undefined : target.slice(mark + 1);
     const segments = resolveDots(
       rawPath

@@ -93,6 +93,7 @@ describe('refuses', () => {
     ['/%ed%a0%80', 'not UTF-8'],
     ['/a?%ff', 'not UTF-8'],
     [`/?${'a&'.repeat(1001)}`, 'parameters'],
+    [`/${'a'.repeat(4096)}`, 'longer than'],
   ])('%j', (target, detail) => {
     expect(readTarget(target, strict)).toEqual({ ok: false, detail: expect.stringContaining(detail) });
   });
