@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CASTELLAN } from '../fakes/world.ts';
 import { benchLaunch, benchOwnership } from './cell.ts';
+import { benchDecide } from './decide.ts';
 import { type Contender, compare, printTable } from './harness.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 15);
@@ -104,6 +105,7 @@ try {
   console.log('\nresident set, kB');
   for (const [role, kilobytes] of await residentSets(policy))
     console.log(`  ${role.padEnd(36)} ${kilobytes.padStart(8)}`);
+  await benchDecide(ROUNDS);
   if (root) {
     await benchLaunch(ROUNDS, command);
     await benchOwnership();
