@@ -23,6 +23,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'policy lint': () => import('./cli/policy-lint.ts'),
   'policy explain': () => import('./cli/policy-explain.ts'),
   'policy test': () => import('./cli/policy-test.ts'),
+  'policy schema': () => import('./cli/policy-schema.ts'),
   'policy diff': () => import('./cli/policy-diff.ts'),
   audit: () => import('./cli/audit.ts'),
   'ssh-proxy': () => import('./cli/ssh-proxy.ts'),

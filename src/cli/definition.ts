@@ -174,6 +174,13 @@ export const VERBS = [
     options: [JSON_OUTPUT],
   },
   {
+    name: 'policy schema',
+    synopsis: 'castellan policy schema',
+    summary: 'print the language of policies as JSON Schema, for editors',
+    operands: 'none',
+    options: [],
+  },
+  {
     name: 'policy diff',
     synopsis: 'castellan policy diff OLD NEW [--json]',
     summary: 'tell what one policy grants more and less than another (exit code 1: they differ)',
