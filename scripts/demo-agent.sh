@@ -24,6 +24,8 @@ attempt 'fetch from an allowed origin, ignoring the proxy' ok direct bash -c 'fe
 attempt 'fetch from a forbidden origin, through the proxy' refused fetch https://forbidden.demo.test:8443/
 attempt 'fetch from a forbidden origin, ignoring the proxy' refused direct bash -c 'fetch https://forbidden.demo.test:8443/'
 attempt 'fetch from an address, ignoring the proxy' refused direct bash -c 'fetch --insecure https://10.77.0.1:8443/'
+attempt 'read inside TLS, where the policy allows reading' ok curl -sS --fail --max-time 20 https://other.demo.test:8443/items
+attempt 'delete inside TLS, where the policy allows reading' refused curl -sS --fail --max-time 20 -X DELETE https://other.demo.test:8443/items
 attempt 'use a program the rule does not name' refused direct python3 -c "import urllib.request as u; u.urlopen('http://allowed.demo.test:8080/', timeout=20)"
 attempt 'send UDP' refused python3 -c "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.connect(('10.77.0.1',4433)); s.send(b'x'); s.settimeout(3); s.send(b'x'); s.recv(1)"
 attempt 'open a raw socket' refused python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)'

@@ -58,6 +58,10 @@ ${runAs}network_policies:
     endpoints:
       - { host: allowed.demo.test, ports: [8443, 8080], allowed_ips: [10.77.0.0/24] }
     binaries: [{ path: /usr/bin/curl }]
+  reading:
+    endpoints:
+      - { host: other.demo.test, port: 8443, allowed_ips: [10.77.0.0/24], protocol: rest, enforcement: enforce, access: read-only }
+    binaries: [{ path: /usr/bin/curl }]
 `,
   );
   return { work, secret, agent, policy };
