@@ -48,6 +48,8 @@ export const EGRESS_LIMITS = {
   dialStaggerMs: 250,
   /** A TLS handshake of either side, once its connection is open. */
   handshakeMs: 15_000,
+  /** Of all bodies that are judged as a whole, at once: the role has to live in little memory. */
+  bodyBytes: 64 * 1024 * 1024,
   /** To send a body that is judged as a whole. */
   bodyMs: 60_000,
   /** A tunnel without a byte either way; SSH and database sessions idle for long, so the limit is only for the forgotten. */

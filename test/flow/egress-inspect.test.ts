@@ -4,6 +4,7 @@ import { createServer as createHttp, type IncomingMessage, type ServerResponse }
 import { createServer as createHttps } from 'node:https';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { EgressLimits } from '../../src/egress/limits.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import {
   type Certificate,
@@ -59,14 +60,14 @@ interface Inspected extends AsyncDisposable {
   readonly fetch: (...args: string[]) => ReturnType<typeof run>;
 }
 
-async function inspected(keys: string): Promise<Inspected> {
+async function inspected(keys: string, limits: Partial<EgressLimits> = {}): Promise<Inspected> {
   const stack = new AsyncDisposableStack();
   const certificate = stack.use(makeCertificate('api.test', 'other.test'));
   const heard = origin();
   const server = stack.use(
     await listen(createHttps({ key: certificate.key, cert: certificate.cert }, heard.handler)),
   );
-  const world = stack.use(await startWorld(rules(server.port, keys), { roots: [certificate.cert] }));
+  const world = stack.use(await startWorld(rules(server.port, keys), { roots: [certificate.cert], limits }));
   const authority = join(dirname(certificate.path), 'authority.pem');
   writeFileSync(authority, world.egress.authority ?? '');
   return {
@@ -296,6 +297,21 @@ describe('mcp', () => {
     const { stdout } = await it.fetch(...json(body), `${it.base}/mcp`);
     expect(stdout.toString()).toContain('the same key twice');
     expect(it.heard.requests).toEqual([]);
+  });
+
+  test('bodies that wait hold no more memory than all may have, and give it back', async () => {
+    await using it = await inspected(keys, { bodyBytes: 1000 });
+    const body = JSON.stringify({
+      ...call('read_file'),
+      params: { name: 'read_file', arguments: { x: 'y'.repeat(700) } },
+    });
+    for (let round = 0; round < 3; round++) await it.fetch(...json(body), `${it.base}/mcp`);
+    expect(it.heard.requests).toHaveLength(3);
+    const { stdout } = await it.fetch(...json(`${body}${' '.repeat(400)}`), `${it.base}/mcp`);
+    expect(JSON.parse(stdout.toString())).toMatchObject({
+      reason: 'request_unreadable',
+      detail: expect.stringContaining('no room'),
+    });
   });
 
   test('a body beyond the limit is refused', async () => {

@@ -12,7 +12,7 @@ import { forward } from '../relay/forward.ts';
 import { relayTunnel } from '../relay/tunnel.ts';
 import type { AdapterName, Arrival, Flow, InspectableRequest, Intent } from '../stages.ts';
 import { type Authority, formatAuthority } from './authority.ts';
-import { readWhole } from './body.ts';
+import { type BodyBudget, createBodyBudget, readWhole } from './body.ts';
 import type { Client } from './entrance.ts';
 import { connectTarget, type Dialled, type RequestTarget, requestTarget } from './http-target.ts';
 import { type ReadOpening, readOpening } from './opening.ts';
@@ -98,7 +98,8 @@ export function createHttpPort(
     },
     close: () => server.close(() => {}),
   };
-  const means: Means = { carry, limits, report, authority, http };
+  const budget = createBodyBudget(limits.bodyBytes);
+  const means: Means = { carry, limits, report, authority, http, budget };
   return http;
 }
 
@@ -125,6 +126,7 @@ function strictServer(limits: EgressLimits): Server {
 }
 
 interface Means extends OpeningMeans {
+  readonly budget: BodyBudget;
   readonly carry: Carry;
   readonly report: Report;
 }
@@ -154,7 +156,7 @@ async function answer(
     objection,
     signal: exchange.client.signal,
     refuse,
-    request: inspectable(request, response, path, limits),
+    request: inspectable(request, response, path, means),
     relay: (upstream, _grant, content) =>
       forward(request, response, upstream, {
         limits,
@@ -174,7 +176,7 @@ function inspectable(
   request: IncomingMessage,
   response: ServerResponse,
   target: string,
-  { bodyMs }: EgressLimits,
+  { limits, budget }: Means,
 ): InspectableRequest {
   return {
     method: request.method ?? '',
@@ -182,7 +184,8 @@ function inspectable(
     headers: request.headers,
     body(maxBytes) {
       if (request.headers.expect !== undefined) response.writeContinue();
-      return readWhole(request, maxBytes, bodyMs);
+      const over = (release: () => void) => void response.once('close', release);
+      return readWhole(request, { maxBytes, ms: limits.bodyMs, budget, over });
     },
   };
 }

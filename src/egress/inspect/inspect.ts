@@ -87,7 +87,7 @@ async function readBody(
   if (body === undefined)
     return {
       ok: false,
-      detail: `the body is larger than ${route.maxBodyBytes} bytes, or did not come`,
+      detail: `the body is larger than ${route.maxBodyBytes} bytes, did not come, or found no room beside others`,
       shape: plainShape,
     };
   const { method, headers } = request;
