@@ -27,6 +27,7 @@ export async function explain(request: PreviewRequest): Promise<object> {
       return {
         steps: LAUNCH_STEPS,
         ...describeSpec(spec, files, Object.keys(environment)),
+        cgroup: spec.cgroup === undefined ? 'none' : request.config.limits.together,
         refusedSystemCalls: refusedCalls(spec, rows),
         remarks: facts.flatMap(remark),
       };
@@ -58,7 +59,6 @@ export function describeSpec(
       soft: limitText(soft),
       hard: limitText(hard),
     })),
-    cgroup: spec.cgroup !== undefined,
     namespaces: {
       user: spec.namespaces.user === undefined ? 'shared' : 'own',
       network: spec.namespaces.network === undefined ? 'shared' : 'sealed',

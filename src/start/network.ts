@@ -82,7 +82,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   passOnComplaints(role, report);
   const rules = await followBinaryLinks(policy.network);
   const side = openProcessSide(socket, { listeners: layout.listeners, rules, identify, report });
-  const authority = await untilReady(side);
+  const authority = await untilReady(side, role);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({
     kind: 'control-applied',
@@ -93,7 +93,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   return {
     pid: role.pid,
     authority,
-    lost: side.closed,
+    lost: side.closed.then((error) => withEnding(error, role)),
     async [Symbol.asyncDispose]() {
       side.stop();
       await within(role.exited, STOP_DEADLINE_MS);
@@ -155,9 +155,27 @@ async function followBinaryLinks(rules: readonly NetworkRule[]): Promise<readonl
   return addBinaryTargets(rules, targets);
 }
 
-async function untilReady({ ready }: ProcessSide): Promise<string | undefined> {
-  if (await within(ready, READY_DEADLINE_MS)) return await ready;
+async function untilReady({ ready }: ProcessSide, role: RunningProcess): Promise<string | undefined> {
+  try {
+    if (await within(ready, READY_DEADLINE_MS)) return await ready;
+  } catch (error) {
+    throw error instanceof CastellanError ? await withEnding(error, role) : error;
+  }
   throw new CastellanError('timeout', 'the network role did not become ready', { step: 'network-role' });
+}
+
+/** A process that ends closes its wire an instant before anybody can wait for it. */
+const ENDING_DEADLINE_MS = 1000;
+
+/** The error of a closed wire does not tell whether the role broke, was killed for memory, or just left. */
+async function withEnding(error: CastellanError, { exited }: RunningProcess): Promise<CastellanError> {
+  if (error.code !== 'role_lost' || !(await within(exited, ENDING_DEADLINE_MS))) return error;
+  const { exitCode, signal } = await exited;
+  const how = signal === undefined ? `with ${exitCode}` : `by ${signal}`;
+  return new CastellanError('role_lost', `${error.message}; the network role ended ${how}`, {
+    step: error.step,
+    cause: error,
+  });
 }
 
 /** The role has no terminal and no log of its own: what Node writes when it breaks becomes events. */

@@ -179,7 +179,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
     process.kill(Number(launched?.message.match(/pid (\d+)/)?.[1]), 'SIGKILL');
     const { code, stderr } = await finish(child);
     expect(code).toBe(108);
-    expect(stderr).toMatch(/role_lost/);
+    expect(stderr).toMatch(/the network role ended by SIGKILL \[role_lost/);
     expect(livingCommands(/sleep 1005/)).toEqual([]);
   });
 
