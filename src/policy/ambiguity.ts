@@ -5,27 +5,45 @@
 import type { Endpoint, Inspection, NetworkRule } from './document.ts';
 import { specificity } from './judge.ts';
 import { globsOverlap, PATH_GLOB } from './match/glob.ts';
-import { hostPatternsOverlap, parseHostPattern } from './match/host.ts';
+import { type HostPattern, hostPatternsOverlap, parseHostPattern } from './match/host.ts';
 import { type Findings, MAX_PROBLEMS, notice, quote, refuse } from './source/findings.ts';
 
+/** An endpoint with what every comparison needs of it, worked out once. */
 interface Placed {
   readonly rule: string;
   readonly endpoint: Endpoint;
+  readonly pattern: HostPattern;
+  readonly addresses: string;
+  readonly persistedQueries: string;
 }
 
 /** Notes every pair that cannot stand together, at the place of the later one. */
 export function checkAmbiguity(rules: readonly NetworkRule[], findings: Findings): void {
   const placed = rules.flatMap(({ name, endpoints }) =>
-    endpoints.map((endpoint) => ({ rule: name, endpoint })),
+    endpoints.flatMap((endpoint) => place(name, endpoint)),
   );
   for (const group of comparable(placed)) {
     for (const [index, later] of group.entries()) {
       for (const earlier of group.slice(0, index)) {
         if (findings.problems.length >= MAX_PROBLEMS) return;
-        if (meet(earlier.endpoint, later.endpoint)) compare(earlier, later, findings);
+        if (meet(earlier, later)) compare(earlier, later, findings);
       }
     }
   }
+}
+
+function place(rule: string, endpoint: Endpoint): Placed[] {
+  const pattern = parseHostPattern(endpoint.host);
+  if ('problem' in pattern) return [];
+  return [
+    {
+      rule,
+      endpoint,
+      pattern,
+      addresses: endpoint.allowedIps.toSorted().join(),
+      persistedQueries: JSON.stringify(endpoint.inspection?.persistedQueries),
+    },
+  ];
 }
 
 /** Only endpoints of one group can meet: those of one exact host, and wildcards that end in the same two labels. */
@@ -43,10 +61,11 @@ function ending(host: string): string {
   return `*.${host.split('.').slice(-2).join('.')}`.replace(/^\*\.\*/, '**');
 }
 
-function meet(a: Endpoint, b: Endpoint): boolean {
-  if (!a.ports.some((port) => b.ports.includes(port))) return false;
-  const [one, other] = [parseHostPattern(a.host), parseHostPattern(b.host)];
-  return !('problem' in one) && !('problem' in other) && hostPatternsOverlap(one, other);
+function meet(a: Placed, b: Placed): boolean {
+  return (
+    a.endpoint.ports.some((port) => b.endpoint.ports.includes(port)) &&
+    hostPatternsOverlap(a.pattern, b.pattern)
+  );
 }
 
 function compare(earlier: Placed, later: Placed, findings: Findings): void {
@@ -54,12 +73,13 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
   const { endpoint: b } = later;
   const [tcpA, tcpB] = [a.protocol === 'tcp', b.protocol === 'tcp'];
   if (tcpA !== tcpB) clash(earlier, later, 'whether the connection is raw TCP (protocol)', findings);
-  else if (a.allowedIps.toSorted().join() !== b.allowedIps.toSorted().join())
+  else if (earlier.addresses !== later.addresses)
     clash(earlier, later, 'the addresses it may lead to (allowed_ips)', findings);
   const [one, other] = [a.inspection, b.inspection];
   if (one !== undefined && other !== undefined) {
-    const difference = pathsMeet(one, other) ? differing(a, one, b, other) : undefined;
-    if (difference !== undefined) clash(earlier, later, difference, findings);
+    // Whether paths meet costs far more to find out, and most endpoints agree.
+    const difference = differing(earlier, one, later, other);
+    if (difference !== undefined && pathsMeet(one, other)) clash(earlier, later, difference, findings);
   } else if (one !== other)
     notice(
       findings,
@@ -75,14 +95,13 @@ function pathsMeet(a: Inspection, b: Inspection): boolean {
 }
 
 /** What a request of both would have to be, as the key of the policy names it. */
-function differing(a: Endpoint, one: Inspection, b: Endpoint, other: Inspection): string | undefined {
-  if (a.protocol !== b.protocol) return 'how requests are read (protocol)';
+function differing(a: Placed, one: Inspection, b: Placed, other: Inspection): string | undefined {
+  if (a.endpoint.protocol !== b.endpoint.protocol) return 'how requests are read (protocol)';
   if (one.enforcement !== other.enforcement) return 'what a violation leads to (enforcement)';
   if (one.allowEncodedSlash !== other.allowEncodedSlash) return 'allow_encoded_slash';
   if (one.maxBodyBytes !== other.maxBodyBytes) return 'the limit of bodies';
   if (one.strictToolNames !== other.strictToolNames) return 'strict_tool_names';
-  if (JSON.stringify(one.persistedQueries) !== JSON.stringify(other.persistedQueries))
-    return 'the persisted queries';
+  if (a.persistedQueries !== b.persistedQueries) return 'the persisted queries';
   return undefined;
 }
 
