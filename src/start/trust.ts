@@ -6,7 +6,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
-import { errnoOf } from '../errors.ts';
+import { CastellanError } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
 import { readSystemBundle, SYSTEM_BUNDLES } from '../kernel/trust-bundles.ts';
 import { trustEnvironment } from '../launch/environment.ts';
@@ -121,7 +121,7 @@ function isPlainFile(path: string): boolean {
     return true;
   } catch (error) {
     // Reached through a link: the file behind it is in the list itself, or is not the system's.
-    if (errnoOf(error) !== undefined) return false;
+    if (error instanceof CastellanError) return false;
     throw error;
   }
 }

@@ -80,3 +80,17 @@ describe.skipIf(!isRoot).each(MODES)('inspected requests, %s (needs root to make
     expect(stdout).toBe('ca-bundle.pem\ncastellan-ca.pem\nunwritten\n0\n2\n');
   });
 });
+
+describe.skipIf(!isRoot)('other systems (needs root to make them)', () => {
+  it('starts where the system’s bundle is reached through a link', async () => {
+    const setup = prepare(sharedWorld(), 'root');
+    const relink =
+      'cp /etc/ssl/certs/ca-certificates.crt /tmp/castellan-bundle.$$ && mount -t tmpfs none /etc/ssl/certs && mv /tmp/castellan-bundle.$$ /etc/ssl/certs/real.crt && ln -s real.crt /etc/ssl/certs/ca-certificates.crt && exec "$@"';
+    const policy = writePolicy(setup, READ_ONLY);
+    const through = ['unshare', '--mount', 'sh', '-c', relink, 'sh'];
+    const { stdout, stderr } = await finish(
+      run(setup, ['curl', '-sS', `${URL}/public/a`], { policy, through }),
+    );
+    expect(stdout, stderr).toBe('GET allowed.demo.test:8443 /public/a 0\n');
+  });
+});
