@@ -61,20 +61,26 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
     ...options,
     limits,
     quota: createProcessQuota(limits.connectionsPerProcess),
-    trust: createSecureContext({
-      minVersion: 'TLSv1.2',
-      ...(options.roots !== undefined && options.roots.length > 0 && { ca: [...options.roots] }),
-    }),
+    trust: trustIn(options.roots ?? []),
   };
   const authority = house.decider.inspects ? createCertificateAuthority() : undefined;
   const adapters = await openAdapters({ ...house, authority, carry: (arrival) => carry(arrival, house) });
   return { ...adapters, authority: authority?.certificatePem };
 }
 
+/** Made when first asked for: it parses every authority there is, and most runs open no TLS. */
+function trustIn(roots: readonly string[]): () => SecureContext {
+  let context: SecureContext | undefined;
+  return () => {
+    context ??= createSecureContext({ minVersion: 'TLSv1.2', ...(roots.length > 0 && { ca: [...roots] }) });
+    return context;
+  };
+}
+
 interface House extends Required<EgressOptions> {
   readonly limits: EgressLimits;
   readonly quota: ProcessQuota;
-  readonly trust: SecureContext;
+  readonly trust: () => SecureContext;
 }
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
@@ -100,10 +106,11 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
     using place = house.quota.take(grant.identity);
     if (place === undefined) return refuse(TOO_MANY);
     const inspected = await inspect(arrival, grant);
-    if (!inspected.ok) return refuse(inspected.refusal, inspected.shape);
-    if (inspected.tunnel !== undefined) {
+    if (inspected.kind === 'denied')
+      return refuse({ result: 'denied', verdict: inspected.verdict }, inspected.shape);
+    if (inspected.kind === 'tunnel') {
       record.allowed(grant, undefined);
-      return record.ended(await inspected.tunnel(), grant, undefined);
+      return record.ended(await inspected.open(), grant, undefined);
     }
     if (inspected.violation !== undefined) record.violated(grant, inspected.violation);
     const destination = await approveDestination(intent, grant, house);

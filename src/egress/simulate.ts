@@ -1,6 +1,6 @@
 /** What would become of a connection, or of one request in it: the stages of a real one up to the dial, without any network. */
 import type { Decider } from '../policy/compile.ts';
-import type { DenyReason } from '../policy/verdict.ts';
+import type { DenyReason, DenyVerdict } from '../policy/verdict.ts';
 import { decide } from './decide/decide.ts';
 import { inspect } from './inspect/inspect.ts';
 import type { Arrival, Flow, Identity } from './stages.ts';
@@ -49,44 +49,23 @@ export async function simulate(decider: Decider, question: Question): Promise<An
   const decision = decide(decider, arrival, { ok: true, identity });
   if (!decision.ok) return denied('connection', decision.verdict);
   const { rule, requests, matchedBinary } = decision.grant.verdict;
-  const allowed = `rule "${rule}" allows ${host}:${port} for ${matchedBinary}`;
-  if (requests === undefined)
-    return { verdict: 'allow', level: 'connection', rule, reason: undefined, detail: allowed };
-  if (request === undefined)
-    return {
-      verdict: 'allow',
-      level: 'connection',
-      rule,
-      reason: undefined,
-      detail: `${allowed}; its requests are inspected`,
-    };
-  const inspected = await inspect(arrival, decision.grant);
-  if (!inspected.ok) {
-    const { refusal } = inspected;
-    return refusal.result === 'denied'
-      ? denied('request', refusal.verdict)
-      : { verdict: 'deny', level: 'request', rule, reason: undefined, detail: refusal.detail };
+  if (requests === undefined || request === undefined) {
+    const inside = requests === undefined ? '' : '; its requests are inspected';
+    return allowed('connection', rule, `rule "${rule}" allows ${host}:${port} for ${matchedBinary}${inside}`);
   }
-  const violation = inspected.tunnel === undefined ? inspected.violation : undefined;
-  if (violation !== undefined) return { ...denied('request', violation), verdict: 'audit' };
-  const allowing = inspected.tunnel === undefined ? (inspected.rule ?? rule) : rule;
-  return {
-    verdict: 'allow',
-    level: 'request',
-    rule: allowing,
-    reason: undefined,
-    detail: `rule "${allowing}" allows the request`,
-  };
+  const inspected = await inspect(arrival, decision.grant);
+  if (inspected.kind === 'denied') return denied('request', inspected.verdict);
+  if (inspected.kind === 'tunnel') throw new TypeError('a request is no tunnel');
+  if (inspected.violation !== undefined)
+    return { ...denied('request', inspected.violation), verdict: 'audit' };
+  return allowed('request', inspected.rule, `rule "${inspected.rule}" allows the request`);
 }
 
-function denied(
-  level: Answer['level'],
-  {
-    reason,
-    detail,
-    nearest,
-  }: { readonly reason: DenyReason; readonly detail: string; readonly nearest: string | undefined },
-): Answer {
+function allowed(level: Answer['level'], rule: string, detail: string): Answer {
+  return { verdict: 'allow', level, rule, reason: undefined, detail };
+}
+
+function denied(level: Answer['level'], { reason, detail, nearest }: DenyVerdict): Answer {
   return { verdict: 'deny', level, rule: nearest, reason, detail };
 }
 

@@ -8,16 +8,11 @@ import {
   brief,
   compileTest,
   denySubjects,
+  labelOf,
   type RequestTest,
   type Subject,
 } from './request-test.ts';
 import type { DenyReason, DenyVerdict } from './verdict.ts';
-
-/** How requests to some paths are to be read, as their most specific endpoint says. */
-export interface Route extends Omit<Inspection, 'allow' | 'deny' | 'path'> {
-  readonly rule: string;
-  readonly protocol: InspectedProtocol;
-}
 
 export type RequestVerdict =
   | {
@@ -32,9 +27,16 @@ export type RequestVerdict =
 export interface RequestPolicy {
   /** Whether some endpoint takes paths with encoded slashes. */
   readonly encodedSlash: boolean;
-  /** Undefined where no endpoint is about the path. */
-  readonly route: (path: PathReadings) => Route | undefined;
-  readonly judge: (facts: RequestFacts) => RequestVerdict;
+  /** How requests to the path are read and judged; a denial where no endpoint is about it. */
+  readonly route: (path: PathReadings) => Route | DenyVerdict;
+}
+
+/** The most specific endpoint for a path. */
+export interface Route {
+  readonly rule: string;
+  readonly protocol: InspectedProtocol;
+  readonly inspection: Inspection;
+  readonly judge: (request: Omit<RequestFacts, 'path'>) => RequestVerdict;
 }
 
 export interface InspectedEndpoint {
@@ -99,34 +101,39 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
     encodedSlash: indexes.some(({ endpoints }) =>
       endpoints.some((each) => each.inspection.allowEncodedSlash && applies(each)),
     ),
-    route: (path) => routeOf(endpointsFor(path)),
-    judge(facts) {
-      const endpoints = endpointsFor(facts.path);
-      const route = routeOf(endpoints);
-      if (route === undefined)
-        return denial(
-          'request_not_listed',
-          `no endpoint is about the path ${brief(facts.path.allow[0] ?? '')}`,
-        );
-      const hit = denyingRow(indexes, applies, facts);
-      const owners = new Set(endpoints.filter(({ protocol }) => protocol === route.protocol));
-      const refusal = hit === undefined ? unlisted(indexes, owners, facts, route) : refusedBy(hit);
-      const isAudited =
-        route.enforcement === 'audit' &&
-        (hit === undefined || hit.row.owner.inspection.enforcement === 'audit');
-      if (refusal === undefined || isAudited) return { allow: true, rule: route.rule, violation: refusal };
-      return refusal;
+    route(path) {
+      const endpoints = endpointsFor(path);
+      const best = mostSpecific(endpoints);
+      if (best === undefined)
+        return denial('request_not_listed', `no endpoint is about the path ${brief(path.allow[0] ?? '')}`);
+      const { rule, protocol, inspection } = best;
+      const owners = new Set(endpoints.filter((each) => each.protocol === protocol));
+      return {
+        rule,
+        protocol,
+        inspection,
+        judge(request) {
+          const facts = { ...request, path };
+          const subjects = allowSubjects(facts);
+          const hit = denyingRow(indexes, applies, path, denySubjects(facts, subjects));
+          const refusal =
+            hit === undefined ? unlisted(indexes, owners, path, subjects, rule) : refusedBy(hit);
+          const isAudited =
+            inspection.enforcement === 'audit' &&
+            (hit === undefined || hit.row.owner.inspection.enforcement === 'audit');
+          if (refusal === undefined || isAudited) return { allow: true, rule, violation: refusal };
+          return refusal;
+        },
+      };
     },
   };
 }
 
-/** The endpoint with the most specific path; among equals, which the parser has seen to agree, the smallest rule name. */
-function routeOf(endpoints: readonly InspectedEndpoint[]): Route | undefined {
+/** Among equals, which the parser has seen to agree, the smallest rule name. */
+function mostSpecific(endpoints: readonly InspectedEndpoint[]): InspectedEndpoint | undefined {
   let best: InspectedEndpoint | undefined;
   for (const each of endpoints) if (best === undefined || comesBefore(each, best)) best = each;
-  if (best === undefined) return undefined;
-  const { allow: _allow, deny: _deny, path: _path, ...reading } = best.inspection;
-  return { ...reading, rule: best.rule, protocol: best.protocol };
+  return best;
 }
 
 function comesBefore(a: InspectedEndpoint, b: InspectedEndpoint): boolean {
@@ -147,10 +154,10 @@ interface DenyHit {
 function denyingRow<Owner extends InspectedEndpoint>(
   indexes: readonly RequestIndex<Owner>[],
   applies: (owner: Owner) => boolean,
-  facts: RequestFacts,
+  { deny }: PathReadings,
+  subjects: readonly Subject[],
 ): DenyHit | undefined {
-  const subjects = denySubjects(facts);
-  for (const path of facts.path.deny) {
+  for (const path of deny) {
     const about = new Set(indexes.flatMap((index) => index.routes(path)));
     for (const row of indexes.flatMap((index) => index.denying(path))) {
       if (!about.has(row.owner) || !applies(row.owner)) continue;
@@ -164,7 +171,7 @@ function denyingRow<Owner extends InspectedEndpoint>(
 function refusedBy({ row: { owner, pattern }, subject }: DenyHit): DenyVerdict {
   return denial(
     'request_refused',
-    `${subject.label} is refused by rule "${owner.rule}", line ${pattern.position.line}`,
+    `${labelOf(subject)} is refused by rule "${owner.rule}", line ${pattern.position.line}`,
     owner.rule,
   );
 }
@@ -173,19 +180,20 @@ function refusedBy({ row: { owner, pattern }, subject }: DenyHit): DenyVerdict {
 function unlisted<Owner extends InspectedEndpoint>(
   indexes: readonly RequestIndex<Owner>[],
   endpoints: ReadonlySet<Owner>,
-  facts: RequestFacts,
-  route: Route,
+  { allow }: PathReadings,
+  subjects: readonly Subject[],
+  rule: string,
 ): DenyVerdict | undefined {
-  const readings = facts.path.allow.map((path) =>
+  const readings = allow.map((path) =>
     indexes.flatMap((index) => index.allowing(path)).filter(({ owner }) => endpoints.has(owner)),
   );
-  for (const subject of allowSubjects(facts)) {
+  for (const subject of subjects) {
     if (passesUnlisted(subject, endpoints)) continue;
     if (readings.every((rows) => rows.some(({ test }) => test(subject, true)))) continue;
     return denial(
       'request_not_listed',
-      `${subject.label} is not allowed by any rule for this destination; rule "${route.rule}" is the nearest`,
-      route.rule,
+      `${labelOf(subject)} is not allowed by any rule for this destination; rule "${rule}" is the nearest`,
+      rule,
     );
   }
   return undefined;

@@ -5,11 +5,16 @@ import { parseGlob, TEXT_GLOB } from './match/glob.ts';
 import type { GraphqlOperation, RequestFacts, RpcCall } from './request.ts';
 
 /** One part of a request that is judged by itself. */
-export type Subject = { /** For messages. */ readonly label: string } & (
-  | { readonly kind: 'http'; readonly method: string; readonly query: RequestFacts['query'] }
+export type Subject =
+  | {
+      readonly kind: 'http';
+      readonly method: string;
+      readonly query: RequestFacts['query'];
+      /** As it is told. */
+      readonly path: string;
+    }
   | { readonly kind: 'graphql'; readonly operation: GraphqlOperation }
-  | { readonly kind: 'rpc'; readonly call: RpcCall }
-);
+  | { readonly kind: 'rpc'; readonly call: RpcCall };
 
 /** Whether a rule is about a subject. `every` asks that all its values match, as allowing does; refusing takes one. */
 export type RequestTest = (subject: Subject, every: boolean) => boolean;
@@ -21,35 +26,41 @@ export function allowSubjects(facts: RequestFacts): Subject[] {
     case 'uninspected':
       return [httpSubject(facts)];
     case 'websocket-text':
-      return [{ ...httpSubject(facts), kind: 'http', method: WEBSOCKET_TEXT, query: [] }];
+      return [{ ...httpSubject(facts), method: WEBSOCKET_TEXT, query: [] }];
     case 'graphql':
-      return body.operations.map((operation) => ({
-        kind: 'graphql',
-        operation,
-        label: brief(`${operation.type} ${operation.name || operation.fields.join(', ')}`),
-      }));
+      return body.operations.map((operation) => ({ kind: 'graphql', operation }));
     case 'json-rpc':
     case 'mcp':
-      return body.calls.map((call) => ({
-        kind: 'rpc',
-        call,
-        label: brief([call.method || call.role, call.tool].filter((word) => word !== undefined).join(' ')),
-      }));
+      return body.calls.map((call) => ({ kind: 'rpc', call }));
   }
 }
 
-/** The parts of which none may be refused. */
-export function denySubjects(facts: RequestFacts): Subject[] {
-  return facts.body.kind === 'uninspected'
-    ? allowSubjects(facts)
-    : [...allowSubjects(facts), httpSubject(facts)];
+/** The parts of which none may be refused: those that have to be allowed, and the request that carries them. */
+export function denySubjects(facts: RequestFacts, allow: readonly Subject[]): readonly Subject[] {
+  return facts.body.kind === 'uninspected' ? allow : [...allow, httpSubject(facts)];
 }
 
 /** Stands for the method in rules about what goes over an open WebSocket. */
 const WEBSOCKET_TEXT = 'WEBSOCKET_TEXT';
 
-function httpSubject({ method, path, query }: RequestFacts): Subject {
-  return { kind: 'http', method, query, label: brief(`${method} ${path.allow[0]}`) };
+function httpSubject({ method, path, query }: RequestFacts): Extract<Subject, { kind: 'http' }> {
+  return { kind: 'http', method, query, path: path.allow[0] ?? '' };
+}
+
+/** A part of a request, for messages. */
+export function labelOf(subject: Subject): string {
+  switch (subject.kind) {
+    case 'http':
+      return brief(`${subject.method} ${subject.path}`);
+    case 'graphql': {
+      const { type, name, fields } = subject.operation;
+      return brief(`${type} ${name || fields.join(', ')}`);
+    }
+    case 'rpc': {
+      const { method, role, tool } = subject.call;
+      return brief([method || role, tool].filter((word) => word !== undefined).join(' '));
+    }
+  }
 }
 
 /** Messages have room for a name, not for what an agent makes of one. */
@@ -81,11 +92,8 @@ function httpTest({ method, query }: Extract<RequestPattern, { kind: 'http' }>):
     subject.kind === 'http' &&
     isMethod(subject.method) &&
     values.every(({ key, matches }) => {
-      const sent = subject.query.filter(([name]) => name === key);
-      return sent.length > 0 && (every ? sent.every(hit) : sent.some(hit));
-      function hit([, value]: readonly [string, string]): boolean {
-        return matches(value);
-      }
+      const sent = subject.query.filter(([name]) => name === key).map(([, value]) => value);
+      return sent.length > 0 && (every ? sent.every(matches) : sent.some(matches));
     });
 }
 

@@ -35,8 +35,9 @@ function byPath(size: number): () => void {
   return () => {
     for (let index = 0; index < DECISIONS; index++) {
       const verdict = decider.decide({ host: 'a.example.org', port: 443, binaries: ['/usr/bin/curl'] });
-      if (verdict.allow)
-        verdict.requests?.judge({ method: 'GET', path, query: [], body: { kind: 'uninspected' } });
+      const route = verdict.allow ? verdict.requests?.route(path) : undefined;
+      if (route !== undefined && 'judge' in route)
+        route.judge({ method: 'GET', query: [], body: { kind: 'uninspected' } });
     }
   };
 }

@@ -7,7 +7,7 @@ import type { DialResult } from './dial.ts';
 
 export interface SecureOptions {
   /** Holds the certificate authorities that origins are verified by. */
-  readonly trust: SecureContext;
+  readonly trust: () => SecureContext;
   readonly limits: EgressLimits;
 }
 
@@ -27,7 +27,7 @@ export async function secureUpstream(
     host,
     // RFC 6066 §3: addresses are no server names.
     ...(isIP(host) === 0 && { servername: host }),
-    secureContext: trust,
+    secureContext: trust(),
     ALPNProtocols: ['http/1.1'],
   });
   const timer = setTimeout(

@@ -26,8 +26,13 @@ function facts(request: string, body: BodyFacts = { kind: 'uninspected' }): Requ
   return { method, path: { allow: [path], deny: [path] }, query: pairs, body };
 }
 
+function judge(text: string, request: RequestFacts) {
+  const route = requestsOf(text).route(request.path);
+  return 'judge' in route ? route.judge(request) : route;
+}
+
 const outcome = (text: string, request: RequestFacts) => {
-  const verdict = requestsOf(text).judge(request);
+  const verdict = judge(text, request);
   return verdict.allow ? (verdict.violation?.reason ?? 'allow') : verdict.reason;
 };
 
@@ -81,7 +86,7 @@ describe('rest', () => {
   });
 
   it('audits what it would refuse', () => {
-    const verdict = requestsOf(policy(`${READ}, enforcement: audit`)).judge(facts('POST /x'));
+    const verdict = judge(policy(`${READ}, enforcement: audit`), facts('POST /x'));
     expect(verdict).toMatchObject({ allow: true, rule: 'r0', violation: { reason: 'request_not_listed' } });
   });
 
