@@ -8,14 +8,13 @@ import { openAdapters } from './accept/adapters.ts';
 import type { Listeners } from './accept/listeners.ts';
 import { kernelDestination, type OriginalDestination } from './accept/transparent.ts';
 import { decide, queryOf } from './decide/decide.ts';
-import { approveDestination, createSystemResolver, type Resolver } from './decide/destination.ts';
+import { createSystemResolver, type Resolver } from './decide/destination.ts';
 import { createProcessQuota, type ProcessQuota } from './identify/quota.ts';
 import { inspect } from './inspect/inspect.ts';
 import { plainShape, type Shape } from './inspect/shape.ts';
 import { createCertificateAuthority } from './intercept/authority.ts';
 import { EGRESS_LIMITS, type EgressLimits } from './limits.ts';
-import { dial } from './relay/dial.ts';
-import { secureUpstream } from './relay/secure.ts';
+import { reach } from './relay/reach.ts';
 import { startRecord } from './report.ts';
 import type { Arrival, Flow, IdentityResult, Refusal } from './stages.ts';
 
@@ -85,7 +84,7 @@ interface House extends Required<EgressOptions> {
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
 async function carry(arrival: Arrival, house: House): Promise<void> {
-  const { intent, signal } = arrival;
+  const { intent } = arrival;
   const record = startRecord(intent, house.report);
   try {
     await house.congestion();
@@ -113,13 +112,11 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
       return record.ended(await inspected.open(), grant, undefined);
     }
     if (inspected.violation !== undefined) record.violated(grant, inspected.violation);
-    const destination = await approveDestination(intent, grant, house);
-    if (!destination.ok) return refuse(destination.refusal);
-    const dialled = await dial(destination.addresses, { signal, limits: house.limits });
-    const upstream = await secureUpstream(dialled, intent, house);
-    if (!upstream.ok) return refuse(upstream.refusal);
+    const reached = await reach(arrival, grant, house);
+    if (!reached.ok) return refuse(reached.refusal);
+    const { upstream } = reached;
     record.allowed(grant, upstream.address);
-    const outcome = await arrival.relay(upstream.socket, grant, inspected.content);
+    const outcome = await arrival.relay(upstream, grant, inspected.content);
     record.ended(outcome, grant, upstream.address);
   } catch (error) {
     house.report({

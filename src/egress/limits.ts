@@ -19,6 +19,10 @@ export const EGRESS_LIMITS = {
   keepAliveMs: 60_000,
   /** Requests read ahead of their answers; browsers send none, package managers a few. */
   pipelined: 32,
+  /** HTTP/2 requests of one connection at once: the number that RFC 9113 §6.5.2 calls the least that is sensible. */
+  streams: 100,
+  /** What one HTTP/2 connection may hold in memory, in MB as node:http2 counts. */
+  sessionMegabytes: 10,
   /** A response head: some origins set many cookies. */
   responseHeadBytes: 64 * 1024,
   /** Without a byte either way during a request: language models may think this long before the first. */

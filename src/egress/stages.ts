@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { AllowVerdict, DenyReason, DenyVerdict } from '../policy/verdict.ts';
+import type { Origins } from './relay/origins.ts';
 
 /** How the destination was learned. */
 export type AdapterName = 'connect' | 'forward' | 'transparent-tls' | 'transparent-http' | 'transparent-dns';
@@ -89,6 +90,18 @@ export type Refusal =
       readonly detail: string;
     };
 
+/** A connection that is open to an origin. */
+export interface Upstream {
+  readonly socket: Socket;
+  readonly address: string;
+  /** What requests on it have to be written in. */
+  readonly protocol: 'http/1.1' | 'h2';
+}
+
+export type Reached =
+  | { readonly ok: true; readonly upstream: Upstream }
+  | { readonly ok: false; readonly refusal: Refusal };
+
 /** How the relay ended. */
 export interface Outcome {
   /** `denied` where the first bytes turned out to be meant for somebody else, or to be none that can be inspected. */
@@ -114,7 +127,9 @@ export interface Arrival {
   /** Set where the arrival is a parsed request, which can be judged by itself. */
   readonly request?: InspectableRequest;
   /** Moves bytes until both sides are done. Never rejects; owns `upstream`. `content` is what was judged, and goes out. */
-  relay(upstream: Socket, grant: Grant, content: RequestContent | undefined): Promise<Outcome>;
+  relay(upstream: Upstream, grant: Grant, content: RequestContent | undefined): Promise<Outcome>;
+  /** Set for requests: the connections their client has open already. */
+  readonly origins?: Origins;
   /**
    * Set where the arrival is a tunnel: opens it, so that each request in it arrives by itself. Never rejects; settles when the
    * client is gone.

@@ -13,3 +13,8 @@ export function looksLikeHttp(bytes: Uint8Array): boolean | undefined {
   if (HTTP2_PREFACE.startsWith(text) || /^[A-Z][A-Z-]{0,19} ?$/.test(text)) return undefined;
   return /^[A-Z][A-Z-]{0,19} [/*A-Za-z0-9[]/.test(text);
 }
+
+/** Whether the first bytes of a connection are those of HTTP/2 with prior knowledge (RFC 9113 §3.4). */
+export function beginsHttp2(bytes: Uint8Array): boolean {
+  return String.fromCharCode(...bytes.subarray(0, HTTP2_PREFACE.length)) === HTTP2_PREFACE;
+}

@@ -1,89 +1,21 @@
 /** Requests inside opened TLS and in the clear: each is judged by itself, by real clients, before anything is dialled. */
 import { writeFileSync } from 'node:fs';
-import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { EgressLimits } from '../../src/egress/limits.ts';
-import { parsePolicy } from '../../src/policy/parse.ts';
-import {
-  type Certificate,
-  curl,
-  type EgressWorld,
-  listen,
-  makeCertificate,
-  rawClient,
-  run,
-  startWorld,
-} from './egress-world.ts';
-
-interface Heard {
-  readonly requests: string[];
-  readonly handler: (request: IncomingMessage, response: ServerResponse) => void;
-}
-
-/** Notes each request and its body, and says so. */
-function origin(): Heard {
-  const requests: string[] = [];
-  return {
-    requests,
-    handler(request, response) {
-      const chunks: Buffer[] = [];
-      request.on('data', (chunk: Buffer) => chunks.push(chunk));
-      request.on('end', () => {
-        const line = `${request.method} ${request.headers.host} ${request.url} ${Buffer.concat(chunks)}`;
-        requests.push(line);
-        response.end(`${line}\n`);
-      });
-    },
-  };
-}
-
-const rules = (port: number, keys: string) =>
-  parsePolicy(
-    `version: 1
-network_policies:
-  api:
-    endpoints: [{host: api.test, port: ${port}, ${keys}}]
-    binaries: [{path: /usr/bin/curl}]
-`,
-    'p',
-  ).network;
-
-interface Inspected extends AsyncDisposable {
-  readonly world: EgressWorld;
-  readonly heard: Heard;
-  readonly certificate: Certificate;
-  readonly base: string;
-  readonly port: number;
-  /** curl that trusts the sandbox's authority, and nothing else. */
-  readonly fetch: (...args: string[]) => ReturnType<typeof run>;
-}
-
-async function inspected(keys: string, limits: Partial<EgressLimits> = {}): Promise<Inspected> {
-  const stack = new AsyncDisposableStack();
-  const certificate = stack.use(makeCertificate('api.test', 'other.test'));
-  const heard = origin();
-  const server = stack.use(
-    await listen(createHttps({ key: certificate.key, cert: certificate.cert }, heard.handler)),
-  );
-  const world = stack.use(await startWorld(rules(server.port, keys), { roots: [certificate.cert], limits }));
-  const authority = join(dirname(certificate.path), 'authority.pem');
-  writeFileSync(authority, world.egress.authority ?? '');
-  return {
-    world,
-    heard,
-    certificate,
-    port: server.port,
-    base: `https://api.test:${server.port}`,
-    fetch: (...args) => curl(world, '--cacert', authority, ...args),
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
-  };
-}
+import { curl, listen, makeCertificate, rawClient, run, startWorld } from './egress-world.ts';
+import { inspected as inspectedWith, origin, rules, type Version } from './inspect-world.ts';
 
 const READ = 'protocol: rest, rules: [{allow: {method: GET, path: "/v1/**"}}]';
 
-describe('rest inside TLS', () => {
+describe.each<[Version, Version]>([
+  ['1.1', '1.1'],
+  ['2', '1.1'],
+  ['2', '2'],
+])('rest inside TLS, from HTTP/%s to HTTP/%s', (client, server) => {
+  const inspected = (keys: string) => inspectedWith(keys, { client, server });
+
   test('an allowed request reaches the origin, over a connection that is verified', async () => {
     await using it = await inspected(READ);
     const { code, stdout, stderr } = await it.fetch(`${it.base}/v1/items?x=1`);
@@ -239,6 +171,8 @@ describe('rest in the clear', () => {
   });
 });
 
+const inspected = inspectedWith;
+
 test('redirected TLS is opened too', async () => {
   await using it = await inspected(READ);
   it.world.dialled = { address: '192.0.2.1', port: it.port };
@@ -300,7 +234,7 @@ describe('mcp', () => {
   });
 
   test('bodies that wait hold no more memory than all may have, and give it back', async () => {
-    await using it = await inspected(keys, { bodyBytes: 1000 });
+    await using it = await inspected(keys, { limits: { bodyBytes: 1000 } });
     const body = JSON.stringify({
       ...call('read_file'),
       params: { name: 'read_file', arguments: { x: 'y'.repeat(700) } },

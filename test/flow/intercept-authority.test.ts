@@ -85,6 +85,7 @@ describe('the authority', () => {
       const fetched = await run('curl', [
         ...[
           '-sS',
+          '--http1.1',
           '--cacert',
           rootPath,
           '--connect-to',

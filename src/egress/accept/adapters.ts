@@ -7,9 +7,10 @@ import type { EgressLimits } from '../limits.ts';
 import { serveDnsTcp, serveDnsUdp } from './dns.ts';
 import { createDnsRecord } from './dns-record.ts';
 import { createEntrance } from './entrance.ts';
-import { type Carry, createHttpPort } from './http.ts';
+import { createHttpPort } from './http.ts';
 import type { Listener, Listeners } from './listeners.ts';
 import { refuseSocket } from './refusal.ts';
+import type { Carry } from './request.ts';
 import { createSyntheticNames } from './synthetic-names.ts';
 import { serveTransparent } from './transparent.ts';
 

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
 
 /** Memory for bodies that are judged as a whole, shared by all requests. */
 export interface BodyBudget {
@@ -35,7 +35,7 @@ export interface WholeBodyOptions {
  * rejects.
  */
 export function readWhole(
-  request: IncomingMessage,
+  request: Readable,
   { maxBytes, ms, budget, over }: WholeBodyOptions,
 ): Promise<Buffer | undefined> {
   const { promise, resolve } = Promise.withResolvers<Buffer | undefined>();

@@ -1,5 +1,6 @@
 /** What one HTTP request asks for, from its request line and Host, by the strictest reading of RFC 9112 §3.2. */
 import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http2';
 import type { AdapterName, Objection } from '../stages.ts';
 import { type Authority, formatAuthority, parseAuthority } from './authority.ts';
 
@@ -27,13 +28,11 @@ type Request = Pick<IncomingMessage, 'method' | 'url' | 'httpVersion' | 'headers
 
 /** `dialled` is set for redirected connections: their clients mean to speak with the origin itself. */
 export function requestTarget(request: Request, dialled: Dialled | undefined): RequestTarget {
-  const flaw = framingFlaw(request);
+  const flaw = framingFlaw(request) ?? fieldFlaw(request);
   if (flaw !== undefined) return malformed(flaw);
   const url = request.url ?? '';
   if (request.headers.host === undefined && request.httpVersion === '1.1')
     return malformed('there is no Host header');
-  if (!/^[\x21-\x7e]+$/.test(url) || url.includes('#'))
-    return malformed('the request target has characters no target may have');
   if (/^https:/i.test(url))
     return refused(
       'unsupported_proxy_scheme',
@@ -47,9 +46,35 @@ export function requestTarget(request: Request, dialled: Dialled | undefined): R
   return originTarget(request, url, dialled);
 }
 
+/**
+ * The same for HTTP/2 in an opened connection (RFC 9113 §8.3.1); node:http2 has refused what is repeated, out of order or of one
+ * hop. `raw` is the header as a flat list.
+ */
+export function http2Target(
+  headers: IncomingHttpHeaders,
+  raw: readonly string[],
+  dialled: Dialled | undefined,
+): RequestTarget {
+  const { ':method': method, ':scheme': scheme, ':authority': authority, ':path': path, host } = headers;
+  if (dialled?.opened === undefined || method === 'CONNECT')
+    return malformed('this connection is meant for an origin, not for a proxy');
+  if (scheme !== dialled.opened.scheme) return malformed('the scheme is not that of the connection');
+  if (host !== undefined && authority !== undefined && host.toLowerCase() !== authority.toLowerCase())
+    return malformed('Host is not :authority');
+  const request = {
+    method,
+    url: path,
+    httpVersion: '2.0',
+    headers: { host: authority ?? host },
+    rawHeaders: [...raw],
+  };
+  const flaw = fieldFlaw(request);
+  return flaw === undefined ? originTarget(request, path ?? '', dialled) : malformed(flaw);
+}
+
 /** CONNECT's authority form: the port is not optional. */
 export function connectTarget(request: Request, dialled: Dialled | undefined): RequestTarget {
-  const flaw = framingFlaw(request);
+  const flaw = framingFlaw(request) ?? fieldFlaw(request);
   if (flaw !== undefined) return malformed(flaw);
   if (dialled !== undefined) return malformed('this connection is meant for an origin, not for a proxy');
   const authority = parseAuthority(request.url ?? '');
@@ -94,12 +119,22 @@ function disagreement(authority: Authority, dialled: Dialled | undefined): Objec
   return undefined;
 }
 
+/** What one server reads of the first and another of the last. */
+const ONLY_ONCE: readonly string[] = ['host', 'content-type'];
+
+/** What neither parser minds. */
+function fieldFlaw({ url = '', rawHeaders }: Request): string | undefined {
+  const names = rawHeaders.filter((_text, index) => index % 2 === 0).map((name) => name.toLowerCase());
+  const repeated = ONLY_ONCE.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+  if (repeated !== undefined) return `there is more than one ${repeated} header`;
+  return /^[\x21-\x7e]+$/.test(url) && !url.includes('#')
+    ? undefined
+    : 'the request target has characters no target may have';
+}
+
 /** What llhttp lets through and a server behind us might read in another way. */
-function framingFlaw({ httpVersion, headers, rawHeaders }: Request): string | undefined {
+function framingFlaw({ httpVersion, headers }: Request): string | undefined {
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'only HTTP/1.0 and HTTP/1.1 are spoken here';
-  const count = (name: string) =>
-    rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length;
-  if (count('host') > 1) return 'there is more than one Host header';
   const coding = headers['transfer-encoding'];
   if (coding === undefined) return undefined;
   if (httpVersion === '1.0') return 'HTTP/1.0 has no Transfer-Encoding';

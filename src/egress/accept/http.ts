@@ -8,37 +8,42 @@ import type { Report } from '../../audit/event.ts';
 import type { CertificateAuthority } from '../intercept/authority.ts';
 import { type OpeningMeans, openInspected } from '../intercept/open.ts';
 import type { EgressLimits } from '../limits.ts';
-import { forward } from '../relay/forward.ts';
+import { Origins } from '../relay/origins.ts';
 import { relayTunnel } from '../relay/tunnel.ts';
-import type { AdapterName, Arrival, Flow, InspectableRequest, Intent } from '../stages.ts';
-import { type Authority, formatAuthority } from './authority.ts';
-import { type BodyBudget, createBodyBudget, readWhole } from './body.ts';
+import type { Arrival, Flow } from '../stages.ts';
+import type { Authority } from './authority.ts';
+import { createBodyBudget } from './body.ts';
 import type { Client } from './entrance.ts';
-import { connectTarget, type Dialled, type RequestTarget, requestTarget } from './http-target.ts';
+import { http1Exchange } from './exchange-http1.ts';
+import { connectTarget, type Dialled, requestTarget } from './http-target.ts';
+import { createHttp2Port, type Http2Port } from './http2.ts';
 import { type ReadOpening, readOpening } from './opening.ts';
-import { refuseRequest, refuseSocket, refuseTls } from './refusal.ts';
+import { refuseSocket, refuseTls } from './refusal.ts';
+import {
+  type Carry,
+  type Conversation,
+  carryRequest,
+  type Flaw,
+  intentOf,
+  type RequestMeans,
+  recordFlaw,
+} from './request.ts';
 import { tunnelObjection } from './tunnel-name.ts';
 
-export type Carry = (arrival: Arrival) => Promise<void>;
-
 export interface HttpPort {
-  /** Takes over a client that speaks HTTP to the proxy, or, with `dialled`, to the origin it thinks it has reached. */
+  /** Takes over a client that speaks HTTP/1 to the proxy, or, with `dialled`, to the origin it thinks it has reached. */
   serve(client: Client, flow: Flow, dialled?: Dialled): void;
+  /** The same for HTTP/2, which is spoken only where a connection was opened here. */
+  readonly serveHttp2: Http2Port['serve'];
   /** Closes idle connections; requests under way go on. */
   close(): void;
 }
 
-interface Exchange {
-  readonly client: Client;
-  readonly flow: Flow;
-  readonly dialled: Dialled | undefined;
-  requests: number;
+interface Exchange extends Conversation {
   /** Read, and not yet answered. */
   open: number;
   /** The requests before, in order. */
   turn: Promise<void>;
-  /** A refusal closes the connection: what was sent behind it is not looked at. */
-  over: boolean;
 }
 
 /** One parser for all HTTP. `carry` is the flow. */
@@ -83,24 +88,33 @@ export function createHttpPort(
     if (exchange === undefined || !socket.writable || error.code === 'ECONNRESET') socket.destroy();
     else turnAway(exchange, undefined, clientFlaw(error), means);
   });
+  const requestMeans = { carry, limits, report, budget: createBodyBudget(limits.bodyBytes) };
+  const http2 = createHttp2Port(requestMeans);
   const http: HttpPort = {
     serve(client, flow, dialled) {
-      exchanges.set(client.socket, {
-        client,
-        flow,
-        dialled,
-        requests: 0,
-        open: 0,
-        turn: Promise.resolve(),
-        over: false,
-      });
+      exchanges.set(client.socket, converse(client, flow, dialled, limits));
       server.emit('connection', client.socket);
     },
-    close: () => server.close(() => {}),
+    serveHttp2: http2.serve,
+    close() {
+      server.close(() => {});
+      http2.close();
+    },
   };
-  const budget = createBodyBudget(limits.bodyBytes);
-  const means: Means = { carry, limits, report, authority, http, budget };
+  const means: Means = { ...requestMeans, authority, http };
   return http;
+}
+
+function converse(client: Client, flow: Flow, dialled: Dialled | undefined, limits: EgressLimits): Exchange {
+  const onLost = (): void => {
+    // A client of the proxy itself has more than one origin.
+    if (dialled !== undefined && exchange.open === 0) client.socket.destroySoon();
+  };
+  const origins = new Origins({ limits, isHttp2: false, onLost });
+  client.signal.addEventListener('abort', () => origins.close(), { once: true });
+  const turn = Promise.resolve();
+  const exchange: Exchange = { client, flow, dialled, origins, requests: 0, open: 0, turn, over: false };
+  return exchange;
 }
 
 /** Never listens: sockets come from the entrance. Its timers start with the event that listening would have brought. */
@@ -125,11 +139,7 @@ function strictServer(limits: EgressLimits): Server {
   return server;
 }
 
-interface Means extends OpeningMeans {
-  readonly budget: BodyBudget;
-  readonly carry: Carry;
-  readonly report: Report;
-}
+type Means = OpeningMeans & RequestMeans;
 
 async function answer(
   exchange: Exchange,
@@ -138,56 +148,8 @@ async function answer(
   means: Means,
 ): Promise<void> {
   if (exchange.over || response.destroyed || exchange.client.signal.aborted) return;
-  const { carry, limits } = means;
-  const refuse = (status: number, body: object): void => {
-    exchange.over = true;
-    refuseRequest(request, response, limits.lingerMs, status, body);
-  };
-  const target = requestTarget(request, exchange.dialled);
-  if (!target.ok) {
-    recordFlaw(exchange, request, target, means.report);
-    return refuse(target.status, { error: target.error, detail: target.detail });
-  }
-  const { authority, path, objection } = target;
-  const { dialled } = exchange;
-  const host = formatAuthority(authority, dialled?.opened?.scheme === 'https' ? 443 : 80);
-  await carry({
-    intent: intentOf(exchange, adapterOf(dialled), authority, request, path),
-    objection,
-    signal: exchange.client.signal,
-    refuse,
-    request: inspectable(request, response, path, means),
-    relay: (upstream, _grant, content) =>
-      forward(request, response, upstream, {
-        limits,
-        host,
-        path: content?.target ?? path,
-        body: content?.body,
-      }),
-  });
-}
-
-function adapterOf(dialled: Dialled | undefined): AdapterName {
-  return dialled === undefined ? 'forward' : (dialled.opened?.adapter ?? 'transparent-http');
-}
-
-/** A client that waits to be told to send its body is told so only where the body has to be read. */
-function inspectable(
-  request: IncomingMessage,
-  response: ServerResponse,
-  target: string,
-  { limits, budget }: Means,
-): InspectableRequest {
-  return {
-    method: request.method ?? '',
-    target,
-    headers: request.headers,
-    body(maxBytes) {
-      if (request.headers.expect !== undefined) response.writeContinue();
-      const over = (release: () => void) => void response.once('close', release);
-      return readWhole(request, { maxBytes, ms: limits.bodyMs, budget, over });
-    },
-  };
+  const sent = http1Exchange(request, response, means.limits.lingerMs);
+  await carryRequest(exchange, sent, requestTarget(request, exchange.dialled), means);
 }
 
 function openTunnel(exchange: Exchange, request: IncomingMessage, head: Buffer, means: Means): void {
@@ -220,7 +182,7 @@ function connectArrival(exchange: Exchange, authority: Authority, means: Means):
       socket.write(ESTABLISHED);
       const object = tunnelObjection(authority.host, verdict.protocol);
       const judge = ({ opening }: ReadOpening) => object(opening) ?? 'pass';
-      const outcome = await relayTunnel(socket, upstream, { limits, opening: undefined, judge });
+      const outcome = await relayTunnel(socket, upstream.socket, { limits, opening: undefined, judge });
       if (outcome.result === 'denied') refuseTls(socket, limits.lingerMs);
       return outcome;
     },
@@ -236,33 +198,6 @@ function connectArrival(exchange: Exchange, authority: Authority, means: Means):
   };
 }
 
-function intentOf(
-  exchange: Exchange,
-  adapter: AdapterName,
-  { host, port }: Authority,
-  request?: IncomingMessage,
-  path = '',
-): Intent {
-  exchange.requests += 1;
-  const { connectionId } = exchange.client;
-  const http = request && {
-    method: request.method ?? '',
-    path: path.split('?', 1)[0] ?? '',
-    scheme: exchange.dialled?.opened?.scheme ?? ('http' as const),
-  };
-  return {
-    connectionId: http === undefined ? connectionId : `${connectionId}.${exchange.requests}`,
-    adapter,
-    host,
-    port,
-    flow: exchange.flow,
-    startedAt: Date.now(),
-    ...(http && { http }),
-  };
-}
-
-type Flaw = Extract<RequestTarget, { ok: false }>;
-
 /** For requests on whose socket no parser is at work any more; an answer is possible only where no other is owed. */
 function turnAway(
   exchange: Exchange,
@@ -271,26 +206,10 @@ function turnAway(
   { limits, report }: Means,
 ): void {
   const { socket } = exchange.client;
-  recordFlaw(exchange, request, found, report);
+  const line = request && { method: request.method ?? '', target: request.url ?? '' };
+  recordFlaw(exchange, line, found, report);
   if (exchange.open > 0) socket.destroy();
   else refuseSocket(socket, limits.lingerMs, found.status, { error: found.error, detail: found.detail });
-}
-
-/** No host could be read: the record shows what the client was connected to. */
-function recordFlaw(
-  exchange: Exchange,
-  request: IncomingMessage | undefined,
-  flaw: Flaw,
-  report: Report,
-): void {
-  const { remoteAddress, remotePort } = exchange.flow;
-  const intent = intentOf(
-    exchange,
-    adapterOf(exchange.dialled),
-    { host: remoteAddress, port: remotePort },
-    request,
-  );
-  report({ kind: 'connection-failed', intent, identity: undefined, rule: undefined, detail: flaw.detail });
 }
 
 function clientFlaw({ code = 'unknown' }: NodeJS.ErrnoException): Flaw {

@@ -2,7 +2,7 @@
 import { METHODS } from 'node:http';
 import type { Socket } from 'node:net';
 import { parseHostName } from '../../protocol/host-name.ts';
-import { looksLikeHttp } from '../../protocol/http-head.ts';
+import { beginsHttp2, looksLikeHttp } from '../../protocol/http-head.ts';
 import { readClientHello } from '../../protocol/tls-client-hello.ts';
 import type { EgressLimits } from '../limits.ts';
 
@@ -10,6 +10,8 @@ export type Opening =
   /** `serverName` is a host name in its one form; undefined where the client sent none. */
   | { readonly kind: 'tls'; readonly serverName: string | undefined }
   | { readonly kind: 'http' }
+  /** Without TLS, by a client that knows its origin. */
+  | { readonly kind: 'http2' }
   | { readonly kind: 'other' }
   /** Nothing came in time. */
   | { readonly kind: 'silent' }
@@ -41,6 +43,7 @@ export function classifyOpening(bytes: Buffer): Opening | undefined {
 function httpOpening(bytes: Buffer): Opening | undefined {
   const likely = looksLikeHttp(bytes);
   if (likely === undefined) return undefined;
+  if (beginsHttp2(bytes)) return { kind: 'http2' };
   const method = bytes.subarray(0, bytes.indexOf(' ')).toString('latin1');
   return { kind: likely && METHODS.includes(method) ? 'http' : 'other' };
 }

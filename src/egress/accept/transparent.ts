@@ -9,9 +9,10 @@ import type { EgressLimits } from '../limits.ts';
 import { relayTunnel } from '../relay/tunnel.ts';
 import type { AdapterName, Arrival, Flow, Grant, Objection, Outcome } from '../stages.ts';
 import type { Client } from './entrance.ts';
-import type { Carry, HttpPort } from './http.ts';
+import type { HttpPort } from './http.ts';
 import { type Opening, type ReadOpening, readOpening } from './opening.ts';
 import { linger, refuseTls } from './refusal.ts';
+import type { Carry } from './request.ts';
 import { isSynthetic, type SyntheticNames } from './synthetic-names.ts';
 import { tunnelObjection } from './tunnel-name.ts';
 
@@ -100,8 +101,8 @@ function tunnelArrival(
     },
     relay: (upstream, grant) =>
       opening.kind === 'silent'
-        ? relaySilent(client, flow, host, upstream, grant, means)
-        : relayTunnel(client.socket, upstream, { limits, opening: read.bytes, judge: () => 'pass' }),
+        ? relaySilent(client, flow, host, upstream.socket, grant, means)
+        : relayTunnel(client.socket, upstream.socket, { limits, opening: read.bytes, judge: () => 'pass' }),
     open: () => openInspected({ client, flow, host, port: flow.remotePort, adapter }, read, means),
   };
 }

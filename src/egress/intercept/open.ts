@@ -38,23 +38,25 @@ export async function openInspected(
   };
   const objection = tunnelObjection(host, 'rest')(opening);
   if (objection !== undefined) return deny(objection);
-  const serve = (inner: Socket, scheme: 'http' | 'https'): Promise<Outcome> => {
+  const serve = (inner: Socket, scheme: 'http' | 'https', isHttp2: boolean): Promise<Outcome> => {
     const { promise, resolve } = Promise.withResolvers<Outcome>();
     const ended = (): void => resolve({ ...transferred(socket), result: 'closed' });
     inner.once('close', ended);
-    http.serve({ ...client, socket: inner }, flow, { name: host, port, opened: { adapter, scheme } });
+    const inside = { name: host, port, opened: { adapter, scheme } };
+    (isHttp2 ? http.serveHttp2 : http.serve)({ ...client, socket: inner }, flow, inside);
     if (inner.destroyed) ended();
     return promise;
   };
   socket.unshift(bytes);
-  if (opening.kind === 'http') return serve(socket, 'http');
+  if (opening.kind === 'http' || opening.kind === 'http2')
+    return serve(socket, 'http', opening.kind === 'http2');
   if (opening.kind !== 'tls' || authority === undefined)
     return deny({
       reason: 'protocol_not_inspected',
       detail: 'requests to this destination are inspected, and this is neither HTTP nor TLS',
     });
   const terminated = await terminateTls(socket, host, authority, limits);
-  if (terminated.ok) return serve(terminated.socket, 'https');
+  if (terminated.ok) return serve(terminated.socket, 'https', terminated.socket.alpnProtocol === 'h2');
   return { ...transferred(socket), result: 'failed', detail: `TLS of the client: ${terminated.detail}` };
 }
 

@@ -22,7 +22,7 @@ export function terminateTls(
   const socket = new TLSSocket(client, {
     isServer: true,
     secureContext: authority.contextFor(host),
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: ['h2', 'http/1.1'],
   });
   const settle = (result: Terminated): void => {
     clearTimeout(timer);
@@ -33,7 +33,11 @@ export function terminateTls(
     socket.destroy();
   };
   const timer = setTimeout(() => fail(`no handshake within ${limits.handshakeMs} ms`), limits.handshakeMs);
-  socket.once('secure', () => settle({ ok: true, socket }));
+  socket.once('secure', () => {
+    // Only tls.Server clears it, and node:http2 waits until it is.
+    Object.assign(socket, { secureConnecting: false });
+    settle({ ok: true, socket });
+  });
   // Stays: a reset may come at any time later.
   socket.on('error', (error) => fail(error.message));
   socket.once('close', () => fail('the client went away'));

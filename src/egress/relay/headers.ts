@@ -1,4 +1,4 @@
-/** Header fields that a proxy passes on (RFC 9110 §7.6.1), as the flat name-value list node:http gives and takes. */
+/** Header fields that a proxy passes on (RFC 9110 §7.6.1), as the flat name-value list node:http and node:http2 give. */
 
 /** Of one hop only; with framing and Host, which are written anew. */
 const NOT_FORWARDED: ReadonlySet<string> = new Set([
@@ -20,7 +20,7 @@ const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
   'via',
 ]);
 
-const VIA = '1.1 castellan';
+const VIA = ['Via', '1.1 castellan'];
 
 /** Every field that may travel on. Fields that Connection names are the sender's own, and stay here too. */
 export function endToEndHeaders(raw: readonly string[]): string[] {
@@ -33,22 +33,17 @@ export function endToEndHeaders(raw: readonly string[]): string[] {
     .flat();
 }
 
-/** A request's header for the origin. `body` is its framing as the parser found it. */
-export function requestHeaders(raw: readonly string[], host: string, body: BodyFraming): string[] {
-  const passed = endToEndHeaders(raw);
-  const fields = body.buffered
-    ? pairs(passed)
-        .filter(([name]) => name.toLowerCase() !== 'expect')
-        .flat()
-    : passed;
-  return ['Host', host, ...fields, ...framing(body), 'Via', VIA, 'Connection', 'close'];
+/** A request's fields for the origin. Where the body is here already, nobody has to be asked whether to send it. */
+export function requestFields(raw: readonly string[], isBodyHere: boolean): string[] {
+  const passed = pairs(endToEndHeaders(raw)).filter(
+    ([name]) => !(isBodyHere && name.toLowerCase() === 'expect'),
+  );
+  return [...joinCookies(passed), ...VIA];
 }
 
-/** A response's header for the client; without a length node:http frames it as the client's version needs. */
-export function responseHeaders(raw: readonly string[], body: BodyFraming): string[] {
-  const length =
-    body.contentLength === undefined || body.chunked ? [] : ['Content-Length', body.contentLength];
-  return [...endToEndHeaders(raw), ...length, 'Via', VIA];
+/** A response's fields for the client. */
+export function responseFields(raw: readonly string[]): string[] {
+  return [...endToEndHeaders(raw), ...VIA];
 }
 
 /** Trailer fields that may travel on. */
@@ -56,21 +51,34 @@ export function trailerPairs(raw: readonly string[]): [string, string][] {
   return pairs(endToEndHeaders(raw)).filter(([name]) => !NOT_IN_TRAILERS.has(name.toLowerCase()));
 }
 
-export interface BodyFraming {
-  readonly chunked: boolean;
-  readonly contentLength: string | undefined;
-  /** It is here as a whole already: nobody has to be asked whether to send it. */
-  readonly buffered?: boolean;
+/** A flat list without the pseudo fields of HTTP/2. */
+export function withoutPseudo(raw: readonly string[]): string[] {
+  return pairs(raw)
+    .filter(([name]) => !name.startsWith(':'))
+    .flat();
 }
 
-function framing({ chunked, contentLength }: BodyFraming): string[] {
-  if (chunked) return ['Transfer-Encoding', 'chunked'];
-  // A length always: without one node:http would frame an empty POST as chunked.
-  return contentLength === undefined ? [] : ['Content-Length', contentLength];
+/** A flat list as node:http2 takes it: names in lower case, values of one name together. */
+export function toHeaderObject(raw: readonly string[]): Record<string, string | string[]> {
+  const object: Record<string, string | string[]> = Object.create(null);
+  for (const [name, value] of pairs(raw)) {
+    const key = name.toLowerCase();
+    const before = object[key];
+    object[key] = before === undefined ? value : [before, value].flat();
+  }
+  return object;
+}
+
+/** RFC 9113 §8.2.3: HTTP/2 may send a cookie field in pieces, HTTP/1 may not. */
+function joinCookies(fields: readonly [string, string][]): string[] {
+  const cookies = fields.filter(([name]) => name.toLowerCase() === 'cookie');
+  if (cookies.length < 2) return fields.flat();
+  const joined = ['Cookie', cookies.map(([, value]) => value).join('; ')];
+  return [...fields.filter(([name]) => name.toLowerCase() !== 'cookie').flat(), ...joined];
 }
 
 function isForwarded(name: string): boolean {
-  return !NOT_FORWARDED.has(name) && !name.startsWith('proxy-');
+  return !NOT_FORWARDED.has(name) && !name.startsWith('proxy-') && !name.startsWith(':');
 }
 
 function pairs(raw: readonly string[]): [string, string][] {

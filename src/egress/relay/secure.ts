@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { connect, type SecureContext } from 'node:tls';
 import { errnoOf } from '../../errors.ts';
 import type { EgressLimits } from '../limits.ts';
-import type { Intent, Refusal } from '../stages.ts';
+import type { Arrival, Reached, Refusal } from '../stages.ts';
 import type { DialResult } from './dial.ts';
 
 export interface SecureOptions {
@@ -17,29 +17,37 @@ export interface SecureOptions {
  */
 export async function secureUpstream(
   dialled: DialResult,
-  { host, http }: Intent,
+  { intent: { host, http }, origins }: Pick<Arrival, 'intent' | 'origins'>,
   { trust, limits }: SecureOptions,
-): Promise<DialResult> {
-  if (!dialled.ok || http?.scheme !== 'https') return dialled;
-  const { promise, resolve } = Promise.withResolvers<DialResult>();
+): Promise<Reached> {
+  if (!dialled.ok) return dialled;
+  const isHttp2 = origins?.isHttp2 ?? false;
+  const { address } = dialled;
+  // Without TLS a client of HTTP/2 knows beforehand that its origin speaks it (RFC 9113 §3.3).
+  if (http?.scheme !== 'https')
+    return { ok: true, upstream: { ...dialled, protocol: isHttp2 ? 'h2' : 'http/1.1' } };
+  const { promise, resolve } = Promise.withResolvers<Reached>();
   const socket = connect({
     socket: dialled.socket,
     host,
     // RFC 6066 §3: addresses are no server names.
     ...(isIP(host) === 0 && { servername: host }),
     secureContext: trust(),
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: isHttp2 ? ['h2', 'http/1.1'] : ['http/1.1'],
   });
   const timer = setTimeout(
     () => settle({ ok: false, refusal: failed(504, `no TLS within ${limits.handshakeMs} ms`) }),
     limits.handshakeMs,
   );
-  const settle = (result: DialResult): void => {
+  const settle = (result: Reached): void => {
     clearTimeout(timer);
     if (!result.ok) socket.destroy();
     resolve(result);
   };
-  socket.once('secureConnect', () => settle({ ok: true, socket, address: dialled.address }));
+  socket.once('secureConnect', () => {
+    const protocol = socket.alpnProtocol === 'h2' ? 'h2' : 'http/1.1';
+    settle({ ok: true, upstream: { socket, address, protocol } });
+  });
   // Stays, so that a later reset finds a listener whatever stage owns the socket.
   socket.on('error', (error) => settle({ ok: false, refusal: failed(502, reasonOf(error)) }));
   socket.once('close', () => settle({ ok: false, refusal: failed(502, 'closed during the TLS handshake') }));

@@ -224,7 +224,7 @@ describe('openings', () => {
     ['GET / HTTP/1.1\r\n', 'http'],
     ['M-SEARCH * HTTP/1.1\r\n', 'http'],
     ['NICK agent\r\n', 'other'],
-    ['PRI * HTTP/2.0\r\n', 'other'],
+    ['PRI * HTTP/2.0\r\n', 'http2'],
     ['SSH-2.0-OpenSSH\r\n', 'other'],
     ['\x00\x00\x00\x08', 'other'],
     ['GE', undefined],
