@@ -1,10 +1,13 @@
 /** An origin behind inspection: TLS of the test's own, and curl as the agent. */
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { createSecureServer } from 'node:http2';
 import { createServer as createHttps } from 'node:https';
-import type { Server } from 'node:net';
+import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import type { EgressOptions } from '../../src/egress/egress.ts';
 import type { EgressLimits } from '../../src/egress/limits.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import {
@@ -58,27 +61,37 @@ export interface Inspected extends AsyncDisposable {
   readonly certificate: Certificate;
   readonly base: string;
   readonly port: number;
+  /** That the origin has had. */
+  readonly connections: () => number;
   /** curl that trusts the sandbox's authority, and nothing else. */
   readonly fetch: (...args: string[]) => ReturnType<typeof run>;
 }
 
-export interface InspectedOptions {
+type Running = AsyncDisposable & { readonly port: number };
+
+export interface InspectedOptions extends Partial<Pick<EgressOptions, 'check' | 'resolve'>> {
   readonly limits?: Partial<EgressLimits>;
   /** What the two sides speak. */
   readonly client?: Version;
   readonly server?: Version;
-  readonly handler?: RequestListener;
+  /** Another origin than one that notes what it hears. */
+  readonly raw?: (certificate: Certificate) => Server;
+  readonly origin?: (certificate: Certificate) => Promise<Running>;
 }
 
-export async function inspected(
-  keys: string,
-  { limits = {}, client = '2', server: spoken = '1.1', handler }: InspectedOptions = {},
-): Promise<Inspected> {
+export async function inspected(keys: string, options: InspectedOptions = {}): Promise<Inspected> {
+  const { limits = {}, client = '2', server: version = '1.1', raw, origin: start, ...rest } = options;
   const stack = new AsyncDisposableStack();
   const certificate = stack.use(makeCertificate('api.test', 'other.test'));
   const heard = origin();
-  const server = stack.use(await listen(tlsServer(spoken, certificate, handler ?? heard.handler)));
-  const world = stack.use(await startWorld(rules(server.port, keys), { roots: [certificate.cert], limits }));
+  let connections = 0;
+  const listening = (): Promise<Running> => {
+    const server = raw?.(certificate) ?? tlsServer(version, certificate, heard.handler);
+    return listen(server.on('secureConnection', () => ++connections));
+  };
+  const server = stack.use(await (start?.(certificate) ?? listening()));
+  const roots = [certificate.cert];
+  const world = stack.use(await startWorld(rules(server.port, keys), { roots, limits, ...rest }));
   const authority = join(dirname(certificate.path), 'authority.pem');
   writeFileSync(authority, world.egress.authority ?? '');
   return {
@@ -86,6 +99,7 @@ export async function inspected(
     heard,
     certificate,
     port: server.port,
+    connections: () => connections,
     base: `https://api.test:${server.port}`,
     fetch: (...args) => curl(world, `--http${client}`, '--cacert', authority, ...args),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
@@ -96,4 +110,22 @@ export async function inspected(
 function tlsServer(version: Version, { key, cert }: Certificate, handler: RequestListener): Server {
   if (version === '1.1') return createHttps({ key, cert }, handler);
   return createSecureServer({ key, cert }, handler as never);
+}
+
+/** TLS through the proxy, as any client opens it. */
+export async function tunnel(
+  world: EgressWorld,
+  port: number,
+  protocol: 'h2' | 'http/1.1',
+): Promise<TLSSocket> {
+  const socket = connect(world.proxyPort, '127.0.0.1');
+  socket.on('error', () => {});
+  socket.write(`CONNECT api.test:${port} HTTP/1.1\r\nHost: x\r\n\r\n`);
+  await once(socket, 'readable');
+  socket.read();
+  const ca = world.egress.authority ?? '';
+  const secure = connectTls({ socket, servername: 'api.test', ca, ALPNProtocols: [protocol] });
+  secure.on('error', () => {});
+  await once(secure, 'secureConnect');
+  return secure;
 }
