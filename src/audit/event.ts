@@ -51,6 +51,16 @@ export type AuditFact =
       readonly digest: string;
       readonly rules: number;
       readonly notices: readonly string[];
+      /** Connections that lost their right by it; undefined for the policy of the start. */
+      readonly closed?: number;
+    }
+  | {
+      /** A policy that came later, and is not in force. */
+      readonly kind: 'policy-rejected';
+      readonly path: string;
+      readonly reason: string;
+      /** What is in force instead: the last valid policy, or nothing may be reached. */
+      readonly effect: 'kept' | 'denied';
     }
   | {
       readonly kind: 'identity-resolved';

@@ -84,6 +84,16 @@ export const VERBS = [
         value: 'SECONDS',
         help: 'end the command after so long, with exit code 124 (default 0: never)',
       },
+      {
+        name: 'reload',
+        value: 'WHEN',
+        help: 'read the policy again at SIGHUP (signal), or also when its file changes (watch); default: never',
+      },
+      {
+        name: 'on-invalid-policy',
+        value: 'EFFECT',
+        help: 'with --reload: keep the last valid policy (default), or deny everything until there is a valid one',
+      },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },
       { name: 'tty', help: 'with --retain: run the command on a terminal of its own, not on pipes' },
       { name: 'quiet', help: 'no events on standard error' },

@@ -45,12 +45,25 @@ export interface RunConfig {
   readonly limits: Limits;
   readonly graceMs: number;
   readonly ownership: OwnershipMethod | undefined;
+  /** Undefined: the policy stays as it was at the start. */
+  readonly reload: ReloadConfig | undefined;
   readonly quiet: boolean;
 }
 
 /** How the working directory becomes the agent's; `undefined` leaves it to where the identity came from. */
 export const OWNERSHIP_METHODS = ['auto', 'chown', 'idmap', 'none'] as const;
 export type OwnershipMethod = (typeof OWNERSHIP_METHODS)[number];
+
+/** When the policy file is read again, and what an invalid one does. */
+export interface ReloadConfig {
+  /** `signal`: at SIGHUP; `watch`: also when the file changes. */
+  readonly when: (typeof RELOAD_TIMES)[number];
+  /** `keep`: the last valid policy stays in force; `deny`: nothing may be reached until there is a valid one. */
+  readonly invalid: (typeof INVALID_POLICY_EFFECTS)[number];
+}
+
+const RELOAD_TIMES = ['signal', 'watch'] as const;
+const INVALID_POLICY_EFFECTS = ['keep', 'deny'] as const;
 
 export const INSTALLED_POLICY = '/etc/castellan/policy.yaml';
 
@@ -97,6 +110,7 @@ export function readRunConfig(
     limits: readLimits(command.options.get('limit') ?? []),
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
     ownership: readOwnership(option('ownership')),
+    reload: readReload(option('reload'), option('on-invalid-policy')),
     quiet: command.options.has('quiet'),
   });
 }
@@ -169,10 +183,24 @@ function readInteger(
 }
 
 function readOwnership(text: string | undefined): OwnershipMethod | undefined {
-  const method = OWNERSHIP_METHODS.find((known) => known === text);
-  if (text !== undefined && method === undefined)
-    throw usage(`--ownership ${text}: one of ${OWNERSHIP_METHODS.join(', ')}`);
-  return method;
+  return text === undefined ? undefined : readWord('ownership', text, OWNERSHIP_METHODS);
+}
+
+function readReload(when: string | undefined, invalid: string | undefined): ReloadConfig | undefined {
+  if (when === undefined) {
+    if (invalid !== undefined) throw usage('--on-invalid-policy takes --reload');
+    return undefined;
+  }
+  return {
+    when: readWord('reload', when, RELOAD_TIMES),
+    invalid: readWord('on-invalid-policy', invalid ?? 'keep', INVALID_POLICY_EFFECTS),
+  };
+}
+
+function readWord<Word extends string>(option: string, text: string, words: readonly Word[]): Word {
+  const word = words.find((known) => known === text);
+  if (word === undefined) throw usage(`--${option} ${text}: one of ${words.join(', ')}`);
+  return word;
 }
 
 /** What runs and on whose streams: the command line, else the environment, else a login shell for a person. */

@@ -3,24 +3,26 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Report } from '../audit/event.ts';
 import type { Decider } from '../policy/compile.ts';
 import { checkDestination } from '../policy/destination.ts';
-import { denialBody } from '../policy/reason.ts';
 import { openAdapters } from './accept/adapters.ts';
 import type { Listeners } from './accept/listeners.ts';
 import { kernelDestination, type OriginalDestination } from './accept/transparent.ts';
-import { decide, queryOf } from './decide/decide.ts';
+import { decide } from './decide/decide.ts';
 import { createSystemResolver, type Resolver } from './decide/destination.ts';
+import { createLiveConnections, type LiveConnections } from './decide/live.ts';
 import { createProcessQuota, type ProcessQuota } from './identify/quota.ts';
-import { inspect } from './inspect/inspect.ts';
-import { plainShape, type Shape } from './inspect/shape.ts';
+import { type Inspected, inspect } from './inspect/inspect.ts';
 import { createCertificateAuthority } from './intercept/authority.ts';
 import { EGRESS_LIMITS, type EgressLimits } from './limits.ts';
-import { reach } from './relay/reach.ts';
+import { createRefuser } from './refuse.ts';
+import { type ReachOptions, reach } from './relay/reach.ts';
 import { startRecord } from './report.ts';
-import type { Arrival, Flow, IdentityResult, Refusal } from './stages.ts';
+import type { Arrival, Flow, Grant, IdentityResult, Outcome, Refusal } from './stages.ts';
 
 export interface EgressOptions {
   readonly listeners: Listeners;
   readonly decider: Decider;
+  /** Whether a policy that comes later may inspect requests; by default as this one does. */
+  readonly mayInspect?: boolean;
   /** Never rejects. */
   readonly identify: (flow: Flow) => Promise<IdentityResult>;
   readonly report: Report;
@@ -44,6 +46,8 @@ export interface Egress {
   readonly addresses: {
     readonly [Kind in keyof Listeners]: readonly { readonly address: string; readonly port: number }[];
   };
+  /** Puts another policy in force at once; connections that it does not allow are closed, and counted. */
+  replacePolicy(decider: Decider): number;
   /** Takes no new connections, waits a while for those under way, then closes the rest. */
   close(): Promise<void>;
 }
@@ -51,20 +55,25 @@ export interface Egress {
 /** Serves the listeners. Resolves once all of them listen. */
 export async function startEgress(options: EgressOptions): Promise<Egress> {
   const limits = { ...EGRESS_LIMITS, ...options.limits };
+  const check = options.check ?? checkDestination;
+  const live = createLiveConnections(options.decider, check);
   const house: House = {
     congestion: () => undefined,
     roots: [],
     resolve: createSystemResolver(limits),
-    check: checkDestination,
     originalDestination: kernelDestination,
+    mayInspect: options.decider.inspects,
     ...options,
+    check,
+    decider: live.decider,
+    live,
     limits,
     quota: createProcessQuota(limits.connectionsPerProcess),
     trust: trustIn(options.roots ?? []),
   };
-  const authority = house.decider.inspects ? createCertificateAuthority() : undefined;
+  const authority = house.mayInspect ? createCertificateAuthority() : undefined;
   const adapters = await openAdapters({ ...house, authority, carry: (arrival) => carry(arrival, house) });
-  return { ...adapters, authority: authority?.certificatePem };
+  return { ...adapters, authority: authority?.certificatePem, replacePolicy: live.replace };
 }
 
 /** Made when first asked for: it parses every authority there is, and most runs open no TLS. */
@@ -78,46 +87,39 @@ function trustIn(roots: readonly string[]): () => SecureContext {
 
 interface House extends Required<EgressOptions> {
   readonly limits: EgressLimits;
+  readonly live: LiveConnections;
   readonly quota: ProcessQuota;
   readonly trust: () => SecureContext;
 }
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
 async function carry(arrival: Arrival, house: House): Promise<void> {
-  const { intent } = arrival;
-  const record = startRecord(intent, house.report);
+  const record = startRecord(arrival.intent, house.report);
   try {
     await house.congestion();
-    const identity = await house.identify(intent.flow);
+    const identity = await house.identify(arrival.intent.flow);
     const decision = decide(house.decider, arrival, identity);
-    const { identity: who, verdict } = decision.ok ? decision.grant : decision;
-    const refuse = (refusal: Refusal, shape: Shape = plainShape): void => {
-      record.refused(refusal, who, verdict.allow ? verdict.rule : undefined);
-      if (refusal.result === 'failed') {
-        arrival.refuse(refusal.status, failureBody(refusal, arrival));
-        return;
-      }
-      const { status, body } = shape(denialBody(refusal.verdict, queryOf(arrival, identity), intent.http));
-      arrival.refuse(status, body);
-    };
-    if (!decision.ok) return refuse({ result: 'denied', verdict: decision.verdict });
+    const { refuse, deny, revoke } = createRefuser(arrival, record, identity, decision);
+    if (!decision.ok) return deny(decision.verdict);
     const { grant } = decision;
     using place = house.quota.take(grant.identity);
     if (place === undefined) return refuse(TOO_MANY);
+    using live = house.live.enter(arrival, grant);
     const inspected = await inspect(arrival, grant);
-    if (inspected.kind === 'denied')
-      return refuse({ result: 'denied', verdict: inspected.verdict }, inspected.shape);
-    if (inspected.kind === 'tunnel') {
-      record.allowed(grant, undefined);
-      return record.ended(await inspected.open(), grant, undefined);
-    }
+    if (inspected.kind === 'denied') return deny(inspected.verdict, inspected.shape);
+    live.admission = inspected.admission;
     if (inspected.violation !== undefined) record.violated(grant, inspected.violation);
-    const reached = await reach(arrival, grant, house);
+    const reached = await approach(inspected, arrival, grant, { ...house, signal: live.signal });
+    live.address = reached.ok ? reached.address : undefined;
+    const lost = live.recheck();
+    if (lost !== undefined) {
+      if (reached.ok) reached.abandon();
+      return deny(lost);
+    }
     if (!reached.ok) return refuse(reached.refusal);
-    const { upstream } = reached;
-    record.allowed(grant, upstream.address);
-    const outcome = await arrival.relay(upstream, grant, inspected.content);
-    record.ended(outcome, grant, upstream.address);
+    record.allowed(grant, reached.address);
+    live.signal.addEventListener('abort', () => revoke(live.lost));
+    record.ended(await reached.relay(), grant, reached.address, live.lost);
   } catch (error) {
     house.report({
       kind: 'internal-error',
@@ -128,13 +130,41 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
   }
 }
 
+type Approach =
+  | {
+      readonly ok: true;
+      readonly address: string | undefined;
+      readonly relay: () => Promise<Outcome>;
+      readonly abandon: () => void;
+    }
+  | { readonly ok: false; readonly refusal: Refusal };
+
+/** A tunnel that is opened dials nothing: its requests do. */
+async function approach(
+  inspected: Exclude<Inspected, { kind: 'denied' }>,
+  arrival: Arrival,
+  grant: Grant,
+  options: ReachOptions,
+): Promise<Approach> {
+  if (inspected.kind === 'tunnel')
+    return { ok: true, address: undefined, relay: inspected.open, abandon() {} };
+  const reached = await reach(arrival, grant, options);
+  if (!reached.ok) return reached;
+  const { upstream } = reached;
+  return {
+    ok: true,
+    address: upstream.address,
+    relay: () => arrival.relay(upstream, grant, inspected.content),
+    abandon() {
+      // Other requests may share the other kind.
+      if (upstream.protocol === 'http/1.1') upstream.socket.destroy();
+    },
+  };
+}
+
 const TOO_MANY = {
   result: 'failed',
   status: 429,
   error: 'too_many_connections',
   detail: 'the process has as many connections open as one may have',
 } as const satisfies Refusal;
-
-function failureBody({ error, detail }: Extract<Refusal, { result: 'failed' }>, { intent }: Arrival): object {
-  return { error, detail, host: intent.host, port: intent.port };
-}

@@ -8,7 +8,8 @@ export interface ConnectionRecord {
   /** `address` is undefined for a tunnel whose requests are dialled one by one. */
   allowed(grant: Grant, address: string | undefined): void;
   violated(grant: Grant, violation: DenyVerdict): void;
-  ended(outcome: Outcome, grant: Grant, address: string | undefined): void;
+  /** `lost` is set where the policy has changed meanwhile, and ended it. */
+  ended(outcome: Outcome, grant: Grant, address: string | undefined, lost: DenyVerdict | undefined): void;
 }
 
 /** Starts the clock of the connection. */
@@ -38,8 +39,15 @@ export function startRecord(intent: Intent, report: Report): ConnectionRecord {
           rule: nearest,
         });
     },
-    ended(outcome, { identity, verdict }, address) {
-      const { result, reason = 'name_mismatch', bytesOut, bytesIn, detail = '', httpStatus } = outcome;
+    ended(outcome, { identity, verdict }, address, lost) {
+      const { bytesOut, bytesIn, httpStatus } = outcome;
+      const {
+        result,
+        reason = 'name_mismatch',
+        detail = '',
+      } = lost === undefined
+        ? outcome
+        : { ...lost, result: 'denied', detail: `the policy has changed: ${lost.detail}` };
       const { rule } = verdict;
       if (result === 'denied') report({ kind: 'connection-denied', intent, identity, reason, detail, rule });
       if (result === 'failed') report({ kind: 'connection-failed', intent, identity, rule, detail });

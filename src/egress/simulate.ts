@@ -76,6 +76,7 @@ function arrivalOf({ host, port, request }: Question): Arrival {
     objection: undefined,
     signal: new AbortController().signal,
     refuse() {},
+    revoke() {},
     relay: nothing,
     open: nothing,
     ...(request && {

@@ -124,6 +124,8 @@ export interface Arrival {
   readonly signal: AbortSignal;
   /** Tells the client, in words of its own protocol, and closes. `body` is the answer where there is room for one. */
   refuse(status: number, body: object): void;
+  /** The right to go on is lost: ends at once what is under way. `body` is the answer where one can still be given. */
+  revoke(body: object): void;
   /** Set where the arrival is a parsed request, which can be judged by itself. */
   readonly request?: InspectableRequest;
   /** Moves bytes until both sides are done. Never rejects; owns `upstream`. `content` is what was judged, and goes out. */

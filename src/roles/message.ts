@@ -6,7 +6,7 @@ import type { AuditFact } from '../audit/event.ts';
 import type { Flow, IdentityResult } from '../egress/stages.ts';
 import type { NetworkRule } from '../policy/document.ts';
 
-export const WIRE_VERSION = 1;
+export const WIRE_VERSION = 2;
 
 /** Where the network role finds its end of the wire. */
 export const CONTROL_DESCRIPTOR = 3;
@@ -23,13 +23,23 @@ export interface ListenerDescriptors {
   readonly nflog: number;
 }
 
+/** Generations only grow: what comes late is told from what is new. */
+export interface PolicyUpdate {
+  readonly generation: number;
+  readonly rules: readonly NetworkRule[];
+}
+
 export type ToNetworkRole =
   | {
       readonly type: 'start';
       readonly version: number;
       readonly listeners: ListenerDescriptors;
-      readonly policy: { readonly generation: number; readonly rules: readonly NetworkRule[] };
+      readonly policy: PolicyUpdate & {
+        /** Others may follow, about requests too. */
+        readonly mayChange: boolean;
+      };
     }
+  | ({ readonly type: 'policy' } & PolicyUpdate)
   | { readonly type: 'answer'; readonly id: number; readonly result: IdentityResult }
   | { readonly type: 'stop' };
 
@@ -40,6 +50,8 @@ export type ToProcessRole =
       /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
       readonly authority: string | undefined;
     }
+  /** In force; `closed` connections lost their right by it. */
+  | { readonly type: 'policy-applied'; readonly generation: number; readonly closed: number }
   | { readonly type: 'identify'; readonly id: number; readonly flow: Flow }
   | { readonly type: 'fact'; readonly fact: AuditFact }
   | { readonly type: 'fatal'; readonly message: string }

@@ -146,6 +146,7 @@ const networkFact = v.variant('kind', [
 const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('hello'), version: count, pid: count }),
   v.strictObject({ type: v.literal('ready'), authority: v.optional(text) }),
+  v.strictObject({ type: v.literal('policy-applied'), generation: count, closed: count }),
   v.strictObject({ type: v.literal('identify'), id: count, flow }),
   v.strictObject({ type: v.literal('fact'), fact: networkFact }),
   v.strictObject({ type: v.literal('fatal'), message: text }),
@@ -153,6 +154,7 @@ const toProcessRole = v.variant('type', [
 ]);
 
 const descriptors = v.pipe(v.array(descriptor), v.maxLength(8));
+const policyUpdate = { generation: count, rules: policyRules };
 const toNetworkRole = v.variant('type', [
   v.strictObject({
     type: v.literal('start'),
@@ -164,8 +166,9 @@ const toNetworkRole = v.variant('type', [
       dnsTcp: descriptors,
       nflog: descriptor,
     }),
-    policy: v.strictObject({ generation: count, rules: policyRules }),
+    policy: v.strictObject({ ...policyUpdate, mayChange: v.boolean() }),
   }),
+  v.strictObject({ type: v.literal('policy'), ...policyUpdate }),
   v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),
   v.strictObject({ type: v.literal('stop') }),
 ]);

@@ -14,6 +14,8 @@ export interface ProcessSideOptions {
   /** The numbers the sockets have in the network role, not here. */
   readonly listeners: ListenerDescriptors;
   readonly rules: readonly NetworkRule[];
+  /** Whether others may follow. */
+  readonly mayChange: boolean;
   readonly identify: Identify;
   readonly report: Report;
   readonly signal?: AbortSignal;
@@ -22,6 +24,8 @@ export interface ProcessSideOptions {
 export interface ProcessSide {
   /** Settles when the network role serves, with its certificate authority; rejects with the reason when it is lost before. */
   readonly ready: Promise<string | undefined>;
+  /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
+  replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
   /** Asks the role to drain its connections and end. */
   stop(): void;
   /** Settles when the wire is gone, also after stop(); never rejects. */
@@ -37,6 +41,8 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
   const answer = createAnswerer(options.identify, (id, result) =>
     channel.send({ type: 'answer', id, result }),
   );
+  const applied = new Map<number, (closed: number) => void>();
+  let generation = FIRST_GENERATION;
   const ready = Promise.withResolvers<string | undefined>();
   const receive = async (message: ToProcessRole): Promise<void> => {
     phases.receive(message.type);
@@ -47,6 +53,8 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
         return phases.phase === 'starting' ? channel.send(startMessage(options)) : undefined;
       case 'ready':
         return ready.resolve(message.authority);
+      case 'policy-applied':
+        return applied.get(message.generation)?.(message.closed);
       case 'identify':
         return answer(message.id, message.flow);
       case 'fact':
@@ -66,6 +74,25 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
   return {
     ready: ready.promise,
     closed: channel.closed,
+    async replacePolicy(rules) {
+      if (phases.phase !== 'running') throw roleLost('the network role takes no policy now');
+      generation += 1;
+      const { promise, resolve } = Promise.withResolvers<number>();
+      applied.set(generation, resolve);
+      channel.send({ type: 'policy', generation, rules });
+      // Nobody knows which policy a role has that does not answer.
+      const timer = setTimeout(
+        () => channel.fail(roleLost('the network role did not put a policy in force in time')),
+        APPLY_DEADLINE_MS,
+      );
+      const lost = channel.closed.then((error) => Promise.reject(error));
+      try {
+        return await Promise.race([promise, lost]);
+      } finally {
+        clearTimeout(timer);
+        applied.delete(generation);
+      }
+    },
     stop() {
       if (phases.phase === 'stopping' || phases.phase === 'ended') return;
       phases.enter('stopping');
@@ -74,6 +101,11 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
   };
 }
 
-function startMessage({ listeners, rules }: ProcessSideOptions): ToNetworkRole {
-  return { type: 'start', version: WIRE_VERSION, listeners, policy: { generation: 1, rules } };
+const FIRST_GENERATION = 1;
+/** Compiling the largest policy takes a second on a loaded machine, and judging thousands of connections another. */
+const APPLY_DEADLINE_MS = 20_000;
+
+function startMessage({ listeners, rules, mayChange }: ProcessSideOptions): ToNetworkRole {
+  const policy = { generation: FIRST_GENERATION, rules, mayChange };
+  return { type: 'start', version: WIRE_VERSION, listeners, policy };
 }

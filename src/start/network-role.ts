@@ -8,7 +8,7 @@ import { posix } from '../kernel/posix.ts';
 import { certificatesIn, readSystemBundle } from '../kernel/trust-bundles.ts';
 import { compilePolicy } from '../policy/compile.ts';
 import { type Asker, createAsker } from '../roles/ask.ts';
-import { type Channel, openChannel } from '../roles/channel.ts';
+import { type Channel, openChannel, roleLost } from '../roles/channel.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from '../roles/message.ts';
 import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
@@ -43,15 +43,23 @@ export async function runNetworkRole({ controlDescriptor, signal }: NetworkRoleP
 async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<void> {
   const phases = keepPhase(FROM_PROCESS_ROLE);
   let egress: Egress | undefined;
+  let generation = 0;
   let stopped: Promise<void> | undefined;
   let failure: unknown;
   const receive = async (message: ToNetworkRole): Promise<void> => {
     phases.receive(message.type);
     switch (message.type) {
       case 'start':
+        generation = message.policy.generation;
         egress = await serve(message, wire, asker, signal);
         phases.enter('running');
         wire.send({ type: 'ready', authority: egress.authority });
+        break;
+      case 'policy':
+        if (message.generation <= generation)
+          throw roleLost(`policy ${message.generation} came after ${generation}`);
+        generation = message.generation;
+        wire.send({ type: 'policy-applied', generation, closed: replacePolicy(egress, message.rules) });
         break;
       case 'answer':
         asker.settle(message.id, message.result);
@@ -77,16 +85,22 @@ async function serve(message: StartMessage, wire: Wire, asker: Asker, signal: Ab
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
   const { listeners, policy } = message;
   const decider = compilePolicy(policy.rules);
+  const mayInspect = decider.inspects || policy.mayChange;
   watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
     listeners: listenersOf(listeners),
     decider,
-    roots: decider.inspects ? certificatesIn(await readSystemBundle()) : [],
+    mayInspect,
+    roots: mayInspect ? certificatesIn(await readSystemBundle()) : [],
     identify: asker.identify,
     report,
     signal,
     congestion: wire.congestion,
   });
+}
+
+function replacePolicy(egress: Egress | undefined, rules: StartMessage['policy']['rules']): number {
+  return egress?.replacePolicy(compilePolicy(rules)) ?? 0;
 }
 
 async function stop(egress: Egress | undefined, wire: Wire): Promise<void> {

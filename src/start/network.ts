@@ -37,6 +37,8 @@ export interface NetworkRole extends AsyncDisposable {
   readonly pid: number;
   /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
   readonly authority: string | undefined;
+  /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
+  replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
   /** Settles when the role is gone without having been asked to stop. */
   readonly lost: Promise<CastellanError>;
 }
@@ -81,7 +83,8 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   namespace.closeListeners();
   passOnComplaints(role, report);
   const rules = await followBinaryLinks(policy.network);
-  const side = openProcessSide(socket, { listeners: layout.listeners, rules, identify, report });
+  const mayChange = config.reload !== undefined;
+  const side = openProcessSide(socket, { listeners: layout.listeners, rules, mayChange, identify, report });
   const authority = await untilReady(side, role);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({
@@ -93,6 +96,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   return {
     pid: role.pid,
     authority,
+    replacePolicy: async (next) => side.replacePolicy(await followBinaryLinks(next)),
     lost: side.closed.then((error) => withEnding(error, role)),
     async [Symbol.asyncDispose]() {
       side.stop();
@@ -124,7 +128,8 @@ async function launchRole(
       environment: ['NODE_ENV=production'],
       credentials: config.mode === 'root' ? { uid, gid: uid, groups: [] } : undefined,
       mounts: code.mounts,
-      landlock: landlockAbi > 0 ? landlockSpec(landlockAbi, reads.granted, rolePorts(policy)) : undefined,
+      landlock:
+        landlockAbi > 0 ? landlockSpec(landlockAbi, reads.granted, rolePorts(config, policy)) : undefined,
       keep,
     }),
     { kind: 'pipes' },
@@ -136,8 +141,9 @@ const DNS_PORT = 53;
 /** Far above what policies list; the launcher takes no more. */
 const MAX_PORT_RULES = 512;
 
-/** The role never binds a TCP port, and connects to none that no rule names. */
-function rolePorts({ network }: PolicyDocument): LandlockPorts {
+/** The role never binds a TCP port, and connects to none that no rule names; rules that may change may name any. */
+function rolePorts({ reload }: RunConfig, { network }: PolicyDocument): LandlockPorts {
+  if (reload !== undefined) return { bind: [], connect: undefined };
   const listed = new Set([
     DNS_PORT,
     ...network.flatMap(({ endpoints }) => endpoints.flatMap(({ ports }) => ports)),

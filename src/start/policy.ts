@@ -18,7 +18,12 @@ export async function loadPolicy(path: string | undefined): Promise<PolicyDocume
 }
 
 /** Tells what was loaded and what the operator should know about it. */
-export function reportPolicy(policy: PolicyDocument, path: string | undefined, report: Report): void {
+export function reportPolicy(
+  policy: PolicyDocument,
+  path: string | undefined,
+  report: Report,
+  closed?: number,
+): void {
   report({
     kind: 'policy-loaded',
     path: path ?? BUILT_IN_POLICY_NAME,
@@ -27,6 +32,7 @@ export function reportPolicy(policy: PolicyDocument, path: string | undefined, r
     notices: policy.notices.map(({ message, position }) =>
       position === undefined ? message : `line ${position.line}: ${message}`,
     ),
+    ...(closed !== undefined && { closed }),
   });
 }
 

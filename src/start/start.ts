@@ -15,6 +15,7 @@ import { startNetworkRole } from './network.ts';
 import type { RunStage } from './plan.ts';
 import { openPopulation } from './population.ts';
 import { prepareSandbox } from './prepare.ts';
+import { openPolicyReload } from './reload.ts';
 import { claimRunDirectory, type RunDirectory } from './run-directory.ts';
 import { openSignalInbox, type SignalInbox, signalExitCode } from './signals.ts';
 import { startSsh } from './ssh.ts';
@@ -85,7 +86,7 @@ async function runSandbox(
   await using held = new AsyncDisposableStack();
   const parts = { config, surroundings, install, runDirectory, stage, report, held };
   const sandbox = await prepareSandbox({ ...parts, create: true });
-  const { policy, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
+  const { policy, files, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
   const network = held.use(
     await stage('network-role', () =>
       namespace === undefined
@@ -104,6 +105,9 @@ async function runSandbox(
   );
   if (network?.authority !== undefined) await trust.publish(network.authority);
   const cell = cgroup === undefined ? await settleView(sandbox.cell, namespace, launcher) : sandbox.cell;
+  const reload = held.use(
+    await openPolicyReload({ config, policy, granted: files.granted, network, report }),
+  );
   const population = openPopulation({
     surroundings,
     cgroup,
@@ -147,6 +151,7 @@ async function runSandbox(
     graceMs: config.graceMs,
     timeLimitMs: config.timeLimitMs,
     signals,
+    reload: reload?.request,
     losses: network === undefined ? [failed] : [network.lost, failed],
     incidents: async () => (await cgroup?.incidents()) ?? [],
   });

@@ -18,6 +18,8 @@ export interface EndingSources {
   /** From now; undefined lets it run. */
   readonly timeLimitMs: number | undefined;
   readonly signals: SignalInbox;
+  /** For SIGHUP in the place of passing it on. */
+  readonly reload: (() => void) | undefined;
   /** Each settles with the reason why the sandbox cannot go on. */
   readonly losses: readonly Promise<CastellanError>[];
   /** What the limits of the sandbox did to it, in words. */
@@ -29,7 +31,7 @@ export interface EndingSources {
  * grace, after which the group is killed. So does the time limit, as TERM.
  */
 export async function awaitEnding(sources: EndingSources): Promise<Ending> {
-  const { main, graceMs, timeLimitMs, signals, losses, incidents } = sources;
+  const { main, graceMs, timeLimitMs, signals, reload, losses, incidents } = sources;
   let kill: NodeJS.Timeout | undefined;
   let asked: SignalName | undefined;
   let timedOut = false;
@@ -38,7 +40,11 @@ export async function awaitEnding(sources: EndingSources): Promise<Ending> {
     asked ??= name;
     kill ??= setTimeout(() => main.signal('SIGKILL'), graceMs);
   };
-  signals.take((name) => (isStopSignal(name) ? askToEnd(name) : main.signal(name)));
+  signals.take((name) => {
+    if (isStopSignal(name)) askToEnd(name);
+    else if (name === 'SIGHUP' && reload !== undefined) reload();
+    else main.signal(name);
+  });
   const onLimit = () => {
     // One that is ending already keeps its grace.
     if (asked !== undefined) return;

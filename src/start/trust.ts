@@ -60,7 +60,7 @@ export async function openTrustStore({
   const inspects = policy.network.some(({ endpoints }) =>
     endpoints.some((each) => each.inspection !== undefined),
   );
-  if (!inspects || config.mode === 'process-only') return NOTHING;
+  if (!(inspects || config.reload !== undefined) || config.mode === 'process-only') return NOTHING;
   using held = new DisposableStack();
   const hold = (path: string): number => {
     const descriptor = openExisting(path);

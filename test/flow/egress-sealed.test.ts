@@ -78,6 +78,7 @@ describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () 
     side = openProcessSide(wire, {
       listeners,
       rules: RULES,
+      mayChange: false,
       identify: createIdentifier({ ...namespace, supervisorPid: process.pid }),
       report(fact) {
         facts.push(fact);

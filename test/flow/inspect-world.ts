@@ -49,7 +49,7 @@ export const rules = (port: number, keys: string) =>
     `version: 1
 network_policies:
   api:
-    endpoints: [{host: api.test, port: ${port}, ${keys}}]
+    endpoints: [{host: api.test, port: ${port}, ${keys.replaceAll('PORT', String(port))}}]
     binaries: [{path: /usr/bin/curl}]
 `,
     'p',
@@ -69,24 +69,33 @@ export interface Inspected extends AsyncDisposable {
 
 type Running = AsyncDisposable & { readonly port: number };
 
-export interface InspectedOptions extends Partial<Pick<EgressOptions, 'check' | 'resolve'>> {
+export interface InspectedOptions extends Partial<Pick<EgressOptions, 'check' | 'resolve' | 'mayInspect'>> {
   readonly limits?: Partial<EgressLimits>;
   /** What the two sides speak. */
   readonly client?: Version;
   readonly server?: Version;
+  readonly handler?: RequestListener;
   /** Another origin than one that notes what it hears. */
   readonly raw?: (certificate: Certificate) => Server;
   readonly origin?: (certificate: Certificate) => Promise<Running>;
 }
 
 export async function inspected(keys: string, options: InspectedOptions = {}): Promise<Inspected> {
-  const { limits = {}, client = '2', server: version = '1.1', raw, origin: start, ...rest } = options;
+  const {
+    limits = {},
+    client = '2',
+    server: version = '1.1',
+    raw,
+    handler,
+    origin: start,
+    ...rest
+  } = options;
   const stack = new AsyncDisposableStack();
   const certificate = stack.use(makeCertificate('api.test', 'other.test'));
   const heard = origin();
   let connections = 0;
   const listening = (): Promise<Running> => {
-    const server = raw?.(certificate) ?? tlsServer(version, certificate, heard.handler);
+    const server = raw?.(certificate) ?? tlsServer(version, certificate, handler ?? heard.handler);
     return listen(server.on('secureConnection', () => ++connections));
   };
   const server = stack.use(await (start?.(certificate) ?? listening()));

@@ -7,6 +7,7 @@ type ConfigFact = Extract<
   {
     kind:
       | 'policy-loaded'
+      | 'policy-rejected'
       | 'identity-resolved'
       | 'control-applied'
       | 'control-degraded'
@@ -37,7 +38,20 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
         severity: fact.notices.length === 0 ? 1 : 2,
         message: `policy ${fact.path} in force, ${fact.rules} network rules, ${fact.notices.length} notices`,
         body: { ...parts.body, policy: policyOf(fact) },
-        unmapped: { rules: fact.rules, notices: fact.notices },
+        unmapped: {
+          rules: fact.rules,
+          notices: fact.notices,
+          ...(fact.closed !== undefined && { closed_connections: fact.closed }),
+        },
+      };
+    case 'policy-rejected':
+      return {
+        ...parts,
+        severity: 4,
+        success: false,
+        detail: fact.reason,
+        message: `policy ${fact.path} was rejected: ${fact.effect === 'kept' ? 'the last one stays in force' : 'nothing may be reached'}`,
+        unmapped: { setting: 'policy', effect: fact.effect },
       };
     case 'identity-resolved':
       return {

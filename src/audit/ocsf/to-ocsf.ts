@@ -43,6 +43,7 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
     case 'audit-dropped':
       return eventLogActivity(fact, context);
     case 'policy-loaded':
+    case 'policy-rejected':
     case 'identity-resolved':
     case 'path-skipped':
     case 'workspace-owned':

@@ -26,7 +26,7 @@ const FULL = {
 };
 
 /** Listens everywhere; what it opened is closed again when one listener fails. */
-export async function openAdapters(options: AdapterOptions): Promise<Omit<Egress, 'authority'>> {
+export async function openAdapters(options: AdapterOptions): Promise<Pick<Egress, 'addresses' | 'close'>> {
   const { listeners, limits, report, carry, signal, authority } = options;
   const names = createSyntheticNames({ capacity: limits.syntheticNames, graceMs: limits.syntheticGraceMs });
   const record = createDnsRecord(report, limits);

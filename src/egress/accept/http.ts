@@ -178,6 +178,7 @@ function connectArrival(exchange: Exchange, authority: Authority, means: Means):
     objection: undefined,
     signal,
     refuse: (status, body) => refuseSocket(socket, limits.lingerMs, status, body),
+    revoke: () => void socket.resetAndDestroy(),
     async relay(upstream, { verdict }) {
       socket.write(ESTABLISHED);
       const object = tunnelObjection(authority.host, verdict.protocol);

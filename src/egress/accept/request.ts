@@ -58,6 +58,7 @@ export async function carryRequest(
     signal: client.signal,
     origins,
     refuse,
+    revoke: (body) => refuse(403, body),
     request: inspectable(exchange, path, means),
     relay: (upstream, _grant, content) =>
       forward(exchange, origins.over(upstream), {

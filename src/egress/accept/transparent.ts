@@ -99,6 +99,7 @@ function tunnelArrival(
       if (adapter === 'transparent-tls') refuseTls(client.socket, limits.lingerMs);
       else linger(client.socket, limits.lingerMs);
     },
+    revoke: () => void client.socket.resetAndDestroy(),
     relay: (upstream, grant) =>
       opening.kind === 'silent'
         ? relaySilent(client, flow, host, upstream.socket, grant, means)

@@ -2,6 +2,7 @@
 import type { Route } from '../../policy/judge.ts';
 import type { BodyFacts, RequestFacts } from '../../policy/request.ts';
 import type { DenyReason, DenyVerdict } from '../../policy/verdict.ts';
+import type { Admission } from '../decide/live.ts';
 import type { Arrival, Grant, InspectableRequest, Outcome, RequestContent } from '../stages.ts';
 import { readJsonRpc, readMcp } from './json-rpc.ts';
 import { readTarget } from './path.ts';
@@ -16,9 +17,15 @@ export type Inspected =
       readonly rule: string;
       /** Set where only audit lets the request pass. */
       readonly violation: DenyVerdict | undefined;
+      readonly admission: Admission;
     }
   /** Nothing to dial: what is inside arrives by itself. */
-  | { readonly kind: 'tunnel'; readonly open: () => Promise<Outcome> }
+  | {
+      readonly kind: 'tunnel';
+      readonly open: () => Promise<Outcome>;
+      readonly admission: Admission;
+      readonly violation?: undefined;
+    }
   | { readonly kind: 'denied'; readonly verdict: DenyVerdict; readonly shape: Shape };
 
 /** A body as its inspector reads it, with how its client wants to be refused. */
@@ -38,7 +45,8 @@ const OVERRIDES: readonly string[] = [
 /** Never rejects for anything a client may send. */
 export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected> {
   const { requests, rule } = grant.verdict;
-  if (requests === undefined) return { kind: 'pass', content: undefined, rule, violation: undefined };
+  if (requests === undefined)
+    return { kind: 'pass', content: undefined, rule, violation: undefined, admission: { kind: 'unread' } };
   const { request } = arrival;
   if (request === undefined) {
     const { open } = arrival;
@@ -48,7 +56,7 @@ export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected
           'requests to this destination are inspected, and this is no HTTP',
           rule,
         )
-      : { kind: 'tunnel', open: () => open.call(arrival) };
+      : { kind: 'tunnel', open: () => open.call(arrival), admission: { kind: 'opened' } };
   }
   const override = OVERRIDES.find((name) => request.headers[name] !== undefined);
   if (override !== undefined)
@@ -67,10 +75,12 @@ export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected
   const read = await readBody(request, query, route);
   if (!read.ok) return refused('request_unreadable', read.detail, route.rule, read.shape);
   const { facts: body, shape } = read;
-  const verdict = route.judge({ method: request.method, query, body });
+  const facts = { method: request.method, path, query, body };
+  const verdict = route.judge(facts);
   if (!verdict.allow) return denied(verdict, shape);
   const content = { target: target.forward, body: read.body };
-  return { kind: 'pass', content, rule: verdict.rule, violation: verdict.violation };
+  const admission = { kind: 'request', protocol: route.protocol, facts } as const;
+  return { kind: 'pass', content, rule: verdict.rule, violation: verdict.violation, admission };
 }
 
 async function readBody(

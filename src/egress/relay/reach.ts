@@ -4,18 +4,16 @@ import type { Arrival, Grant, Reached } from '../stages.ts';
 import { dial } from './dial.ts';
 import { type SecureOptions, secureUpstream } from './secure.ts';
 
+export type ReachOptions = DestinationOptions & SecureOptions & { readonly signal: AbortSignal };
+
 /** Never rejects. */
-export function reach(
-  arrival: Arrival,
-  grant: Grant,
-  options: DestinationOptions & SecureOptions,
-): Promise<Reached> {
-  const { intent, signal, origins } = arrival;
+export function reach(arrival: Arrival, grant: Grant, options: ReachOptions): Promise<Reached> {
+  const { intent, origins } = arrival;
   const { host, port, http } = intent;
   const open = async (): Promise<Reached> => {
     const destination = await approveDestination(intent, grant, options);
     if (!destination.ok) return destination;
-    const dialled = await dial(destination.addresses, { signal, limits: options.limits });
+    const dialled = await dial(destination.addresses, options);
     return secureUpstream(dialled, arrival, options);
   };
   if (origins === undefined) return open();

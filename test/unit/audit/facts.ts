@@ -130,6 +130,21 @@ export const SAMPLES: SampleTable = {
       digest: 'sha256:0cc1',
       rules: 0,
       notices: ['line 2: never matches'],
+      closed: 3,
+    },
+  ],
+  'policy-rejected': [
+    {
+      kind: 'policy-rejected',
+      path: '/etc/castellan/policy.yaml',
+      reason: 'line 3: unknown key',
+      effect: 'kept',
+    },
+    {
+      kind: 'policy-rejected',
+      path: '/etc/castellan/policy.yaml',
+      reason: 'cannot be read',
+      effect: 'denied',
     },
   ],
   'identity-resolved': [

@@ -146,6 +146,7 @@ describe('which class and activity', () => {
     ['a refused launch', SAMPLES['launch-refused'][0], 100701, 'Medium', 'Denied'],
     ['a created path', SAMPLES['path-prepared'][0], 100101, 'Informational', undefined],
     ['a policy', SAMPLES['policy-loaded'][0], 501901, 'Informational', undefined],
+    ['a rejected policy', SAMPLES['policy-rejected'][0], 501901, 'High', undefined],
     ['a control', SAMPLES['control-applied'][0], 501901, 'Informational', undefined],
     ['an allowed connection', SAMPLES['connection-allowed'][0], 400101, 'Informational', 'Allowed'],
     ['a denied connection', SAMPLES['connection-denied'][0], 400105, 'Medium', 'Denied'],

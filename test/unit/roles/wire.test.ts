@@ -181,6 +181,7 @@ test('what the process role may say', () => {
     listeners: { proxy: [4, 5], transparent: [6], dnsUdp: [7], dnsTcp: [8], nflog: 9 },
     policy: {
       generation: 1,
+      mayChange: false,
       rules: [{ name: 'r', endpoints: [endpoint], binaries: [{ path: '/bin/x' }], position }],
     },
   };
@@ -190,7 +191,7 @@ test('what the process role may say', () => {
     id: 1,
     result: KNOWN,
   });
-  expect(() => parseToNetworkRole({ ...start, version: 2 })).toThrow();
+  expect(() => parseToNetworkRole({ ...start, version: WIRE_VERSION + 1 })).toThrow();
   expect(() => parseToNetworkRole({ ...start, listeners: { ...start.listeners, nflog: 2 } })).toThrow();
 });
 
@@ -279,6 +280,7 @@ describe('the process role’s side', () => {
     const side = openProcessSide(ours, {
       listeners,
       rules: [],
+      mayChange: true,
       identify: async () => KNOWN,
       report: (fact) => facts.push(fact),
     });
@@ -286,12 +288,30 @@ describe('the process role’s side', () => {
     return { side, facts, role, messages: role.messages() };
   }
 
+  test('a later policy has a later number, and settles with what it closed', async () => {
+    const { side, role, messages } = sides();
+    await expect(side.replacePolicy([])).rejects.toMatchObject({ code: 'role_lost' });
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    await messages.next();
+    role.send({ type: 'ready' });
+    await side.ready;
+    const [second, third] = [side.replacePolicy([]), side.replacePolicy([])];
+    expect((await messages.next()).value).toEqual({ type: 'policy', generation: 2, rules: [] });
+    expect((await messages.next()).value).toEqual({ type: 'policy', generation: 3, rules: [] });
+    role.send({ type: 'policy-applied', generation: 3, closed: 5 });
+    role.send({ type: 'policy-applied', generation: 2, closed: 1 });
+    expect(await Promise.all([second, third])).toEqual([1, 5]);
+    const lost = side.replacePolicy([]);
+    role.close();
+    await expect(lost).rejects.toMatchObject({ code: 'role_lost' });
+  });
+
   test('hello brings the policy, questions are answered, facts are passed on, stop ends it', async () => {
     const { side, facts, role, messages } = sides();
     role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
     expect((await messages.next()).value).toMatchObject({
       type: 'start',
-      policy: { generation: 1, rules: [] },
+      policy: { generation: 1, rules: [], mayChange: true },
     });
     role.send({ type: 'ready' });
     await side.ready;

@@ -1,0 +1,106 @@
+/** Connections that the policy has let through. When it changes each is judged again, and what lost its right is closed. */
+import type { Decider } from '../../policy/compile.ts';
+import type { checkDestination } from '../../policy/destination.ts';
+import type { InspectedProtocol } from '../../policy/document.ts';
+import type { RequestFacts } from '../../policy/request.ts';
+import type { DenyVerdict } from '../../policy/verdict.ts';
+import type { Arrival, Grant } from '../stages.ts';
+import { decide } from './decide.ts';
+
+/** As what a connection was let through: unread, opened for the requests in it, or as one request that was read as `facts`. */
+export type Admission =
+  | { readonly kind: 'unread' }
+  | { readonly kind: 'opened' }
+  | { readonly kind: 'request'; readonly protocol: InspectedProtocol; readonly facts: RequestFacts };
+
+export interface LiveConnection extends Disposable {
+  /** Aborted when the client is gone or the right is lost. */
+  readonly signal: AbortSignal;
+  /** Why the right is lost. */
+  readonly lost: DenyVerdict | undefined;
+  /** Undefined until it has been inspected. */
+  admission: Admission | undefined;
+  /** Undefined until it is known. */
+  address: string | undefined;
+  /** What is known by now, judged by a policy that may have come since; gives why the right is lost, if it is. */
+  recheck(): DenyVerdict | undefined;
+}
+
+export interface LiveConnections {
+  /** Always that in force. */
+  readonly decider: Decider;
+  enter(arrival: Arrival, grant: Grant): LiveConnection;
+  /** Puts another policy in force at once, and gives how many connections that ended. */
+  replace(decider: Decider): number;
+}
+
+export function createLiveConnections(first: Decider, check: typeof checkDestination): LiveConnections {
+  let current = first;
+  const live = new Set<LiveConnection>();
+  return {
+    decider: {
+      decide: (query) => current.decide(query),
+      mayName: (host) => current.mayName(host),
+      get inspects() {
+        return current.inspects;
+      },
+    },
+    enter(arrival, { identity }) {
+      const revoked = new AbortController();
+      const grantedBy = current;
+      let lost: DenyVerdict | undefined;
+      const connection: LiveConnection = {
+        signal: AbortSignal.any([arrival.signal, revoked.signal]),
+        get lost() {
+          return lost;
+        },
+        admission: undefined,
+        address: undefined,
+        recheck() {
+          // What has become known since the last time has been judged by the policy of the grant alone.
+          if (lost !== undefined || grantedBy === current) return lost;
+          const decision = decide(current, arrival, { ok: true, identity });
+          lost = decision.ok ? lostRight(connection, arrival, decision.grant, check) : decision.verdict;
+          if (lost !== undefined) revoked.abort();
+          return lost;
+        },
+        [Symbol.dispose]: () => void live.delete(connection),
+      };
+      live.add(connection);
+      return connection;
+    },
+    replace(decider) {
+      current = decider;
+      return [...live].filter((connection) => connection.recheck() !== undefined).length;
+    },
+  };
+}
+
+function lostRight(
+  { admission, address }: Pick<LiveConnection, 'admission' | 'address'>,
+  { intent }: Arrival,
+  { verdict }: Grant,
+  check: typeof checkDestination,
+): DenyVerdict | undefined {
+  const { requests, rule: nearest } = verdict;
+  if (address !== undefined) {
+    const checked = check(verdict, intent.host, intent.port, [address]);
+    if (!checked.ok) return { allow: false, reason: 'address_not_allowed', detail: checked.detail, nearest };
+  }
+  if (requests === undefined || admission === undefined || admission.kind === 'opened') return undefined;
+  const uninspected = (detail: string): DenyVerdict => ({
+    allow: false,
+    reason: 'protocol_not_inspected',
+    detail,
+    nearest,
+  });
+  if (admission.kind === 'unread')
+    return uninspected('requests to this destination are inspected now, and this was let through unread');
+  const { protocol, facts } = admission;
+  const route = requests.route(facts.path);
+  if (!('judge' in route)) return { ...route, nearest };
+  if (route.protocol !== protocol)
+    return uninspected(`the request was read as ${protocol}, and is to be read as ${route.protocol} now`);
+  const judged = route.judge(facts);
+  return judged.allow ? undefined : judged;
+}

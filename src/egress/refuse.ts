@@ -1,0 +1,44 @@
+/** How an arrival is told that it goes no further: recorded first, then answered in the words of its client's protocol. */
+import { denialBody } from '../policy/reason.ts';
+import type { DenyVerdict } from '../policy/verdict.ts';
+import { queryOf } from './decide/decide.ts';
+import { plainShape, type Shape } from './inspect/shape.ts';
+import type { ConnectionRecord } from './report.ts';
+import type { Arrival, Decision, IdentityResult, Refusal } from './stages.ts';
+
+export interface Refuser {
+  refuse(refusal: Refusal): void;
+  deny(verdict: DenyVerdict, shape?: Shape): void;
+  /** For what is under way already. Undefined: it was not the policy that ended it. */
+  revoke(verdict: DenyVerdict | undefined): void;
+}
+
+export function createRefuser(
+  arrival: Arrival,
+  record: ConnectionRecord,
+  identity: IdentityResult,
+  decision: Decision,
+): Refuser {
+  const { identity: who, verdict: decided } = decision.ok ? decision.grant : decision;
+  const rule = decided.allow ? decided.rule : undefined;
+  const answer = (verdict: DenyVerdict, shape: Shape) =>
+    shape(denialBody(verdict, queryOf(arrival, identity), arrival.intent.http));
+  const deny = (verdict: DenyVerdict, shape: Shape = plainShape): void => {
+    record.refused({ result: 'denied', verdict }, who, rule);
+    const { status, body } = answer(verdict, shape);
+    arrival.refuse(status, body);
+  };
+  return {
+    deny,
+    refuse(refusal) {
+      if (refusal.result === 'denied') return void deny(refusal.verdict);
+      record.refused(refusal, who, rule);
+      const { host, port } = arrival.intent;
+      const { error, detail } = refusal;
+      arrival.refuse(refusal.status, { error, detail, host, port });
+    },
+    revoke(verdict) {
+      if (verdict !== undefined) arrival.revoke(answer(verdict, plainShape).body);
+    },
+  };
+}
