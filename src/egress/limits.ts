@@ -56,6 +56,11 @@ export const EGRESS_LIMITS = {
   bodyBytes: 64 * 1024 * 1024,
   /** To send a body that is judged as a whole. */
   bodyMs: 60_000,
+  /** A message over a WebSocket is held until it is whole: of the client, and of its origin. */
+  clientMessageBytes: 4 * 1024 * 1024,
+  originMessageBytes: 16 * 1024 * 1024,
+  /** WebSockets at once: each may hold one message of either side. */
+  webSockets: 128,
   /** A tunnel without a byte either way; SSH and database sessions idle for long, so the limit is only for the forgotten. */
   tunnelIdleMs: 4 * 60 * 60_000,
   /** The same once one side has ended: what is left is an answer, which comes or does not. */

@@ -144,6 +144,8 @@ export interface InspectableRequest {
   /** Path and query as sent. */
   readonly target: string;
   readonly headers: IncomingHttpHeaders;
+  /** Asks for a WebSocket, in good form. */
+  readonly isWebSocket: boolean;
   /** Reads the body to its end; undefined when it is larger, or does not come. */
   body(maxBytes: number): Promise<Buffer | undefined>;
 }
@@ -154,6 +156,8 @@ export interface RequestContent {
   readonly target: string;
   /** Undefined where the body was not read, and is still to be streamed. */
   readonly body: Buffer | undefined;
+  /** Set for a WebSocket that may be opened, and over which the client may send no text. */
+  readonly refusesText?: DenyVerdict | undefined;
 }
 
 export interface Objection {

@@ -60,7 +60,7 @@ export interface Endpoint {
   readonly position: SourcePosition;
 }
 
-export const INSPECTED_PROTOCOLS = ['rest', 'graphql', 'json-rpc', 'mcp'] as const;
+export const INSPECTED_PROTOCOLS = ['rest', 'websocket', 'graphql', 'json-rpc', 'mcp'] as const;
 export type InspectedProtocol = (typeof INSPECTED_PROTOCOLS)[number];
 
 export interface Inspection {

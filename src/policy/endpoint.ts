@@ -47,7 +47,7 @@ const CREDENTIAL_EXCEPTION = 'allow_uninspected_credentials';
 
 const PROTOCOLS: readonly Endpoint['protocol'][] = ['', 'tcp', ...INSPECTED_PROTOCOLS];
 /** Protocols of the language that nothing here can read yet. */
-const UNREAD_PROTOCOLS: readonly string[] = ['websocket', 'sql'];
+const UNREAD_PROTOCOLS: readonly string[] = ['sql'];
 
 /** Shorter prefixes hold more than one site's network. */
 const WIDE_PREFIX = { 4: 16, 6: 32 } as const;

@@ -8,7 +8,7 @@ import {
   type SourcePosition,
 } from './document.ts';
 import { PATH_GLOB, parseGlob } from './match/glob.ts';
-import type { GraphqlOperation } from './request.ts';
+import { type GraphqlOperation, WEBSOCKET_TEXT } from './request.ts';
 import { ALLOW, DENY, type RuleContext, readRequestPattern } from './request-pattern.ts';
 import {
   type Fields,
@@ -39,7 +39,7 @@ export type InspectionKey = (typeof INSPECTION_KEYS)[number];
 
 /** Keys that mean something for some protocols only. */
 const KEYS_OF: Readonly<Partial<Record<InspectionKey, readonly InspectedProtocol[]>>> = {
-  access: ['rest', 'graphql'],
+  access: ['rest', 'websocket', 'graphql'],
   persisted_queries: ['graphql'],
   graphql_persisted_queries: ['graphql'],
   graphql_max_body_bytes: ['graphql'],
@@ -57,6 +57,11 @@ type HttpMethods = readonly string[];
 const REST_PRESETS: Readonly<Record<string, HttpMethods>> = {
   'read-only': ['GET', 'HEAD', 'OPTIONS'],
   'read-write': ['GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH'],
+  full: ['*'],
+};
+const WEBSOCKET_PRESETS: Readonly<Record<string, HttpMethods>> = {
+  'read-only': ['GET'],
+  'read-write': ['GET', WEBSOCKET_TEXT],
   full: ['*'],
 };
 const GRAPHQL_PRESETS: Readonly<Record<string, readonly (GraphqlOperation['type'] | '*')[]>> = {
@@ -186,7 +191,8 @@ function readAccess(node: TreeNode, protocol: InspectedProtocol, findings: Findi
       fields: [],
       position,
     }));
-  return (REST_PRESETS[preset] ?? []).map((method) => ({
+  const methods = protocol === 'websocket' ? WEBSOCKET_PRESETS : REST_PRESETS;
+  return (methods[preset] ?? []).map((method) => ({
     kind: 'http',
     method,
     path: '**',

@@ -38,6 +38,7 @@ export function readRequestPattern(
   if (rule === undefined) return refuse(findings, node.position, `${where} needs the key "allow"`);
   switch (context.protocol) {
     case 'rest':
+    case 'websocket':
       return readHttp(rule, where, list, findings);
     case 'graphql':
       return readGraphql(rule, where, list, findings);

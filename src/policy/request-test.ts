@@ -2,7 +2,7 @@
 import { escapeText } from '../lib/escape.ts';
 import type { RequestPattern, ValuePattern } from './document.ts';
 import { parseGlob, TEXT_GLOB } from './match/glob.ts';
-import type { GraphqlOperation, RequestFacts, RpcCall } from './request.ts';
+import { type GraphqlOperation, type RequestFacts, type RpcCall, WEBSOCKET_TEXT } from './request.ts';
 
 /** One part of a request that is judged by itself. */
 export type Subject =
@@ -39,9 +39,6 @@ export function allowSubjects(facts: RequestFacts): Subject[] {
 export function denySubjects(facts: RequestFacts, allow: readonly Subject[]): readonly Subject[] {
   return facts.body.kind === 'uninspected' ? allow : [...allow, httpSubject(facts)];
 }
-
-/** Stands for the method in rules about what goes over an open WebSocket. */
-const WEBSOCKET_TEXT = 'WEBSOCKET_TEXT';
 
 function httpSubject({ method, path, query }: RequestFacts): Extract<Subject, { kind: 'http' }> {
   return { kind: 'http', method, query, path: path.allow[0] ?? '' };

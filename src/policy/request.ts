@@ -3,6 +3,9 @@
  * more than one way is here in all of them, so that allowing takes every reading and refusing takes one.
  */
 
+/** Stands for the method in rules about what goes over an open WebSocket. */
+export const WEBSOCKET_TEXT = 'WEBSOCKET_TEXT';
+
 export interface RequestFacts {
   /** As sent, upper case for the methods HTTP defines. */
   readonly method: string;

@@ -1,6 +1,6 @@
 /** The rules as they cross the wire. JSON leaves out what is undefined: such a key of the contract may be absent. */
 import * as v from 'valibot';
-import type { NetworkRule } from '../policy/document.ts';
+import { INSPECTED_PROTOCOLS, type NetworkRule } from '../policy/document.ts';
 
 const MAX_TEXT = 16 * 1024;
 const MAX_HOST = 255;
@@ -60,7 +60,7 @@ const common = {
 /** An inspected protocol without an inspection would be an endpoint without rules: such a one is no message. */
 const endpoint = v.variant('protocol', [
   v.strictObject({ ...common, protocol: v.picklist(['', 'tcp']) }),
-  v.strictObject({ ...common, protocol: v.picklist(['rest', 'graphql', 'json-rpc', 'mcp']), inspection }),
+  v.strictObject({ ...common, protocol: v.picklist(INSPECTED_PROTOCOLS), inspection }),
 ]);
 
 const networkRules = v.array(

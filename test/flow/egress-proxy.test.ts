@@ -328,7 +328,7 @@ describe('absolute-form HTTP', () => {
     client.socket.destroy();
   });
 
-  test('a WebSocket is told to use CONNECT; an h2c offer is left unanswered', async () => {
+  test('an offer of a WebSocket has to be in good form; one of h2c is left unanswered', async () => {
     await using origin = await listen(echo());
     await using world = await startWorld([rule('allowed.test', [origin.port])]);
     const ask = (upgrade: string) =>
@@ -336,7 +336,7 @@ describe('absolute-form HTTP', () => {
         world.proxyPort,
         `GET http://allowed.test:${origin.port}/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: ${upgrade}\r\n\r\n`,
       ).end();
-    expect(await ask('websocket')).toMatch(/^HTTP\/1\.1 501 [\s\S]*upgrade_not_supported/);
+    expect(await ask('websocket')).toMatch(/^HTTP\/1\.1 400 [\s\S]*Sec-WebSocket-Version/);
     expect(await ask('h2c')).toMatch(/^HTTP\/1\.1 200 OK/);
   });
 });

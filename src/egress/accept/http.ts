@@ -19,16 +19,9 @@ import { connectTarget, type Dialled, requestTarget } from './http-target.ts';
 import { createHttp2Port, type Http2Port } from './http2.ts';
 import { type ReadOpening, readOpening } from './opening.ts';
 import { refuseSocket, refuseTls } from './refusal.ts';
-import {
-  type Carry,
-  type Conversation,
-  carryRequest,
-  type Flaw,
-  intentOf,
-  type RequestMeans,
-  recordFlaw,
-} from './request.ts';
+import { type Carry, type Conversation, carryRequest, type Flaw, intentOf, recordFlaw } from './request.ts';
 import { tunnelObjection } from './tunnel-name.ts';
+import { type UpgradeMeans, webSocketArrival } from './upgrade.ts';
 
 export interface HttpPort {
   /** Takes over a client that speaks HTTP/1 to the proxy, or, with `dialled`, to the origin it thinks it has reached. */
@@ -75,13 +68,12 @@ export function createHttpPort(
   server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) =>
     openTunnel(exchangeOf(socket), request, head, means),
   );
-  server.on('upgrade', (request: IncomingMessage, socket: Socket) => {
+  server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     const exchange = exchangeOf(socket);
-    const detail =
-      exchange.dialled?.opened === undefined
-        ? 'WebSocket goes through this proxy by CONNECT'
-        : 'requests to this destination are inspected, and WebSocket is not';
-    turnAway(exchange, request, flaw(501, 'upgrade_not_supported', detail), means);
+    if (exchange.open > 0) return turnAway(exchange, request, OVERTAKING, means);
+    const found = webSocketArrival(exchange, { request, socket, head }, means);
+    if ('error' in found) turnAway(exchange, request, found, means);
+    else void carry(found);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const exchange = exchanges.get(socket);
@@ -101,7 +93,7 @@ export function createHttpPort(
       http2.close();
     },
   };
-  const means: Means = { ...requestMeans, authority, http };
+  const means: Means = { ...requestMeans, authority, http, webSockets: new Set() };
   return http;
 }
 
@@ -139,7 +131,7 @@ function strictServer(limits: EgressLimits): Server {
   return server;
 }
 
-type Means = OpeningMeans & RequestMeans;
+type Means = OpeningMeans & UpgradeMeans;
 
 async function answer(
   exchange: Exchange,
@@ -155,17 +147,14 @@ async function answer(
 function openTunnel(exchange: Exchange, request: IncomingMessage, head: Buffer, means: Means): void {
   const target = connectTarget(request, exchange.dialled);
   if (!target.ok || exchange.open > 0) {
-    const overtaking = flaw(
-      400,
-      'malformed_request',
-      'CONNECT came before the request in front of it was answered',
-    );
-    turnAway(exchange, request, target.ok ? overtaking : target, means);
+    turnAway(exchange, request, target.ok ? OVERTAKING : target, means);
     return;
   }
   if (head.length > 0) exchange.client.socket.unshift(head);
   void means.carry(connectArrival(exchange, target.authority, means));
 }
+
+const OVERTAKING = flaw(400, 'malformed_request', 'it came before the request in front of it was answered');
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 

@@ -86,6 +86,7 @@ function inspectable(
     method: exchange.method,
     target,
     headers: exchange.headers,
+    isWebSocket: false,
     body(maxBytes) {
       exchange.interim(100, undefined);
       const over = (release: () => void) => exchange.onClose(release);

@@ -7,11 +7,15 @@ import type { DenyVerdict } from '../../policy/verdict.ts';
 import type { Arrival, Grant } from '../stages.ts';
 import { decide } from './decide.ts';
 
-/** As what a connection was let through: unread, opened for the requests in it, or as one request that was read as `facts`. */
+/** As what a connection was let through: unread, opened for the requests in it, or as one request that was read as `facts`: all of them have to be allowed. */
 export type Admission =
   | { readonly kind: 'unread' }
   | { readonly kind: 'opened' }
-  | { readonly kind: 'request'; readonly protocol: InspectedProtocol; readonly facts: RequestFacts };
+  | {
+      readonly kind: 'request';
+      readonly protocol: InspectedProtocol;
+      readonly facts: readonly [RequestFacts, ...RequestFacts[]];
+    };
 
 export interface LiveConnection extends Disposable {
   /** Aborted when the client is gone or the right is lost. */
@@ -97,10 +101,9 @@ function lostRight(
   if (admission.kind === 'unread')
     return uninspected('requests to this destination are inspected now, and this was let through unread');
   const { protocol, facts } = admission;
-  const route = requests.route(facts.path);
+  const route = requests.route(facts[0].path);
   if (!('judge' in route)) return { ...route, nearest };
   if (route.protocol !== protocol)
     return uninspected(`the request was read as ${protocol}, and is to be read as ${route.protocol} now`);
-  const judged = route.judge(facts);
-  return judged.allow ? undefined : judged;
+  return facts.map(route.judge).find((judged) => !judged.allow);
 }

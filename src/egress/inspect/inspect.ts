@@ -72,15 +72,35 @@ export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected
   if (!('judge' in route)) return denied({ ...route, nearest: rule });
   if (target.hasEncodedSlash && !route.inspection.allowEncodedSlash)
     return refused('request_unreadable', 'the path has an encoded slash', route.rule);
+  const misfit = webSocketMisfit(request, route);
+  if (misfit !== undefined) return refused('protocol_not_inspected', misfit, route.rule);
   const read = await readBody(request, query, route);
   if (!read.ok) return refused('request_unreadable', read.detail, route.rule, read.shape);
   const { facts: body, shape } = read;
   const facts = { method: request.method, path, query, body };
   const verdict = route.judge(facts);
   if (!verdict.allow) return denied(verdict, shape);
-  const content = { target: target.forward, body: read.body };
-  const admission = { kind: 'request', protocol: route.protocol, facts } as const;
-  return { kind: 'pass', content, rule: verdict.rule, violation: verdict.violation, admission };
+  const text =
+    route.protocol === 'websocket' ? { ...facts, body: { kind: 'websocket-text' } as const } : undefined;
+  const sending = text && route.judge(text);
+  const refusesText = sending?.allow === false ? sending : undefined;
+  const content = { target: target.forward, body: read.body, refusesText };
+  const admission: Admission = {
+    kind: 'request',
+    protocol: route.protocol,
+    facts: text === undefined || refusesText !== undefined ? [facts] : [facts, text],
+  };
+  const violation = verdict.violation ?? (sending?.allow === true ? sending.violation : undefined);
+  return { kind: 'pass', content, rule: verdict.rule, violation, admission };
+}
+
+/** Only some protocols are about WebSocket, and one is about nothing else. */
+function webSocketMisfit({ isWebSocket }: InspectableRequest, { protocol }: Route): string | undefined {
+  if (protocol === 'websocket')
+    return isWebSocket ? undefined : 'this endpoint is for WebSocket, and the request opens none';
+  return isWebSocket && protocol !== 'rest'
+    ? `the endpoint is inspected as ${protocol}, which nothing in a WebSocket is`
+    : undefined;
 }
 
 async function readBody(
@@ -88,7 +108,7 @@ async function readBody(
   query: RequestFacts['query'],
   { protocol, inspection }: Route,
 ): Promise<ReadBody> {
-  if (protocol === 'rest')
+  if (protocol === 'rest' || protocol === 'websocket')
     return { ok: true, facts: { kind: 'uninspected' }, body: undefined, shape: plainShape };
   const body = await request.body(inspection.maxBodyBytes);
   if (body === undefined)

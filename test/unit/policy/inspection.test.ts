@@ -110,6 +110,29 @@ describe('rest', () => {
   });
 });
 
+const TEXT: BodyFacts = { kind: 'websocket-text' };
+const SOCKET = 'protocol: websocket';
+const CHAT = `${SOCKET}, rules: [{allow: {method: GET, path: "/c/**"}}, {allow: {method: websocket_text, path: /c/say}}]`;
+const MUTE = `${SOCKET}, access: full, deny_rules: [{method: WEBSOCKET_TEXT, path: "/mute/**"}]`;
+
+describe('websocket', () => {
+  it.each<[string, string, string, string]>([
+    ['read-only opens', `${SOCKET}, access: read-only`, 'open', 'allow'],
+    ['read-only sends no text', `${SOCKET}, access: read-only`, 'text', 'request_not_listed'],
+    ['read-write sends text', `${SOCKET}, access: read-write`, 'text', 'allow'],
+    ['full sends text', `${SOCKET}, access: full`, 'text', 'allow'],
+    ['a rule for another path is none', CHAT, 'text', 'request_not_listed'],
+    ['opening takes a rule of its own', CHAT, 'open', 'request_not_listed'],
+    ['a deny of text leaves the opening', MUTE, 'open /mute/x', 'allow'],
+    ['a deny of text', MUTE, 'text /mute/x', 'request_refused'],
+    ['a rule of the language', CHAT, 'text /c/say', 'allow'],
+    ['a rule for the path above', CHAT, 'text /c/x', 'request_not_listed'],
+  ])('%s', (_, keys, what, expected) => {
+    const [kind = '', path = '/x'] = what.split(' ');
+    expect(outcome(policy(keys), facts(`GET ${path}`, kind === 'text' ? TEXT : undefined))).toBe(expected);
+  });
+});
+
 const graphql = (type: 'query' | 'mutation', name: string, ...fields: string[]): BodyFacts => ({
   kind: 'graphql',
   operations: [{ type, name, fields }],
@@ -230,7 +253,7 @@ describe('refuses to load', () => {
     [
       'a preset of mcp',
       'protocol: mcp, access: full',
-      'key "access" of an endpoint of rule "r0" takes protocol "rest" or "graphql"',
+      'key "access" of an endpoint of rule "r0" takes protocol "rest" or "websocket" or "graphql"',
     ],
     ['mcp without rules', 'protocol: mcp', 'therefore needs rules'],
     ['a rule without allow', 'protocol: rest, rules: [{method: GET, path: /}]', 'unknown key "method"'],
