@@ -2,10 +2,25 @@
  * DNS messages (RFC 1035, EDNS per RFC 6891), as far as a server needs that answers one question at a time. A query holds
  * exactly one question and at most an OPT record; anything more, and any compression in it, is a format error.
  */
+import { canonicalAddress, parseAddress } from '../policy/match/address.ts';
 import { ByteReader } from './byte-reader.ts';
 import { parseHostName } from './host-name.ts';
 
-export const DNS_TYPE = { A: 1, AAAA: 28, OPT: 41 } as const;
+export const DNS_TYPE = {
+  A: 1,
+  NS: 2,
+  CNAME: 5,
+  SOA: 6,
+  PTR: 12,
+  MX: 15,
+  TXT: 16,
+  AAAA: 28,
+  SRV: 33,
+  OPT: 41,
+  SVCB: 64,
+  HTTPS: 65,
+  ANY: 255,
+} as const;
 export const RCODE = {
   NOERROR: 0,
   FORMERR: 1,
@@ -53,10 +68,16 @@ export type DnsRequest =
   | { readonly state: 'refuse'; readonly rcode: Rcode; readonly query: DnsQuery }
   | { readonly state: 'query'; readonly query: DnsQuery };
 
+export interface DnsRecordData {
+  readonly type: 'A' | 'AAAA' | 'PTR';
+  /** Dotted decimal, an IPv6 address in any of its spellings, or a host name. */
+  readonly value: string;
+}
+
 export interface DnsAnswer {
   readonly rcode: Rcode;
-  /** Dotted decimal; none with NOERROR says that the name has no record of the type (NODATA). */
-  readonly ipv4?: readonly string[];
+  /** None with NOERROR says that the name has no record of the type (NODATA). */
+  readonly records?: readonly DnsRecordData[];
   readonly ttlSeconds?: number;
 }
 
@@ -117,8 +138,8 @@ function readOpt(reader: ByteReader): { readonly payload: number; readonly versi
 
 /** The answer to a query; over UDP it is cut to what the client takes, with the mark that asks for TCP. */
 export function renderDnsResponse(query: DnsQuery, answer: DnsAnswer, transport: 'udp' | 'tcp'): Uint8Array {
-  const { rcode, ipv4 = [], ttlSeconds = 0 } = answer;
-  const records = ipv4.map((address) => renderA(address, ttlSeconds));
+  const { rcode, ttlSeconds = 0 } = answer;
+  const records = (answer.records ?? []).map((record) => renderRecord(record, ttlSeconds));
   const opt = query.ednsPayload === undefined && rcode <= 15 ? [] : [renderOpt(rcode)];
   const fixed = HEADER_BYTES + query.question.length + totalLength(opt);
   const isCut = fixed + totalLength(records) > roomFor(query, transport);
@@ -142,16 +163,29 @@ function roomFor({ ednsPayload }: DnsQuery, transport: 'udp' | 'tcp'): number {
   return Math.min(UDP_PAYLOAD_BYTES, Math.max(CLASSIC_UDP_BYTES, ednsPayload ?? 0));
 }
 
-/** An A record whose name points at the question, which stands right behind the header. */
-function renderA(address: string, ttlSeconds: number): Buffer {
-  const record = Buffer.alloc(16);
-  record.writeUInt16BE(0xc000 | HEADER_BYTES, 0);
-  record.writeUInt16BE(DNS_TYPE.A, 2);
-  record.writeUInt16BE(CLASS_IN, 4);
-  record.writeUInt32BE(ttlSeconds, 6);
-  record.writeUInt16BE(4, 10);
-  record.set(address.split('.').map(Number), 12);
-  return record;
+/** A record whose name points at the question, which stands right behind the header. */
+function renderRecord({ type, value }: DnsRecordData, ttlSeconds: number): Buffer {
+  const data = renderData(type, value);
+  const fixed = Buffer.alloc(12);
+  fixed.writeUInt16BE(0xc000 | HEADER_BYTES, 0);
+  fixed.writeUInt16BE(DNS_TYPE[type], 2);
+  fixed.writeUInt16BE(CLASS_IN, 4);
+  fixed.writeUInt32BE(ttlSeconds, 6);
+  fixed.writeUInt16BE(data.length, 10);
+  return Buffer.concat([fixed, data]);
+}
+
+function renderData(type: DnsRecordData['type'], value: string): Uint8Array {
+  if (type === 'PTR') {
+    const labels = value.split('.').map((label) => Buffer.from(label, 'latin1'));
+    return Buffer.concat([
+      ...labels.flatMap((label) => [Buffer.from([label.length]), label]),
+      Buffer.alloc(1),
+    ]);
+  }
+  const address = parseAddress(value);
+  if (address === undefined) throw new TypeError(`${value} is not an address`);
+  return Buffer.from(address.value.toString(16).padStart(address.family === 4 ? 8 : 32, '0'), 'hex');
 }
 
 function renderOpt(rcode: Rcode): Buffer {
@@ -164,6 +198,17 @@ function renderOpt(rcode: Rcode): Buffer {
 
 function totalLength(parts: readonly Uint8Array[]): number {
   return parts.reduce((sum, { length }) => sum + length, 0);
+}
+
+const REVERSE_4 = /^(?<octets>(?:\d{1,3}\.){4})in-addr\.arpa$/;
+const REVERSE_6 = /^(?<digits>(?:[0-9a-f]\.){32})ip6\.arpa$/;
+
+/** The address whose name a PTR query asks for (RFC 1035 §3.5, RFC 3596 §2.5), canonical; undefined for any other name. */
+export function reverseAddress(name: string): string | undefined {
+  const octets = REVERSE_4.exec(name)?.groups?.['octets'];
+  if (octets !== undefined) return canonicalAddress(octets.split('.').reverse().slice(1).join('.'));
+  const digits = REVERSE_6.exec(name)?.groups?.['digits']?.split('.').reverse().join('');
+  return digits && canonicalAddress(digits.match(/.{4}/g)?.join(':') ?? '');
 }
 
 /** A message as it goes over TCP, after its length (RFC 1035 §4.2.2). */

@@ -31,18 +31,86 @@ test('a name that some rule may allow has a synthetic address, always the same',
 test.each([
   ['AAAA of an allowed name has no data', 'allowed.test', 'AAAA', 'ENODATA'],
   ['MX of an allowed name has no data', 'allowed.test', 'MX', 'ENODATA'],
+  ['a synthetic address that nobody has', '198.18.0.1', 'PTR', 'ENOTFOUND'],
+  ['an address of another network', '192.0.2.1', 'PTR', 'EREFUSED'],
   ['another name is refused', 'forbidden.test', 'A', 'EREFUSED'],
   ['so is data in a name', 'c2VjcmV0.exfiltration.test', 'TXT', 'EREFUSED'],
   ['the apex of a wildcard is refused', 'wild.test', 'A', 'EREFUSED'],
 ])('%s', async (_name, name, type, code) => {
   await using world = await startWorld(rules);
-  await expect(resolver(world).resolve(name, type)).rejects.toMatchObject({ code });
+  const asked = type === 'PTR' ? reverseName(name) : name;
+  await expect(resolver(world).resolve(asked, type)).rejects.toMatchObject({ code });
 });
 
-test('PTR is refused and recorded', async () => {
+test('a refusal is recorded', async () => {
   await using world = await startWorld(rules);
   await expect(resolver(world).reverse('198.18.0.1')).rejects.toThrow();
-  expect(await world.fact('dns-refused')).toMatchObject({ name: '1.0.18.198.in-addr.arpa', rcode: 5 });
+  expect(await world.fact('dns-refused')).toMatchObject({ name: '1.0.18.198.in-addr.arpa', rcode: 3 });
+});
+
+function reverseName(address: string): string {
+  return `${address.split('.').reverse().join('.')}.in-addr.arpa`;
+}
+
+const loopback6 = { host: '::1', port: 0 };
+const loopback4 = { host: '127.0.0.1', port: 0 };
+const bothFamilies = {
+  listeners: {
+    proxy: [],
+    transparent: [loopback4, loopback6],
+    dnsUdp: [loopback4, loopback6],
+    dnsTcp: [loopback4, loopback6],
+  },
+};
+
+test('where there is IPv6 a name has an address of it too, and both lead back to the name', async () => {
+  await using world = await startWorld(rules, bothFamilies);
+  const dns = resolver(world);
+  dns.setServers([`[::1]:${world.egress.addresses.dnsUdp[1]?.port}`]);
+  const [[ipv4 = ''], [ipv6 = '']] = await Promise.all([
+    dns.resolve4('allowed.test'),
+    dns.resolve6('allowed.test'),
+  ]);
+  expect([ipv4, ipv6]).toEqual(['198.18.0.1', '100::1']);
+  expect(await dns.resolve6('Allowed.TEST')).toEqual([ipv6]);
+  expect(await Promise.all([ipv4, ipv6].map((address) => dns.reverse(address)))).toEqual([
+    ['allowed.test'],
+    ['allowed.test'],
+  ]);
+  expect(world.facts.filter(({ kind }) => kind === 'dns-answered')).toMatchObject([
+    { type: 'A', address: ipv4 },
+    { type: 'AAAA', address: ipv6 },
+    { type: 'PTR', address: undefined },
+    { type: 'PTR', address: undefined },
+  ]);
+});
+
+/** Of one query by UDP: the answer as it came. */
+async function exchange(world: EgressWorld, message: Buffer): Promise<Buffer> {
+  const socket = createSocket('udp4');
+  socket.send(message, world.egress.addresses.dnsUdp[0]?.port ?? 0, '127.0.0.1');
+  const [received] = (await once(socket, 'message')) as [Buffer];
+  socket.close();
+  return received;
+}
+
+test.each([
+  ['HTTPS, so that browsers go on with an address', 65, 0],
+  ['SVCB', 64, 0],
+  ['ANY: a part of what there is (RFC 8482)', 255, 2],
+])('%s', async (_name, type, answers) => {
+  await using world = await startWorld(rules, bothFamilies);
+  const asked = Buffer.concat([QUERY, question.subarray(0, -4), Buffer.from([0, type, 0, 1])]);
+  const received = await exchange(world, asked);
+  expect([received.readUInt16BE(2) & 15, received.readUInt16BE(6)]).toEqual([0, answers]);
+});
+
+test('the question comes back in the case it was asked in (0x20)', async () => {
+  await using world = await startWorld(rules);
+  const mixed = Buffer.from(question.toString('latin1').replace('allowed', 'aLLoWeD'), 'latin1');
+  const received = await exchange(world, Buffer.concat([QUERY, mixed]));
+  expect(received.subarray(12, 12 + mixed.length)).toEqual(mixed);
+  expect(received.readUInt16BE(6)).toBe(1);
 });
 
 test('localhost is itself', async () => {

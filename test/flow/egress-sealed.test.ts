@@ -133,6 +133,9 @@ describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () 
   test.each([
     ['HTTPS by DNS name', [], 'https://allowed.demo.test:8443/x', 'transparent-tls'],
     ['HTTP by DNS name', [], 'http://allowed.demo.test:8080/x', 'transparent-http'],
+    ['HTTPS by DNS name, IPv6 only', ['--ipv6'], 'https://allowed.demo.test:8443/x', 'transparent-tls'],
+    ['HTTP by DNS name, IPv6 only', ['--ipv6'], 'http://allowed.demo.test:8080/x', 'transparent-http'],
+    ['HTTPS by DNS name, IPv4 only', ['--ipv4'], 'https://allowed.demo.test:8443/x', 'transparent-tls'],
     [
       'HTTPS by the proxy',
       ['--proxy', 'http://127.0.0.1:3128'],
@@ -184,6 +187,24 @@ describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () 
     const script =
       'import socket; print(socket.create_connection(("allowed.demo.test", 2525), 10).makefile().readline())';
     expect((await inside(PYTHON, '-c', script)).stdout).toContain('220 origin ready');
+  });
+
+  test('a client that tries both families gets both addresses, and either of them the same server', async () => {
+    const script = `
+import socket
+found = socket.getaddrinfo("allowed.demo.test", 2525, type=socket.SOCK_STREAM)
+print([address[0] for *_, address in found])
+for family, kind, protocol, _, address in found:
+    client = socket.socket(family, kind, protocol)
+    client.settimeout(10)
+    client.connect(address)
+    print(client.makefile().readline().strip(), socket.getnameinfo(address, socket.NI_NAMEREQD | socket.NI_NUMERICSERV)[0])`;
+    const { stdout, stderr } = await inside(PYTHON, '-c', script);
+    expect(stdout.split('\n'), stderr).toEqual([
+      "['198.18.0.1', '100::1']",
+      ...Array<string>(2).fill('220 origin ready allowed.demo.test'),
+      '',
+    ]);
   });
 
   test('what is neither TCP nor DNS is refused and recorded', async () => {

@@ -47,7 +47,7 @@ const loopback = { host: '127.0.0.1', port: 0 };
 
 export async function startWorld(
   rules: readonly NetworkRule[],
-  options: Partial<Omit<EgressOptions, 'listeners' | 'decider' | 'report'>> = {},
+  options: Partial<Omit<EgressOptions, 'decider' | 'report'>> = {},
 ): Promise<EgressWorld> {
   const facts: AuditFact[] = [];
   const waiting: { readonly kind: string; readonly resolve: (fact: never) => void }[] = [];

@@ -8,7 +8,7 @@ import { serveDnsTcp, serveDnsUdp } from './dns.ts';
 import { createDnsRecord } from './dns-record.ts';
 import { createEntrance } from './entrance.ts';
 import { createHttpPort } from './http.ts';
-import type { Listener, Listeners } from './listeners.ts';
+import { familyOf, type Listener, type Listeners } from './listeners.ts';
 import { refuseSocket } from './refusal.ts';
 import type { Carry } from './request.ts';
 import { createSyntheticNames } from './synthetic-names.ts';
@@ -32,7 +32,8 @@ export async function openAdapters(options: AdapterOptions): Promise<Pick<Egress
   const record = createDnsRecord(report, limits);
   const entrance = createEntrance(limits, report);
   const http = createHttpPort(carry, limits, report, authority);
-  const dns = { ...options, names, record, congested: () => options.congestion() !== undefined };
+  const ipv6 = listeners.transparent.some((listener) => familyOf(listener) === 6);
+  const dns = { ...options, names, ipv6, record, congested: () => options.congestion() !== undefined };
   const udp: { close(): void }[] = [];
   const shut = (): void => {
     entrance.shut();

@@ -12,21 +12,28 @@ import {
   DNS_TYPE,
   type DnsAnswer,
   type DnsQuery,
+  type DnsRecordData,
   frameDnsMessage,
   parseDnsRequest,
   RCODE,
   renderDnsResponse,
+  reverseAddress,
   splitDnsStream,
 } from '../../protocol/dns-message.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { DnsRecord } from './dns-record.ts';
 import type { Client } from './entrance.ts';
 import { familyOf, type Listener } from './listeners.ts';
-import type { SyntheticNames } from './synthetic-names.ts';
+import { isSynthetic, type SyntheticNames } from './synthetic-names.ts';
+
+/** It never changes. */
+const LOCALHOST_TTL_SECONDS = 60;
 
 export interface DnsMeans {
   readonly decider: Pick<Decider, 'mayName'>;
   readonly names: SyntheticNames;
+  /** Whether the workload has IPv6; where it has not, an address of it would only cost a failed connection. */
+  readonly ipv6: boolean;
   readonly record: DnsRecord;
   readonly limits: EgressLimits;
   readonly report: Report;
@@ -45,35 +52,62 @@ export function respond(
   const request = parseDnsRequest(message);
   if (request.state === 'drop') return undefined;
   const { query } = request;
-  const answer = request.state === 'refuse' ? { rcode: request.rcode } : resolve(query, means);
-  recordAnswer(query, answer, source, means.record);
-  return renderDnsResponse(query, answer, transport);
+  const answered = request.state === 'refuse' ? { rcode: request.rcode } : resolve(query, means);
+  recordAnswer(query, answered, source, means.record);
+  return renderDnsResponse(query, answered, transport);
 }
 
-function resolve({ name, type }: DnsQuery, { decider, names, limits }: DnsMeans): DnsAnswer {
-  const address = (ipv4: string, ttlSeconds: number): DnsAnswer => ({
-    rcode: RCODE.NOERROR,
-    ipv4: [ipv4],
-    ttlSeconds,
-  });
-  const none: DnsAnswer = { rcode: RCODE.NOERROR };
+const NODATA: DnsAnswer = { rcode: RCODE.NOERROR };
+
+function resolve({ name, type }: DnsQuery, means: DnsMeans): DnsAnswer {
+  const { decider, names, ipv6, limits } = means;
   // RFC 6761 §6.3; of the two loopback addresses every program takes the first.
   if (name === 'localhost' || name.endsWith('.localhost'))
-    return type === DNS_TYPE.A ? address('127.0.0.1', 60) : none;
+    return type === DNS_TYPE.A || type === DNS_TYPE.ANY
+      ? answer(LOCALHOST_TTL_SECONDS, ['A', '127.0.0.1'])
+      : NODATA;
+  const asked = reverseAddress(name);
+  if (asked !== undefined) return reverse(asked, type, means);
   if (!decider.mayName(name)) return { rcode: RCODE.REFUSED };
-  if (type !== DNS_TYPE.A) return none;
-  const synthetic = names.addressOf(name);
-  return synthetic === undefined ? { rcode: RCODE.SERVFAIL } : address(synthetic, limits.dnsTtlSeconds);
+  // RFC 8482 §4.1: of ANY a part may be answered. What has no address here, such as HTTPS, makes clients go on with one.
+  const isAny = type === DNS_TYPE.ANY;
+  const [wants4, wants6] = [isAny || type === DNS_TYPE.A, ipv6 && (isAny || type === DNS_TYPE.AAAA)];
+  if (!wants4 && !wants6) return NODATA;
+  const synthetic = names.addressesOf(name);
+  if (synthetic === undefined) return { rcode: RCODE.SERVFAIL };
+  return answer(
+    limits.dnsTtlSeconds,
+    ...(wants4 ? [['A', synthetic.ipv4] as const] : []),
+    ...(wants6 ? [['AAAA', synthetic.ipv6] as const] : []),
+  );
+}
+
+/** Programs log the name behind the address they dialled; other addresses are nobody's to ask about. */
+function reverse(address: string, type: number, { names, limits }: DnsMeans): DnsAnswer {
+  if (!isSynthetic(address)) return { rcode: RCODE.REFUSED };
+  const name = names.nameOf(address);
+  if (name === undefined) return { rcode: RCODE.NXDOMAIN };
+  return type === DNS_TYPE.PTR || type === DNS_TYPE.ANY
+    ? answer(limits.dnsTtlSeconds, ['PTR', name])
+    : NODATA;
+}
+
+function answer(
+  ttlSeconds: number,
+  ...records: readonly (readonly [DnsRecordData['type'], string])[]
+): DnsAnswer {
+  return { rcode: RCODE.NOERROR, records: records.map(([type, value]) => ({ type, value })), ttlSeconds };
 }
 
 function recordAnswer(
   { name, type }: DnsQuery,
-  { rcode, ipv4 }: DnsAnswer,
+  { rcode, records = [] }: DnsAnswer,
   source: SocketAddress,
   record: DnsRecord,
 ): void {
   const asked = { name, type: typeName(type), source };
-  if (rcode === RCODE.NOERROR) record.add({ kind: 'dns-answered', ...asked, address: ipv4?.[0] });
+  const address = records.find((each) => each.type !== 'PTR')?.value;
+  if (rcode === RCODE.NOERROR) record.add({ kind: 'dns-answered', ...asked, address });
   // BADVERS does not fit the header's four bits.
   else record.add({ kind: 'dns-refused', ...asked, rcode: rcode & 15 });
 }

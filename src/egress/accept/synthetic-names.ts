@@ -5,22 +5,32 @@
 import { canonicalAddress } from '../../policy/match/address.ts';
 
 /** 198.18.0.0/16 (RFC 2544), less its first and last address. */
-const NETWORK = '198.18';
+const NETWORK_4 = '198.18';
+/**
+ * Of 100::/64, the discard prefix (RFC 6666): no host can have it, the destination check never passes it, and clients do
+ * not take it for a private network, which some of them (browsers) treat in another way.
+ */
+const NETWORK_6 = '100::';
 const FIRST = 1;
 const LAST = 0xfffe;
 
+export interface SyntheticAddresses {
+  readonly ipv4: string;
+  readonly ipv6: string;
+}
+
 export interface SyntheticNames {
-  /** The name's address, the same for as long as the name is in use; undefined when all places are held by others. */
-  addressOf(name: string): string | undefined;
+  /** The name's addresses, the same for as long as the name is in use; undefined when all places are held by others. */
+  addressesOf(name: string): SyntheticAddresses | undefined;
   /** The name an address was given out for. */
   nameOf(address: string): string | undefined;
-  /** Keeps the address from being freed until disposed of. */
+  /** Keeps the address, and its other one, from being freed until disposed of. */
   hold(address: string): Disposable;
 }
 
 interface Entry {
   readonly name: string;
-  readonly address: string;
+  readonly addresses: SyntheticAddresses;
   usedAt: number;
   held: number;
 }
@@ -34,7 +44,7 @@ export interface SyntheticNamesOptions {
 
 /** Whether only this DNS can have given the address out. */
 export function isSynthetic(address: string): boolean {
-  return address.startsWith(`${NETWORK}.`);
+  return address.startsWith(`${NETWORK_4}.`) || /^100::[0-9a-f]{1,4}$/.test(address);
 }
 
 /** An empty table. */
@@ -49,7 +59,8 @@ export function createSyntheticNames({
   let cursor = FIRST - 1;
   const forget = (entry: Entry): void => {
     byName.delete(entry.name);
-    byAddress.delete(entry.address);
+    byAddress.delete(entry.addresses.ipv4);
+    byAddress.delete(entry.addresses.ipv6);
   };
   const touch = (entry: Entry): void => {
     entry.usedAt = now();
@@ -64,21 +75,23 @@ export function createSyntheticNames({
     }
     return byName.size < capacity;
   };
-  const nextAddress = (): string => {
+  const nextAddresses = (): SyntheticAddresses => {
     do cursor = cursor >= LAST ? FIRST : cursor + 1;
-    while (byAddress.has(format(cursor)));
+    while (byAddress.has(format(cursor).ipv4));
     return format(cursor);
   };
   return {
-    addressOf(name) {
+    addressesOf(name) {
       let entry = byName.get(name);
       if (entry === undefined) {
         if (!makeRoom()) return undefined;
-        entry = { name, address: nextAddress(), usedAt: 0, held: 0 };
-        byAddress.set(entry.address, entry);
+        const addresses = nextAddresses();
+        entry = { name, addresses, usedAt: 0, held: 0 };
+        byAddress.set(addresses.ipv4, entry);
+        byAddress.set(addresses.ipv6, entry);
       }
       touch(entry);
-      return entry.address;
+      return entry.addresses;
     },
     nameOf: (address) => byAddress.get(canonicalAddress(address) ?? '')?.name,
     hold(address) {
@@ -96,6 +109,10 @@ export function createSyntheticNames({
   };
 }
 
-function format(number: number): string {
-  return `${NETWORK}.${number >> 8}.${number & 0xff}`;
+/** Both families in their canonical spelling. */
+function format(number: number): SyntheticAddresses {
+  return {
+    ipv4: `${NETWORK_4}.${number >> 8}.${number & 0xff}`,
+    ipv6: `${NETWORK_6}${number.toString(16)}`,
+  };
 }

@@ -8,6 +8,7 @@ import { classifyOpening } from '../../../src/egress/accept/opening.ts';
 import { createSyntheticNames, isSynthetic } from '../../../src/egress/accept/synthetic-names.ts';
 import { learn } from '../../../src/egress/accept/transparent.ts';
 import { tunnelObjection } from '../../../src/egress/accept/tunnel-name.ts';
+import { classifyAddress } from '../../../src/policy/destination.ts';
 
 test.each([
   ['a.test:443', undefined, 'a.test', 443],
@@ -129,52 +130,73 @@ describe('request targets', () => {
 describe('synthetic names', () => {
   test('a name keeps its address; another name gets another', () => {
     const names = createSyntheticNames({ capacity: 10, graceMs: 1000 });
-    const address = names.addressOf('a.test');
+    const address = names.addressesOf('a.test')?.ipv4;
     expect(address).toBe('198.18.0.1');
-    expect(names.addressOf('a.test')).toBe(address);
-    expect(names.addressOf('b.test')).toBe('198.18.0.2');
+    expect(names.addressesOf('a.test')?.ipv4).toBe(address);
+    expect(names.addressesOf('b.test')?.ipv4).toBe('198.18.0.2');
     expect(names.nameOf('198.18.0.1')).toBe('a.test');
     expect(names.nameOf('198.18.0.3')).toBeUndefined();
+  });
+
+  test('its two addresses are one entry: held together, freed together', () => {
+    const names = createSyntheticNames({ capacity: 1, graceMs: 1000, now: () => 0 });
+    expect(names.addressesOf('a.test')).toEqual({ ipv4: '198.18.0.1', ipv6: '100::1' });
+    expect(['100::1', '0100:0:0:0::1', '::ffff:198.18.0.1'].map(names.nameOf)).toEqual(
+      Array(3).fill('a.test'),
+    );
+    const held = names.hold('100::1');
+    expect(names.addressesOf('b.test')).toBeUndefined();
+    held[Symbol.dispose]();
+    expect(names.addressesOf('b.test')).toEqual({ ipv4: '198.18.0.2', ipv6: '100::2' });
+    expect(['198.18.0.1', '100::1'].map(names.nameOf)).toEqual([undefined, undefined]);
   });
 
   test('addresses are freed after the grace, oldest first, and are not soon used again', () => {
     let now = 0;
     const names = createSyntheticNames({ capacity: 10, graceMs: 1000, now: () => now });
-    names.addressOf('a.test');
+    names.addressesOf('a.test');
     now = 600;
-    names.addressOf('b.test');
+    names.addressesOf('b.test');
     now = 1100;
-    expect(names.addressOf('c.test')).toBe('198.18.0.3');
+    expect(names.addressesOf('c.test')?.ipv4).toBe('198.18.0.3');
     expect(names.nameOf('198.18.0.1')).toBeUndefined();
     expect(names.nameOf('198.18.0.2')).toBe('b.test');
-    expect(names.addressOf('a.test')).toBe('198.18.0.4');
+    expect(names.addressesOf('a.test')?.ipv4).toBe('198.18.0.4');
   });
 
   test('a full table gives up the longest unused name, never one that is held', () => {
     const names = createSyntheticNames({ capacity: 2, graceMs: 1000, now: () => 0 });
-    const held = names.hold(names.addressOf('a.test') ?? '');
-    names.addressOf('b.test');
-    names.addressOf('c.test');
+    const held = names.hold(names.addressesOf('a.test')?.ipv4 ?? '');
+    names.addressesOf('b.test');
+    names.addressesOf('c.test');
     expect(names.nameOf('198.18.0.1')).toBe('a.test');
     expect(names.nameOf('198.18.0.2')).toBeUndefined();
     using _second = names.hold('198.18.0.3');
-    expect(names.addressOf('d.test')).toBeUndefined();
+    expect(names.addressesOf('d.test')?.ipv4).toBeUndefined();
     held[Symbol.dispose]();
-    expect(names.addressOf('d.test')).toBe('198.18.0.4');
+    expect(names.addressesOf('d.test')?.ipv4).toBe('198.18.0.4');
   });
 
   test('addresses go round, and stay within the network', () => {
     const names = createSyntheticNames({ capacity: 1, graceMs: 1000, now: () => 0 });
     const seen = new Set<string>();
-    for (let index = 0; index < 0xfffe; index++) seen.add(names.addressOf(`n${index}.test`) ?? '');
-    expect(seen.size).toBe(0xfffe);
+    for (let index = 0; index < 0xfffe; index++) {
+      const { ipv4 = '', ipv6 = '' } = names.addressesOf(`n${index}.test`) ?? {};
+      seen.add(ipv4).add(ipv6);
+    }
+    expect(seen.size).toBe(2 * 0xfffe);
     expect([...seen].every(isSynthetic)).toBe(true);
     expect(seen.has('198.18.0.0') || seen.has('198.18.255.255')).toBe(false);
-    expect(names.addressOf('again.test')).toBe('198.18.0.1');
+    expect(names.addressesOf('again.test')?.ipv4).toBe('198.18.0.1');
   });
 
   test('only its own network is synthetic', () => {
     expect(['198.18.0.1', '198.180.0.1', '198.19.0.1'].map(isSynthetic)).toEqual([true, false, false]);
+    expect(['100::fffe', '100:0:0:1::1', '100::1:1', '1000::1'].map(isSynthetic)).toEqual([
+      ...[true, false, false, false],
+    ]);
+    // Whatever a policy lists, a connection to one is never dialled for real.
+    expect(classifyAddress('100::fffe').reach).toBe('blocked');
   });
 });
 

@@ -5,11 +5,13 @@ import { describe, expect, it } from 'vitest';
 import {
   DNS_TYPE,
   type DnsQuery,
+  type DnsRecordData,
   frameDnsMessage,
   MAX_QUERY_BYTES,
   parseDnsRequest,
   RCODE,
   renderDnsResponse,
+  reverseAddress,
   splitDnsStream,
 } from '../../../src/protocol/dns-message.ts';
 import { mutate, seededRandom } from '../random.ts';
@@ -156,7 +158,7 @@ describe('renderDnsResponse', () => {
   it('answers with addresses, echoing id, question and flags', () => {
     const response = renderDnsResponse(
       query,
-      { rcode: RCODE.NOERROR, ipv4: ['198.18.0.1', '198.18.0.2'], ttlSeconds: 30 },
+      { rcode: RCODE.NOERROR, records: [a('198.18.0.1'), a('198.18.0.2')], ttlSeconds: 30 },
       'udp',
     );
     const record = (last: number) => [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 30, 0, 4, 198, 18, 0, last];
@@ -226,7 +228,7 @@ describe('renderDnsResponse', () => {
   });
 
   it('is cut over UDP at what the client takes, and marked so', () => {
-    const answer = { rcode: RCODE.NOERROR, ipv4: Array<string>(40).fill('198.18.0.1') };
+    const answer = { rcode: RCODE.NOERROR, records: Array<DnsRecordData>(40).fill(a('198.18.0.1')) };
     const cut = renderDnsResponse(query, answer, 'udp');
     expect([(cut[2] ?? 0) & 2, cut[7], cut.length <= 512]).toEqual([2, 0, true]);
     const edns = renderDnsResponse(withEdns, answer, 'udp');
@@ -250,7 +252,9 @@ describe('renderDnsResponse', () => {
       expect(await resolver.resolve4('Known.example', { ttl: true })).toEqual([
         { address: '198.18.0.7', ttl: 30 },
       ]);
-      await expect(resolver.resolve6('known.example')).rejects.toMatchObject({ code: 'ENODATA' });
+      expect(await resolver.resolve6('known.example')).toEqual(['100::c6:7']);
+      expect(await resolver.resolvePtr('known.example')).toEqual(['known.example']);
+      await expect(resolver.resolveMx('known.example')).rejects.toMatchObject({ code: 'ENODATA' });
       await expect(resolver.resolve4('other.example')).rejects.toMatchObject({ code: 'EREFUSED' });
     } finally {
       server.close();
@@ -258,10 +262,40 @@ describe('renderDnsResponse', () => {
   });
 });
 
+function a(value: string): DnsRecordData {
+  return { type: 'A', value };
+}
+
+function recordsOf(type: number): DnsRecordData[] {
+  if (type === DNS_TYPE.A) return [a('198.18.0.7')];
+  if (type === DNS_TYPE.AAAA) return [{ type: 'AAAA', value: '100::c6:7' }];
+  return type === DNS_TYPE.PTR ? [{ type: 'PTR', value: 'known.example' }] : [];
+}
+
 function answerTo({ name, type }: DnsQuery) {
   if (name !== 'known.example') return { rcode: RCODE.REFUSED };
-  return { rcode: RCODE.NOERROR, ttlSeconds: 30, ipv4: type === DNS_TYPE.A ? ['198.18.0.7'] : [] };
+  return { rcode: RCODE.NOERROR, ttlSeconds: 30, records: recordsOf(type) };
 }
+
+describe('reverseAddress', () => {
+  const nibbles = (hex: string) => `${[...hex].reverse().join('.')}.ip6.arpa`;
+
+  it.each([
+    ['1.0.18.198.in-addr.arpa', '198.18.0.1'],
+    [nibbles(`0100${'0'.repeat(24)}000a`), '100::a'],
+    [nibbles(`${'0'.repeat(20)}ffffc6120001`), '198.18.0.1'],
+    ['0.18.198.in-addr.arpa', undefined],
+    ['1.0.0.18.198.in-addr.arpa', undefined],
+    ['256.0.18.198.in-addr.arpa', undefined],
+    ['01.0.18.198.in-addr.arpa', undefined],
+    ['1.0.18.198.in-addr.arpa.example', undefined],
+    [nibbles('0100'), undefined],
+    ['in-addr.arpa', undefined],
+    ['example.org', undefined],
+  ])('%s asks about %s', (name, address) => {
+    expect(reverseAddress(name)).toBe(address);
+  });
+});
 
 describe('DNS over TCP', () => {
   const first = message();
