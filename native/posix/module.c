@@ -9,6 +9,7 @@ static const struct {
     {"close", close_descriptor},
     {"killScope", kill_scope},
     {"landlockAbi", landlock_abi},
+    {"lineage", lineage_of},
     {"listenUnix", listen_unix},
     {"makeRaw", make_raw},
     {"mapIds", map_ids},

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,7 +16,7 @@
 struct search {
     struct job job;
     char link[48];
-    uint64_t namespace_inode;
+    char namespace_link[48];
     size_t count;
     int owners[MAX_OWNERS];
 };
@@ -38,23 +37,27 @@ static bool parse_id(const char *name, int *id) {
     return true;
 }
 
+static bool leads_to(int directory, const char *name, const char *wanted) {
+    char target[48];
+    ssize_t length = readlinkat(directory, name, target, sizeof target);
+    return length == (ssize_t)strlen(wanted) && memcmp(target, wanted, (size_t)length) == 0;
+}
+
 static bool holds_socket(const struct search *search, int task) {
     DIR *descriptors = open_directory(task, "fd");
     if (descriptors == NULL) return false;
     bool found = false;
     const struct dirent *entry;
     while (!found && (entry = readdir(descriptors)) != NULL) {
-        char target[sizeof search->link];
-        ssize_t length = readlinkat(dirfd(descriptors), entry->d_name, target, sizeof target);
-        found = length == (ssize_t)strlen(search->link) && memcmp(target, search->link, (size_t)length) == 0;
+        found = leads_to(dirfd(descriptors), entry->d_name, search->link);
     }
     closedir(descriptors);
     return found;
 }
 
+/* The text of the link will do: to follow it, the kernel would have to open the namespace. */
 static bool in_namespace(const struct search *search, int task) {
-    struct stat status;
-    return fstatat(task, "ns/net", &status, 0) == 0 && status.st_ino == search->namespace_inode;
+    return leads_to(task, "ns/net", search->namespace_link);
 }
 
 /*
@@ -117,13 +120,10 @@ napi_value socket_owners(napi_env env, napi_callback_info info) {
     if (!arguments(env, info, 2, values) || !get_text(env, values[0], socket, sizeof socket) ||
         !get_text(env, values[1], namespace, sizeof namespace))
         return NULL;
-    char *end;
-    uint64_t inode = strtoull(namespace, &end, 10);
-    if (*namespace == '\0' || *end != '\0') return type_error(env, "not an inode");
     struct search *search = calloc(1, sizeof *search);
     if (search == NULL) return throw_errno(env, ENOMEM, "calloc");
     search->job = (struct job){run_search, found_owners, discard_search, 0, NULL, NULL, NULL};
-    search->namespace_inode = inode;
+    snprintf(search->namespace_link, sizeof search->namespace_link, "net:[%s]", namespace);
     snprintf(search->link, sizeof search->link, "socket:[%s]", socket);
     return start_job(env, &search->job, "socketOwners");
 }

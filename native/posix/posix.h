@@ -74,6 +74,7 @@ napi_value kill_scope(napi_env env, napi_callback_info info);
 napi_value can_map_ids(napi_env env, napi_callback_info info);
 napi_value map_ids(napi_env env, napi_callback_info info);
 napi_value landlock_abi(napi_env env, napi_callback_info info);
+napi_value lineage_of(napi_env env, napi_callback_info info);
 napi_value listen_unix(napi_env env, napi_callback_info info);
 napi_value make_directory_at(napi_env env, napi_callback_info info);
 napi_value make_pipe(napi_env env, napi_callback_info info);

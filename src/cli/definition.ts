@@ -158,7 +158,7 @@ export const VERBS = [
         name: 'binary',
         value: 'PATH',
         repeatable: true,
-        help: 'the program that asks; more are its ancestors, nearest first',
+        help: 'the program that asks; more are its ancestors, nearest first; PATH@sha256:HEX tells its hash too',
       },
       {
         name: 'url',

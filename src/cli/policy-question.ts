@@ -3,6 +3,7 @@ import { CastellanError } from '../errors.ts';
 import { canonicalHost } from '../policy/match/host.ts';
 
 export interface AskedRequest {
+  /** Paths; `@sha256:` and the hash may follow one. */
   readonly binaries: readonly [string, ...string[]];
   /** http(s)://host[:port]/path asks about a request, tcp://host:port about a connection. */
   readonly url: string;
@@ -13,8 +14,18 @@ export interface AskedRequest {
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
 
+/** As images are pinned: what stands before `@` is a name, what follows the content. */
+const HASHED = /^(?<path>.*)@sha256:(?<sha256>[0-9a-f]{64})$/is;
+
+function pathOf(program: string): string {
+  return HASHED.exec(program)?.groups?.['path'] ?? program;
+}
+
 /** @throws CastellanError `usage` for a URL that is none of these */
-export function questionOf({ binaries, url, method, headers = {}, body }: AskedRequest): Question {
+export function questionOf({ binaries: programs, url, method, headers = {}, body }: AskedRequest): Question {
+  const [program, ...ancestors] = programs;
+  const binaries = [pathOf(program), ...ancestors.map(pathOf)] as const;
+  const hashes = programs.map((each) => HASHED.exec(each)?.groups?.['sha256']?.toLowerCase());
   const parts =
     /^(?<scheme>https?|tcp):\/\/(?:\[(?<address>[^\]]+)\]|(?<name>[^/:?#[\]]+))(?::(?<port>\d{1,5}))?(?<target>[/?].*)?$/is.exec(
       url,
@@ -27,11 +38,12 @@ export function questionOf({ binaries, url, method, headers = {}, body }: AskedR
       step: 'arguments',
       object: url,
     });
-  if (scheme === 'tcp') return { binaries, host, port };
+  if (scheme === 'tcp') return { binaries, hashes, host, port };
   const target = parts?.['target'] ?? '/';
   const implied = body === undefined ? 'GET' : 'POST';
   return {
     binaries,
+    hashes,
     host,
     port,
     request: {

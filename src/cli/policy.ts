@@ -1,5 +1,6 @@
 import { escapeText } from '../lib/escape.ts';
 import type {
+  BinaryPattern,
   Endpoint,
   NetworkRule,
   PolicyDocument,
@@ -46,7 +47,7 @@ export function meaningOf(policy: PolicyDocument): string[] {
 
 function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): string[] {
   const { host, ports, allowedIps, protocol, inspection } = endpoint;
-  const programs = binaries.map(({ path }) => path).join(', ') || 'nobody';
+  const programs = binaries.map(binaryText).join(', ') || 'nobody';
   const addresses = allowedIps.length === 0 || host === '' ? '' : ` at ${allowedIps.join(', ')}`;
   const destination = `${host === '' ? allowedIps.join(',') : host}:${ports.join(',')}`;
   const about =
@@ -64,6 +65,10 @@ function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): str
     ),
     ...(inspection?.allowKnownMethods ? [`  allow       ${destination} every known method  (${name})`] : []),
   ];
+}
+
+function binaryText({ path, sha256 }: BinaryPattern): string {
+  return sha256 === undefined ? path : `${path}@sha256:${sha256.toSorted().join('|')}`;
 }
 
 function patternText(pattern: RequestPattern): string {

@@ -8,6 +8,8 @@ import type { Arrival, Flow, Identity } from './stages.ts';
 export interface Question {
   /** The program, then its ancestors, nearest first. */
   readonly binaries: readonly [string, ...string[]];
+  /** SHA-256 of each of them, in hexadecimal, where it is known: what has none meets no pin. */
+  readonly hashes?: readonly (string | undefined)[];
   readonly host: string;
   readonly port: number;
   /** Undefined asks about the connection alone. */
@@ -42,9 +44,8 @@ const NO_FLOW: Flow = {
 
 /** Asks the decision of the policy and the inspectors of requests. */
 export async function simulate(decider: Decider, question: Question): Promise<Answer> {
-  const { binaries, host, port, request } = question;
-  const [executable, ...ancestors] = binaries;
-  const identity: Identity = { pid: 0, startTime: '0', uid: 0, executable, sha256: '', ancestors };
+  const { host, port, request } = question;
+  const identity = identityOf(question);
   const arrival = arrivalOf(question);
   const decision = decide(decider, arrival, { ok: true, identity });
   if (!decision.ok) return denied('connection', decision.verdict);
@@ -59,6 +60,12 @@ export async function simulate(decider: Decider, question: Question): Promise<An
   if (inspected.violation !== undefined)
     return { ...denied('request', inspected.violation), verdict: 'audit' };
   return allowed('request', inspected.rule, `rule "${inspected.rule}" allows the request`);
+}
+
+function identityOf({ binaries, hashes = [] }: Question): Identity {
+  const [executable, ...ancestors] = binaries;
+  const [sha256 = 'unknown', ...ancestorHashes] = binaries.map((_, index) => hashes[index] ?? 'unknown');
+  return { pid: 0, startTime: '0', uid: 0, executable, sha256, ancestors, ancestorHashes };
 }
 
 function allowed(level: Answer['level'], rule: string, detail: string): Answer {

@@ -53,6 +53,8 @@ export interface Identity {
   readonly sha256: string;
   /** Nearest parent first, ending below the supervisor. */
   readonly ancestors: readonly string[];
+  /** SHA-256 of each ancestor; empty for one that cannot be trusted, and so gives no rights. */
+  readonly ancestorHashes: readonly string[];
 }
 
 export type IdentityResult =

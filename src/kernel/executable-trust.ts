@@ -40,20 +40,27 @@ export async function openExecutable(pid: number): Promise<OpenedExecutable> {
   }
 }
 
+/** One that was seen; it is opened only to be hashed. */
+export interface SeenExecutable {
+  readonly fingerprint: string;
+  /** Rejects unless what it opens has that fingerprint. */
+  open(): Promise<OpenedExecutable>;
+}
+
 /**
  * The SHA-256 of an executable, which is hashed at most once a content. Throws an Error with the reason when it differs
  * from the first one seen at the path, or cannot be hashed.
  */
-export type ExecutableTrust = (path: string, executable: OpenedExecutable) => Promise<string>;
+export type ExecutableTrust = (path: string, executable: SeenExecutable) => Promise<string>;
 
 /** An empty memory; `limits` are for tests. */
 export function createExecutableTrust(limits = { hashes: MAX_HASHES, paths: MAX_PATHS }): ExecutableTrust {
   const hashes = new Map<string, Promise<string>>();
   const firstSeen = new Map<string, string>();
 
-  const hashOf = (executable: OpenedExecutable): Promise<string> => {
+  const hashOf = (executable: SeenExecutable): Promise<string> => {
     const { fingerprint } = executable;
-    const hash = hashes.get(fingerprint) ?? hashFile(executable);
+    const hash = hashes.get(fingerprint) ?? hashSeen(executable);
     hashes.delete(fingerprint);
     hashes.set(fingerprint, hash);
     hash.catch(() => hashes.get(fingerprint) === hash && hashes.delete(fingerprint));
@@ -73,6 +80,11 @@ export function createExecutableTrust(limits = { hashes: MAX_HASHES, paths: MAX_
     firstSeen.set(path, sha256);
     return sha256;
   };
+}
+
+async function hashSeen(executable: SeenExecutable): Promise<string> {
+  await using opened = await executable.open();
+  return await hashFile(opened);
 }
 
 async function hashFile({ fingerprint, bytes, file }: OpenedExecutable): Promise<string> {

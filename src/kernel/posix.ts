@@ -27,6 +27,16 @@ export interface OwnedTree {
   readonly failure?: { readonly code: string; readonly syscall: string; readonly path: string };
 }
 
+export interface SeenProcess {
+  readonly pid: number;
+  /** Clock ticks since boot: with the pid it names one process for ever. */
+  readonly startTime: string;
+  /** What /proc/pid/exe leads to, with the kernel's mark where it was unlinked. */
+  readonly executable: string;
+  /** Of the executable, names one content: device, inode, size, mtime and ctime, which no user can set back. */
+  readonly fingerprint: string;
+}
+
 export interface Posix {
   /** prctl(2) PR_SET_DUMPABLE 0: no core, no ptrace or /proc access by the same user. */
   setUndumpable(): void;
@@ -73,6 +83,11 @@ export interface Posix {
    * On the pool, because an agent decides how long the search is; more than 256 owners fail with `E2BIG`.
    */
   socketOwners(socketInode: string, namespaceInode: string): Promise<number[]>;
+  /**
+   * The process and its ancestors, nearest first, ending below the supervisor and the supervisor's parent, at most 65. Each
+   * is read through one descriptor, at its own moment. Rejects when one is gone (`ENOENT`, `ESRCH`) or malformed (`EPROTO`).
+   */
+  lineage(pid: number, supervisorPid: number): Promise<[SeenProcess, ...SeenProcess[]]>;
   /** Calls back on each readability of `socket` until the returned function is called. */
   watchReadable(socket: number, onReadable: () => void): () => void;
   /** Non-blocking recv(2); undefined when there is nothing to read. */

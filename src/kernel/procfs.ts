@@ -1,31 +1,15 @@
 /** Which process is behind a connection, as /proc (proc(5)) and sock_diag(7) tell it. */
-import { lstat, readFile, readlink, stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import type { Flow, Identity, IdentityResult } from '../egress/stages.ts';
 import { errnoOf } from '../errors.ts';
 import { createExecutableTrust, type ExecutableTrust, openExecutable } from './executable-trust.ts';
-import { posix } from './posix.ts';
-import { statFields } from './processes.ts';
+import { posix, type SeenProcess } from './posix.ts';
 
-/** Deeper chains than this no person reads and no rule needs; a longer one loses its far end, and with it only rights. */
-const MAX_ANCESTORS = 64;
 /** A process may fork, exec or end while it is looked at; one that does so this often is refused. */
 const MAX_ATTEMPTS = 3;
+/** Processes whose hashes are known as long as nothing about them changes; the least recently used goes. */
+const MAX_KNOWN = 1024;
 const DELETED = ' (deleted)';
-
-export interface ProcessStat {
-  readonly parent: number;
-  /** Clock ticks since boot: with the pid it names one process for ever. */
-  readonly startTime: string;
-}
-
-/**
- * Fields 4 and 22 of /proc/pid/stat; undefined for anything malformed.
- */
-export function parseStat(text: string): ProcessStat | undefined {
-  const { parent, startTime } = statFields(text);
-  if (!/^\d+$/.test(parent) || !/^\d+$/.test(startTime)) return undefined;
-  return { parent: Number(parent), startTime };
-}
 
 export interface IdentifierOptions {
   /** The sealed namespace's: its NETLINK_SOCK_DIAG socket and its inode. */
@@ -38,31 +22,54 @@ export interface IdentifierOptions {
 /** Never rejects: whatever stands in the way of an identity is the reason of a refusal. */
 export type Identifier = (flow: Flow) => Promise<IdentityResult>;
 
-/** An identifier with its own memory of executables (trust on first use). */
+/**
+ * An identifier with its own memory of executables (trust on first use). Every answer is from a look that began after the
+ * question: requests of a kept connection are judged by who holds it now. Questions about one connection that come
+ * during a look share the next one.
+ */
 export function createIdentifier(options: IdentifierOptions): Identifier {
-  const trust = createExecutableTrust();
-  return async (flow) => {
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      try {
-        return { ok: true, identity: await identify(flow, options, trust) };
-      } catch (error) {
-        if (!isChange(error))
-          return { ok: false, reason: error instanceof Error ? error.message : String(error) };
-      }
-    }
-    return { ok: false, reason: 'the processes behind the connection keep changing' };
+  const means: Means = { ...options, trust: createExecutableTrust(), known: new Map() };
+  const looks = new Map<string, { readonly now: Promise<IdentityResult>; next?: Promise<IdentityResult> }>();
+  const look = (key: string, flow: Flow): Promise<IdentityResult> => {
+    const now = identify(flow, means);
+    const entry = { now };
+    looks.set(key, entry);
+    return now.finally(() => looks.get(key) === entry && looks.delete(key));
+  };
+  return (flow) => {
+    const key = JSON.stringify(flow);
+    const running = looks.get(key);
+    if (running === undefined) return look(key, flow);
+    running.next ??= running.now.then(() => look(key, flow));
+    return running.next;
   };
 }
 
+interface Means extends IdentifierOptions {
+  readonly trust: ExecutableTrust;
+  readonly known: Map<number, Observation>;
+}
+
+async function identify(flow: Flow, means: Means): Promise<IdentityResult> {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    try {
+      return { ok: true, identity: await findOwner(flow, means) };
+    } catch (error) {
+      if (!isChange(error))
+        return { ok: false, reason: error instanceof Error ? error.message : String(error) };
+    }
+  }
+  return { ok: false, reason: 'the processes behind the connection keep changing' };
+}
+
 /** Throws ProcessChanged, or an error of /proc, where trying again may help; the message of any other is the reason. */
-async function identify(flow: Flow, options: IdentifierOptions, trust: ExecutableTrust): Promise<Identity> {
+async function findOwner(flow: Flow, means: Means): Promise<Identity> {
   const { family, localAddress, localPort, remoteAddress, remotePort } = flow;
-  const socket = posix().tcpSocket(options.diag, family, localAddress, localPort, remoteAddress, remotePort);
+  const socket = posix().tcpSocket(means.diag, family, localAddress, localPort, remoteAddress, remotePort);
   if (socket === undefined) throw new Error('the workload has no such connection');
-  const boundary = new Set([1, options.supervisorPid, (await readStat(options.supervisorPid)).parent]);
   let found: Observation | undefined;
-  for (const pid of await posix().socketOwners(socket.inode, options.inode)) {
-    const observation = await observe(pid, boundary, trust);
+  for (const pid of await posix().socketOwners(socket.inode, means.inode)) {
+    const observation = await observe(pid, means);
     found ??= observation;
     if (found.key !== observation.key)
       throw new Error(
@@ -74,71 +81,77 @@ async function identify(flow: Flow, options: IdentifierOptions, trust: Executabl
 }
 
 interface Observation {
+  /** All that was seen of it and its ancestors: while that stays equal, so does the rest. */
+  readonly view: string;
   readonly process: Omit<Identity, 'uid'>;
   /** Equal for processes that a rule cannot tell apart. */
   readonly key: string;
 }
 
-/** One owner, looked at between two equal views of it and its ancestors. */
-async function observe(
-  pid: number,
-  boundary: ReadonlySet<number>,
-  trust: ExecutableTrust,
-): Promise<Observation> {
-  const [self, ...parents] = await readLineage(pid, boundary);
-  await using opened = await openExecutable(pid);
+/** One owner, looked at between two equal views of it and its ancestors; the first of them may be one of an earlier look. */
+async function observe(pid: number, means: Means): Promise<Observation> {
+  const { known, trust } = means;
+  const lineage = await readLineage(pid, means);
+  const view = JSON.stringify(lineage);
+  const before = known.get(pid);
+  known.delete(pid);
+  if (before?.view === view) {
+    known.set(pid, before);
+    return before;
+  }
+  const [self, ...parents] = lineage;
   const { executable, startTime } = self;
   if (executable.startsWith('/memfd:')) throw new Error('the executable lies in memory and has no path');
-  const sha256 = await trust(executable, opened);
-  if (JSON.stringify(await readLineage(pid, boundary)) !== JSON.stringify([self, ...parents]))
-    throw new ProcessChanged();
+  const hash = (seen: SeenProcess): Promise<string> =>
+    trust(seen.executable, { fingerprint: seen.fingerprint, open: () => openSeen(seen) });
+  const [sha256, ...ancestorHashes] = await Promise.all([
+    hash(self),
+    ...parents.map((parent) => hash(parent).catch(untrusted)),
+  ]);
+  if (JSON.stringify(await readLineage(pid, means)) !== view) throw new ProcessChanged();
   const ancestors = parents.map((parent) => parent.executable);
-  const key = JSON.stringify([executable, opened.fingerprint, ancestors]);
-  return { process: { pid, startTime, executable, sha256, ancestors }, key };
+  const process = { pid, startTime, executable, sha256, ancestors, ancestorHashes };
+  const key = JSON.stringify([executable, sha256, ancestors, ancestorHashes]);
+  const observation = { view, process, key };
+  known.set(pid, observation);
+  for (const oldest of known.keys()) {
+    if (known.size <= MAX_KNOWN) break;
+    known.delete(oldest);
+  }
+  return observation;
+}
+
+/** What cannot be trusted gives no rights to what it started, and takes none of its own away. */
+function untrusted(error: unknown): '' {
+  if (isChange(error)) throw error;
+  return '';
 }
 
 class ProcessChanged extends Error {}
 
-interface LineageEntry extends ProcessStat {
-  readonly pid: number;
-  readonly executable: string;
+async function openSeen({ pid, fingerprint }: SeenProcess): ReturnType<typeof openExecutable> {
+  const opened = await openExecutable(pid);
+  if (opened.fingerprint === fingerprint) return opened;
+  await opened[Symbol.asyncDispose]();
+  throw new ProcessChanged();
 }
 
-/** The process itself and its ancestors below the boundary, nearest first. */
+/** The process itself and its ancestors below the supervisor, nearest first, each with the path it was started from. */
 async function readLineage(
   pid: number,
-  boundary: ReadonlySet<number>,
-): Promise<readonly [LineageEntry, ...LineageEntry[]]> {
-  const self = await readEntry(pid);
-  const ancestors: LineageEntry[] = [];
-  let { parent } = self;
-  // A parent of 0 lies outside our pid namespace.
-  while (parent !== 0 && !boundary.has(parent) && ancestors.length < MAX_ANCESTORS) {
-    const entry = await readEntry(parent);
-    ancestors.push(entry);
-    parent = entry.parent;
-  }
-  return [self, ...ancestors];
-}
-
-async function readEntry(pid: number): Promise<LineageEntry> {
-  return { pid, ...(await readStat(pid)), executable: await executablePath(pid) };
-}
-
-async function readStat(pid: number): Promise<ProcessStat> {
-  const status = parseStat(await readFile(`/proc/${pid}/stat`, 'latin1'));
-  if (status === undefined) throw new Error(`/proc/${pid}/stat is malformed`);
-  return status;
+  { supervisorPid }: IdentifierOptions,
+): Promise<readonly [SeenProcess, ...SeenProcess[]]> {
+  const [self, ...parents] = await posix().lineage(pid, supervisorPid);
+  const named = async (seen: SeenProcess): Promise<SeenProcess> =>
+    seen.executable.endsWith(DELETED) ? { ...seen, executable: await unlinkedPath(seen) } : seen;
+  return [await named(self), ...(await Promise.all(parents.map(named)))];
 }
 
 /**
  * The path a process was started from. The kernel marks an unlinked one with ` (deleted)`; the mark goes only when
  * nothing is at the path any more, or a program could inherit the rights of the file that took its place.
  */
-async function executablePath(pid: number): Promise<string> {
-  const link = await readlink(`/proc/${pid}/exe`);
-  if (!link.startsWith('/')) throw new Error(`the executable of process ${pid} has no path`);
-  if (!link.endsWith(DELETED)) return link;
+async function unlinkedPath({ pid, executable: link }: SeenProcess): Promise<string> {
   const root = `/proc/${pid}/root`;
   const [running, literal] = await Promise.all([
     stat(`/proc/${pid}/exe`),

@@ -29,9 +29,12 @@ interface Candidate {
   readonly binaries: BinarySet;
 }
 
+/** Contents of which one has to be met; undefined where any will do. */
+type Pins = readonly string[] | undefined;
+
 interface BinarySet {
-  readonly literals: ReadonlySet<string>;
-  readonly globs: readonly Glob[];
+  readonly literals: ReadonlyMap<string, Pins>;
+  readonly globs: readonly { readonly glob: Glob; readonly pins: Pins }[];
   /** As written, for messages. */
   readonly patterns: readonly BinaryPattern[];
 }
@@ -47,6 +50,7 @@ type Ports = Map<number, Port>;
 
 /** More would make a message that nobody reads. */
 const MAX_LISTED = 3;
+const SHA256_DIGITS = 64;
 
 /**
  * Compiles the rules of a parsed policy.
@@ -55,13 +59,13 @@ const MAX_LISTED = 3;
 export function compilePolicy(rules: readonly NetworkRule[]): Decider {
   const index = indexRules(rules);
   return {
-    decide: ({ host, port, binaries }) => {
+    decide: ({ host, port, binaries, hashes = [] }) => {
       if (rules.length === 0)
         return denial('no_policy', 'the policy has no network rules: nothing may be reached');
       const name = canonicalHost(host);
       if (name === undefined)
         return denial('host_not_listed', `"${host}" is neither a host name nor an IP address`);
-      const query = { host: name, port, binaries };
+      const query = { host: name, port, binaries, hashes };
       const tiers = index.find(name);
       return allowed(tiers, query) ?? nearestMiss(tiers, query);
     },
@@ -93,53 +97,50 @@ function indexRules(rules: readonly NetworkRule[]): HostIndex<Ports> {
 }
 
 function compileBinaries(rule: NetworkRule): BinarySet {
-  const literals = new Set<string>();
-  const globs: Glob[] = [];
-  for (const { path } of rule.binaries) {
+  const literals = new Map<string, Pins>();
+  const globs: { glob: Glob; pins: Pins }[] = [];
+  for (const { path, sha256: pins } of rule.binaries) {
     if (!path.includes('*')) {
-      literals.add(path);
+      const before = literals.has(path) ? literals.get(path) : [];
+      literals.set(path, before && pins && [...before, ...pins]);
       continue;
     }
     const glob = parseGlob(path, PATH_GLOB);
     if ('problem' in glob) throw invalid(rule, `binary ${path}: ${glob.problem}`);
-    globs.push(glob);
+    globs.push({ glob, pins });
   }
   return { literals, globs, patterns: rule.binaries };
 }
 
 /** The best candidate that matches the whole query; if any endpoint of any tier inspects requests, they are inspected. */
-function allowed(tiers: readonly (readonly Ports[])[], { port, binaries }: Query): AllowVerdict | undefined {
+function allowed(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdict | undefined {
+  const { port } = query;
   for (const tier of tiers) {
     const best = first(tier, (ports) =>
-      ports.get(port)?.candidates.find((each) => matchedBinary(each, binaries) !== undefined),
+      ports.get(port)?.candidates.find((each) => matchedBinary(each, query) !== undefined),
     );
     if (best === undefined) continue;
     const { rule, endpoint, exactHost } = best;
     return {
       allow: true,
       rule,
-      matchedBinary: matchedBinary(best, binaries) ?? '',
+      matchedBinary: matchedBinary(best, query) ?? '',
       allowedIps: endpoint.allowedIps,
       exactHost,
       protocol: endpoint.protocol,
-      requests: requestsOf(tiers.flat(), port, binaries),
+      requests: requestsOf(tiers.flat(), query),
     };
   }
   return undefined;
 }
 
-function requestsOf(
-  found: readonly Ports[],
-  port: number,
-  binaries: readonly string[],
-): AllowVerdict['requests'] {
-  const candidates = found.flatMap((ports) => ports.get(port) ?? []);
+function requestsOf(found: readonly Ports[], query: Query): AllowVerdict['requests'] {
+  const candidates = found.flatMap((ports) => ports.get(query.port) ?? []);
   const indexes = candidates.map((entry) => {
     entry.requests ??= new RequestIndex(entry.candidates.flatMap(inspectedEndpoint));
     return entry.requests;
   });
-  const applies = (candidate: InspectedCandidate): boolean =>
-    matchedBinary(candidate, binaries) !== undefined;
+  const applies = (candidate: InspectedCandidate): boolean => matchedBinary(candidate, query) !== undefined;
   return indexes.some(({ endpoints }) => endpoints.some(applies))
     ? requestPolicy(indexes, applies)
     : undefined;
@@ -156,7 +157,14 @@ function inspectedEndpoint({ rule, endpoint, binaries }: Candidate): InspectedCa
 }
 
 /** Why the query failed, told by the candidate that matched most of it. */
-function nearestMiss(tiers: readonly (readonly Ports[])[], { host, port, binaries }: Query): DenyVerdict {
+function nearestMiss(tiers: readonly (readonly Ports[])[], query: Query): DenyVerdict {
+  const { host, port, binaries } = query;
+  const pinned = firstOfTiers(tiers, (ports) =>
+    ports.get(port)?.candidates.find((each) => unmetPin(each, query) !== undefined),
+  );
+  const unmet = pinned && unmetPin(pinned, query);
+  if (unmet !== undefined)
+    return denial('binary_hash_differs', `rule "${pinned?.rule}" pins ${unmet}`, pinned?.rule);
   const near = firstOfTiers(tiers, (ports) => ports.get(port)?.candidates[0]);
   if (near !== undefined) {
     const allows = `rule "${near.rule}" allows ${host}:${port} for ${listBinaries(near.binaries)}`;
@@ -209,11 +217,35 @@ function compareCandidates(a: Candidate, b: Candidate): number {
   return compareText(a.rule, b.rule) || here.line - there.line || here.column - there.column;
 }
 
-function matchedBinary(
-  { binaries: { literals, globs } }: Pick<Candidate, 'binaries'>,
-  binaries: readonly string[],
-): string | undefined {
-  return binaries.find((path) => literals.has(path) || globs.some((glob) => glob.matches(path)));
+type Caller = Pick<Query, 'binaries' | 'hashes'>;
+
+/** The first of the caller's programs that is listed, with a content that the rule takes. */
+function matchedBinary({ binaries: set }: Pick<Candidate, 'binaries'>, caller: Caller): string | undefined {
+  return caller.binaries.find((path, index) => {
+    const hash = caller.hashes?.[index];
+    const isMet = (pins: Pins): boolean => pins === undefined || (hash !== undefined && pins.includes(hash));
+    return pinsOf(set, path).some(isMet);
+  });
+}
+
+/** Of each pattern that the path matches. */
+function pinsOf({ literals, globs }: BinarySet, path: string): Pins[] {
+  const literal = literals.has(path) ? [literals.get(path)] : [];
+  if (globs.length === 0) return literal;
+  return [...literal, ...globs.filter(({ glob }) => glob.matches(path)).map(({ pins }) => pins)];
+}
+
+/** The first of the caller's programs that is listed with other contents only, and which they are, for a person. */
+function unmetPin({ binaries: set }: Candidate, { binaries, hashes = [] }: Caller): string | undefined {
+  for (const [index, path] of binaries.entries()) {
+    const pins = pinsOf(set, path).flatMap((each) => each ?? []);
+    if (pins.length === 0) continue;
+    const hash = hashes[index];
+    const found =
+      hash?.length === SHA256_DIGITS ? `what asked has ${hash}` : 'that of what asked is not known';
+    return `${path} to sha256 ${list(pins)}; ${found}`;
+  }
+  return undefined;
 }
 
 function listBinaries({ patterns }: BinarySet): string {

@@ -118,6 +118,8 @@ export interface ValuePattern {
 export interface BinaryPattern {
   /** Absolute path, or glob where it contains `*`. */
   readonly path: string;
+  /** SHA-256 in lower-case hexadecimal: its content has to be one of these; absent where any will do. */
+  readonly sha256?: readonly string[];
 }
 
 export interface SourcePosition {

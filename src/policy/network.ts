@@ -45,17 +45,24 @@ function readRule(name: string, { keyPosition, value }: MapEntry, findings: Find
   const binaryNodes = readList(fields.get('binaries'), `binaries of ${rule}`, findings);
   if (binaryNodes.length === 0)
     notice(findings, keyPosition, `${rule} lists no binaries and can never match; write path: "/**" for any`);
+  const binaries = binaryNodes.flatMap((node) => readBinary(node, rule, findings) ?? []);
+  const unpinned = binaries.find(
+    ({ path, sha256 }) =>
+      sha256 === undefined && binaries.some((other) => other.path === path && other.sha256 !== undefined),
+  );
+  if (unpinned !== undefined)
+    refuse(findings, keyPosition, `${rule} lists ${quote(unpinned.path)} both with sha256 and without`);
   return {
     name,
     endpoints: endpointNodes.flatMap((node) => readEndpoint(node, name, findings) ?? []),
-    binaries: binaryNodes.flatMap((node) => readBinary(node, rule, findings) ?? []),
+    binaries,
     position: keyPosition,
   };
 }
 
 function readBinary(node: TreeNode, rule: string, findings: Findings): BinaryPattern | undefined {
   const where = `a binary of ${rule}`;
-  const fields = readFields(node, where, ['path', 'harness'], findings);
+  const fields = readFields(node, where, ['path', 'sha256', 'harness'], findings);
   const harness = fields.get('harness');
   if (harness !== undefined)
     notice(findings, harness.position, `harness of ${where} is deprecated and has no effect`);
@@ -63,9 +70,28 @@ function readBinary(node: TreeNode, rule: string, findings: Findings): BinaryPat
   if (pathNode === undefined) return refuse(findings, node.position, `${where} needs a path`);
   const path = readText(pathNode, `path of ${where}`, findings);
   if (path === undefined) return undefined;
-  return path.includes('*')
+  const pattern = path.includes('*')
     ? readBinaryGlob(path, pathNode, findings)
     : readBinaryPath(path, pathNode, findings);
+  const hashNode = fields.get('sha256');
+  if (hashNode === undefined || pattern === undefined) return pattern;
+  return { ...pattern, sha256: readHashes(hashNode, `sha256 of ${where}`, findings) };
+}
+
+/** One or a list, in lower case and without repetition. A pin that cannot be read never becomes none: the policy is refused. */
+function readHashes(node: TreeNode, where: string, findings: Findings): string[] {
+  const items = node.kind === 'list' ? node.items : [node];
+  if (items.length === 0)
+    refuse(findings, node.position, `${where} lists no hash: leave the key out where any content will do`);
+  const hashes = items.flatMap((item) => {
+    const text = readText(item, where, findings);
+    if (text === undefined) return [];
+    if (/^[0-9a-f]{64}$/i.test(text)) return [text.toLowerCase()];
+    return (
+      refuse(findings, item.position, `${where} must be 64 hexadecimal digits, not ${quote(text)}`) ?? []
+    );
+  });
+  return [...new Set(hashes)];
 }
 
 function readBinaryPath(text: string, { position }: TreeNode, findings: Findings): BinaryPattern | undefined {

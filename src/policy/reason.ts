@@ -58,6 +58,17 @@ const ADVICE: Readonly<Record<DenyReason, Advice>> = {
   host_not_listed: A_RULE_HELPS,
   port_not_listed: A_RULE_HELPS,
   binary_not_listed: A_RULE_HELPS,
+  binary_hash_differs: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'ask_operator',
+        detail:
+          'The policy pins this program to another content (sha256). If it was updated on purpose, ask for the new hash in its rule.',
+      },
+      DO_NOT_CIRCUMVENT,
+    ],
+  },
   identity_unknown: {
     ruleHelps: false,
     steps: [

@@ -10,6 +10,7 @@ const texts: Schema = { type: 'array', items: text };
 const port: Schema = { type: 'integer', minimum: 1, maximum: 65_535 };
 const bytes: Schema = { type: 'integer', minimum: 1 };
 const paths: Schema = { type: 'array', items: { type: 'string', pattern: '^/' } };
+const sha256: Schema = { type: 'string', pattern: '^[0-9a-fA-F]{64}$' };
 const account: Schema = { type: ['string', 'integer'] };
 
 function map(properties: Schema, required: readonly string[] = []): Schema {
@@ -73,7 +74,16 @@ const rule = map({
   endpoints: { type: 'array', items: endpoint },
   binaries: {
     type: 'array',
-    items: map({ path: described('absolute path, or glob', text), harness: flag }, ['path']),
+    items: map(
+      {
+        path: described('absolute path, or glob', text),
+        sha256: described('its content has to be this, or one of these', {
+          oneOf: [sha256, { type: 'array', items: sha256, minItems: 1 }],
+        }),
+        harness: flag,
+      },
+      ['path'],
+    ),
   },
 });
 

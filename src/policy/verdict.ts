@@ -9,6 +9,8 @@ export interface Query {
   readonly port: number;
   /** Executable first, then its ancestors, nearest first; empty where identity is unknown. */
   readonly binaries: readonly string[];
+  /** SHA-256 of each of them, in hexadecimal; what has none meets no pin. */
+  readonly hashes?: readonly (string | undefined)[];
 }
 
 export type DenyReason =
@@ -16,6 +18,7 @@ export type DenyReason =
   | 'host_not_listed' // no endpoint names the host on any port
   | 'port_not_listed' // the host is named, but not on this port
   | 'binary_not_listed' // host and port are named, but not for this binary
+  | 'binary_hash_differs' // host, port and binary are named, but the rule pins another content of it
   | 'identity_unknown' // the calling process could not be established
   | 'address_not_allowed' // the destination check refused every resolved address or one of them
   | 'name_mismatch' // SNI or Host differs from the name the connection was opened for

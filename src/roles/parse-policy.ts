@@ -50,6 +50,8 @@ const inspection = v.strictObject({
   allowKnownMethods: v.boolean(),
 });
 
+const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+
 const common = {
   host: v.pipe(v.string(), v.maxLength(MAX_HOST)),
   ports: v.array(v.pipe(count, v.maxValue(65_535))),
@@ -67,7 +69,13 @@ const networkRules = v.array(
   v.strictObject({
     name: text,
     endpoints: v.array(endpoint),
-    binaries: v.array(v.strictObject({ path: v.pipe(v.string(), v.maxLength(MAX_PATH)) })),
+    binaries: v.array(
+      v.strictObject({
+        path: v.pipe(v.string(), v.maxLength(MAX_PATH)),
+        // An empty list would be a pin that nothing can meet, or none: it is no message.
+        sha256: v.exactOptional(v.pipe(v.array(sha256), v.minLength(1))),
+      }),
+    ),
     position,
   }),
 );

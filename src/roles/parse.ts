@@ -34,14 +34,19 @@ const flow = v.strictObject({
   remotePort: port,
 });
 
-const identity = v.strictObject({
-  pid: v.pipe(count, v.minValue(1)),
-  startTime: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
-  uid: count,
-  executable: path,
-  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
-});
+const identity = v.pipe(
+  v.strictObject({
+    pid: v.pipe(count, v.minValue(1)),
+    startTime: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
+    uid: count,
+    executable: path,
+    sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+    ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
+    ancestorHashes: v.array(v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{64})?$/))),
+  }),
+  // One too few would leave an ancestor without the mark that it is not trusted.
+  v.check(({ ancestors, ancestorHashes }) => ancestors.length === ancestorHashes.length, 'not a hash each'),
+);
 
 const identityResult = v.variant('ok', [
   v.strictObject({ ok: v.literal(true), identity }),
@@ -69,6 +74,7 @@ const denyReason = v.picklist([
   'host_not_listed',
   'port_not_listed',
   'binary_not_listed',
+  'binary_hash_differs',
   'identity_unknown',
   'address_not_allowed',
   'name_mismatch',

@@ -1,6 +1,6 @@
 /** The tools for policies, as their user calls them. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -15,6 +15,7 @@ function file(name: string, text: string): string {
   return path;
 }
 
+const HASH = '5e'.repeat(32);
 const POLICY = file(
   'policy.yaml',
   `version: 1
@@ -33,6 +34,9 @@ network_policies:
   db:
     endpoints: [{ host: pg.example.org, port: 5432, protocol: tcp }]
     binaries: [{ path: /usr/bin/psql }]
+  pinned:
+    endpoints: [{ host: pinned.example.org, port: 443 }]
+    binaries: [{ path: /usr/bin/curl, sha256: ${HASH} }]
 `,
 );
 const BROKEN = file(
@@ -76,6 +80,9 @@ describe('policy explain', () => {
     ['another program', ['--binary', '/bin/sh', '--url', 'https://tickets.example.org/api/x'], { code: 1, level: 'connection', reason: 'binary_not_listed' }],
     ['what an allowed program started', ['--binary', '/bin/sh', ...CURL, '--url', 'https://tickets.example.org/api/x'], { code: 0 }],
     ['a connection', ['--binary', '/usr/bin/psql', '--url', 'tcp://pg.example.org:5432'], { code: 0, level: 'connection', rule: 'db' }],
+    ['a pinned program', ['--binary', '/bin/sh', '--binary', `/usr/bin/curl@sha256:${HASH.toUpperCase()}`, '--url', 'https://pinned.example.org/'], { code: 0, rule: 'pinned' }],
+    ['another content', ['--binary', `/usr/bin/curl@sha256:${'0'.repeat(64)}`, '--url', 'https://pinned.example.org/'], { code: 1, reason: 'binary_hash_differs', rule: 'pinned', detail: expect.stringMatching(`${HASH}; what asked has 0000`) }],
+    ['a content that is not told', [...CURL, '--url', 'https://pinned.example.org/'], { code: 1, reason: 'binary_hash_differs', detail: expect.stringContaining('is not known') }],
     ['another port', [...CURL, '--url', 'http://tickets.example.org/'], { code: 1, reason: 'port_not_listed' }],
   ])('%s', (_, argv, expected) => {
     expect(explain(...argv)).toMatchObject(expected);
@@ -96,6 +103,15 @@ describe('policy explain', () => {
 
 describe('policy test', () => {
   const tests = (text: string) => file('tests.yaml', `tests:\n${text}`);
+
+  it('takes the hash of a program beside its path', () => {
+    const path =
+      tests(`  - {binary: "/usr/bin/curl@sha256:${HASH}", url: "https://pinned.example.org/", expect: allow}
+  - {binary: /bin/sh, ancestors: ["/usr/bin/curl@sha256:${HASH}"], url: "https://pinned.example.org/", expect: allow}
+  - {binary: /usr/bin/curl, url: "https://pinned.example.org/", expect: deny, reason: binary_hash_differs}
+`);
+    expect(policy('test', POLICY, path)).toMatchObject({ code: 0 });
+  });
 
   it('counts, and points at what does not hold', () => {
     const path =
@@ -131,6 +147,8 @@ it('policy diff tells what changed in meaning, not in text', () => {
     `version: 1\nnetwork_policies:\n  db:\n    endpoints: [{host: pg.example.org, port: 5432, protocol: tcp}]\n    binaries: [{path: /usr/bin/psql}]\n`,
   );
   expect(policy('diff', plain, same)).toEqual({ code: 0, out: '', err: '' });
+  const unpinned = file('unpinned.yaml', readFileSync(POLICY, 'utf8').replace(`, sha256: ${HASH}`, ''));
+  expect(policy('diff', unpinned, POLICY).out).toContain(`by /usr/bin/curl@sha256:${HASH}  (pinned)`);
   const { code, out } = policy('diff', plain, POLICY);
   expect(code).toBe(1);
   expect(out).toMatch(/^\+ {3}allow {7}tickets\.example\.org:443 GET \/api\/\*\* {2}\(tickets\)$/m);

@@ -18,6 +18,7 @@ export const IDENTITY: Identity = {
   executable: '/usr/bin/curl',
   sha256: 'a'.repeat(64),
   ancestors: ['/usr/bin/bash'],
+  ancestorHashes: ['b'.repeat(64)],
 };
 
 const position = { line: 1, column: 1 };

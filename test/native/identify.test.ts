@@ -14,7 +14,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Flow } from '../../src/egress/stages.ts';
 import { posix } from '../../src/kernel/posix.ts';
-import { createIdentifier, type Identifier, parseStat } from '../../src/kernel/procfs.ts';
+import { statFields } from '../../src/kernel/processes.ts';
+import { createIdentifier, type Identifier } from '../../src/kernel/procfs.ts';
 import { isRoot, openTestNamespace, type TestNamespace } from './namespace-client.ts';
 import type { Program } from './python.ts';
 
@@ -69,8 +70,8 @@ function sha256(path: string): string {
   return createHash('sha256').update(readFileSync(path)).digest('hex');
 }
 
-function startTimeOf(pid: number | undefined): string | undefined {
-  return parseStat(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.startTime;
+function startTimeOf(pid: number | undefined): string {
+  return statFields(readFileSync(`/proc/${pid}/stat`, 'latin1')).startTime;
 }
 
 test.each(['1.2.3.4', '2001:db8::1', '::ffff:1.2.3.4'])(
@@ -86,6 +87,7 @@ test.each(['1.2.3.4', '2001:db8::1', '::ffff:1.2.3.4'])(
         executable: pythonPath,
         sha256: sha256(pythonPath),
         ancestors: [],
+        ancestorHashes: [],
       },
     });
   },
@@ -110,7 +112,7 @@ test('ancestors are told, nearest first, up to the supervisor', async () => {
   const flow = await connect('/bin/sh', '-c', `${PYTHON} -c "$0" 1.2.3.4; true`, CONNECT);
   expect(await identify(flow)).toMatchObject({
     ok: true,
-    identity: { executable: pythonPath, ancestors: [shellPath] },
+    identity: { executable: pythonPath, ancestors: [shellPath], ancestorHashes: [sha256(shellPath)] },
   });
 });
 

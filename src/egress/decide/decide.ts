@@ -2,10 +2,18 @@ import type { Decider } from '../../policy/compile.ts';
 import type { DenyVerdict, Query } from '../../policy/verdict.ts';
 import type { Arrival, Decision, IdentityResult } from '../stages.ts';
 
-/** What the policy is asked about a connection; a process that is not known stands for no binary. */
+/** What the policy is asked about a connection; a process that is not known stands for no binary, nor does an ancestor that is not trusted. */
 export function queryOf({ intent }: Pick<Arrival, 'intent'>, identity: IdentityResult): Query {
-  const binaries = identity.ok ? [identity.identity.executable, ...identity.identity.ancestors] : [];
-  return { host: intent.host, port: intent.port, binaries };
+  const { host, port } = intent;
+  if (!identity.ok) return { host, port, binaries: [] };
+  const { executable, sha256, ancestors, ancestorHashes } = identity.identity;
+  const isTrusted = (_: string, index: number): boolean => ancestorHashes[index] !== '';
+  return {
+    host,
+    port,
+    binaries: [executable, ...ancestors.filter(isTrusted)],
+    hashes: [sha256, ...ancestorHashes.filter(isTrusted)],
+  };
 }
 
 /** The one decision. Without an identity nothing is granted, and the record says why there is none. */

@@ -24,6 +24,7 @@ export const IDENTITY: Identity = {
   executable: '/usr/bin/curl',
   sha256: 'a'.repeat(64),
   ancestors: ['/usr/bin/bash', '/usr/local/bin/agent'],
+  ancestorHashes: ['b'.repeat(64), ''],
 };
 
 export const INTENT: Intent = {
@@ -210,7 +211,7 @@ export const SAMPLES: SampleTable = {
     {
       kind: 'connection-allowed',
       intent: TRANSPARENT_6,
-      identity: { ...IDENTITY, ancestors: [] },
+      identity: { ...IDENTITY, ancestors: [], ancestorHashes: [] },
       rule: 'items',
       address: '2001:db8::5',
     },

@@ -37,8 +37,9 @@ const identity = {
   startTime: '1',
   uid: 1,
   executable: '/bin/a',
-  sha256: '',
-  ancestors: ['/bin/b', '/bin/c'],
+  sha256: '1',
+  ancestors: ['/bin/b', '/bin/c', '/bin/d'],
+  ancestorHashes: ['2', '3', ''],
 };
 const allow: AllowVerdict = {
   allow: true,
@@ -67,7 +68,9 @@ describe('decide', () => {
       },
     };
     expect(decide(decider, arrival, known)).toEqual({ ok: true, grant });
-    expect(asked).toEqual([{ host: 'a.test', port: 443, binaries: ['/bin/a', '/bin/b', '/bin/c'] }]);
+    // The last one is not trusted.
+    const programs = { binaries: ['/bin/a', '/bin/b', '/bin/c'], hashes: ['1', '2', '3'] };
+    expect(asked).toEqual([{ host: 'a.test', port: 443, ...programs }]);
   });
 
   test.each([

@@ -20,6 +20,13 @@ beforeEach(() => {
 });
 afterEach(() => undo.disposeAsync());
 
+/** Asked about files that are open already. */
+function trustOf(...limits: Parameters<typeof createExecutableTrust>) {
+  const trust = createExecutableTrust(...limits);
+  return (path: string, executable: OpenedExecutable) =>
+    trust(path, { fingerprint: executable.fingerprint, open: async () => executable });
+}
+
 const digest = (content: string): string => createHash('sha256').update(content).digest('hex');
 
 /** Opens a file the way openExecutable opens a process's. */
@@ -40,7 +47,7 @@ test('openExecutable opens what the process runs', async () => {
 });
 
 test('the first hash at a path is held against later ones; other paths have their own', async () => {
-  const trust = createExecutableTrust();
+  const trust = trustOf();
   const [first, second] = [await opened('one', 'a'), await opened('two', 'b')];
   expect(await trust('/path', first)).toBe(digest('one'));
   await expect(trust('/path', second)).rejects.toThrow('/path has changed since its first use');
@@ -49,7 +56,7 @@ test('the first hash at a path is held against later ones; other paths have thei
 });
 
 test('first uses at the same time read the file once', async () => {
-  const trust = createExecutableTrust();
+  const trust = trustOf();
   const executable = await opened('x'.repeat(300_000));
   const read = vi.spyOn(executable.file, 'read');
   const all = await Promise.all(Array.from({ length: 10 }, (_, index) => trust(`/path${index}`, executable)));
@@ -58,7 +65,7 @@ test('first uses at the same time read the file once', async () => {
 });
 
 test('a forgotten hash is made again, a forgotten path does not exist', async () => {
-  const trust = createExecutableTrust({ hashes: 1, paths: 2 });
+  const trust = trustOf({ hashes: 1, paths: 2 });
   const [first, second] = [await opened('one', 'a'), await opened('two', 'b')];
   const read = vi.spyOn(first.file, 'read');
   await trust('/a', first);
@@ -70,7 +77,7 @@ test('a forgotten hash is made again, a forgotten path does not exist', async ()
 });
 
 test('a file that is not what was opened is no hash at all, and is not remembered as one', async () => {
-  const trust = createExecutableTrust();
+  const trust = trustOf();
   const executable = await opened('one');
   const changed = { ...executable, fingerprint: '0:0:0:0:0' };
   await expect(trust('/path', changed)).rejects.toThrow('changed while it was read');
@@ -82,6 +89,6 @@ test('a file too large for a program is not read', async () => {
   truncateSync(join(directory, 'tool'), 2 ** 30 + 1);
   const large = { ...executable, bytes: BigInt(2 ** 30 + 1) };
   const read = vi.spyOn(executable.file, 'read');
-  await expect(createExecutableTrust()('/path', large)).rejects.toThrow('too large');
+  await expect(trustOf()('/path', large)).rejects.toThrow('too large');
   expect(read).not.toHaveBeenCalled();
 });

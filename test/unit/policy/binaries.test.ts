@@ -24,6 +24,21 @@ describe('binaries that are symbolic links', () => {
     ]);
   });
 
+  it('hand their pins to their targets, and to no others', () => {
+    const pin = { sha256: ['a'.repeat(64)] };
+    const rule = { name: 'c', position, endpoints: [] };
+    const binaries = [{ path: '/usr/bin/python3', ...pin }, { path: '/bin/sh' }, { path: '/opt/*', ...pin }];
+    const targets = new Map([
+      ['/usr/bin/python3', '/usr/bin/python3.11'],
+      ['/bin/sh', '/bin/dash'],
+    ]);
+    expect(addBinaryTargets([{ ...rule, binaries }], targets)[0]?.binaries).toEqual([
+      ...binaries,
+      { path: '/usr/bin/python3.11', ...pin },
+      { path: '/bin/dash' },
+    ]);
+  });
+
   it('do not become patterns by the name of a target', () => {
     const [rule] = addBinaryTargets(rules, new Map([['/usr/bin/python3', '/**']]));
     expect(rule?.binaries).toEqual(rules[0]?.binaries);

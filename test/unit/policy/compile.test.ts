@@ -98,6 +98,61 @@ describe('denies, and names the nearest rule', () => {
   });
 });
 
+describe('hash pins', () => {
+  const [one, two, three] = ['1', '2', '3'].map((digit) => digit.repeat(64)) as [string, string, string];
+  const pinned = compilePolicy(
+    parsePolicy(
+      `version: 1
+network_policies:
+  file: {endpoints: [{host: a.example, port: 1}], binaries: [{path: /bin/a, sha256: "${one}"}, {path: /bin/b, sha256: ["${one}", "${two}"]}]}
+  place: {endpoints: [{host: b.example, port: 1}], binaries: [{path: "/opt/**", sha256: "${one}"}]}
+  mixed: {endpoints: [{host: c.example, port: 1}], binaries: [{path: /bin/a, sha256: "${one}"}, {path: /bin/c}]}
+  first: {endpoints: [{host: d.example, port: 1}], binaries: [{path: /bin/a, sha256: "${one}"}]}
+  second: {endpoints: [{host: d.example, port: 1}], binaries: [{path: /bin/a, sha256: "${two}"}]}
+`,
+      'p',
+    ).network,
+  );
+  const ask = (host: string, ...callers: (readonly [string, string | undefined])[]): Verdict =>
+    pinned.decide({
+      host,
+      port: 1,
+      binaries: callers.map(([path]) => path),
+      hashes: callers.map(([, hash]) => hash),
+    });
+
+  it.each<[string, string, readonly (readonly [string, string])[], string]>([
+    ['the pinned content', 'a.example', [['/bin/a', one]], 'file'],
+    ['either of two', 'a.example', [['/bin/b', two]], 'file'],
+    ['an ancestor by its own content', 'a.example', [['/bin/x', three], ['/bin/a', one]], 'file'],
+    ['a place and a content', 'b.example', [['/opt/x/y', one]], 'place'],
+    ['a program beside it that has no pin', 'c.example', [['/bin/a', three], ['/bin/c', three]], 'mixed'],
+    ['what another rule pins', 'd.example', [['/bin/a', two]], 'second'],
+  ])('let pass: %s', (_, host, callers, rule) => {
+    expect(ask(host, ...callers)).toMatchObject({ allow: true, rule });
+  }); // biome-ignore format: a table
+
+  it.each<[string, string, readonly (readonly [string, string | undefined])[], string]>([
+    ['another content', 'a.example', [['/bin/a', two]], `rule "file" pins /bin/a to sha256 ${one}; what asked has ${two}`],
+    ['none of two', 'a.example', [['/bin/b', three]], `rule "file" pins /bin/b to sha256 ${one}, ${two}; what asked has ${three}`],
+    ['a content that is not known', 'a.example', [['/bin/a', undefined]], `rule "file" pins /bin/a to sha256 ${one}; that of what asked is not known`],
+    ['the content of its child', 'a.example', [['/bin/x', one], ['/bin/a', two]], `rule "file" pins /bin/a to sha256 ${one}; what asked has ${two}`],
+    ['another content in the place', 'b.example', [['/opt/x', two]], `rule "place" pins /opt/x to sha256 ${one}; what asked has ${two}`],
+  ])('refuse %s', (_, host, callers, detail) => {
+    expect(ask(host, ...callers)).toMatchObject({ allow: false, reason: 'binary_hash_differs', detail });
+  }); // biome-ignore format: a table
+
+  it('say nothing of programs that are not listed at all', () => {
+    expect(ask('a.example', ['/bin/x', one])).toMatchObject({ reason: 'binary_not_listed' });
+  });
+
+  it('are not met by a caller whose hashes are not told', () => {
+    expect(pinned.decide({ host: 'a.example', port: 1, binaries: ['/bin/a'] })).toMatchObject({
+      reason: 'binary_hash_differs',
+    });
+  });
+});
+
 describe('mayName', () => {
   it.each([
     ['files.example.org', true],
@@ -158,6 +213,7 @@ describe('compilePolicy', () => {
       'host_not_listed',
       'port_not_listed',
       'binary_not_listed',
+      'binary_hash_differs',
       'identity_unknown',
     ];
     for (const outcome of outcomes) expect(reasons.get(outcome) ?? 0, outcome).toBeGreaterThan(50);
@@ -167,6 +223,7 @@ describe('compilePolicy', () => {
 const LABELS = ['a', 'b', 'ab', 'org'];
 const BINARIES = ['/a', '/b', '/bin/a', '/bin/ab', '/bin/x/a'];
 const BINARY_PATTERNS = [...BINARIES, '/bin/*', '/bin/**', '/*', '/**', '/bin/*b'];
+const HASHES = ['a'.repeat(64), 'b'.repeat(64)] as const;
 const ADDRESSES = ['10.0.0.1', 'fd00::1'];
 
 function randomName(random: Random, labels: readonly string[]): string {
@@ -187,7 +244,10 @@ function randomRules(random: Random): NetworkRule[] {
   return Array.from({ length: random.below(7) }, (_, index) => ({
     name: `${random.pick(['r', 'R', 'x'])}${9 - index}`,
     position: { line: index + 1, column: 1 },
-    binaries: Array.from({ length: random.below(3) }, () => ({ path: random.pick(BINARY_PATTERNS) })),
+    binaries: Array.from({ length: random.below(3) }, () => ({
+      path: random.pick(BINARY_PATTERNS),
+      ...(random.below(3) === 0 && { sha256: random.pick([[HASHES[0]], [HASHES[1]], HASHES]) }),
+    })),
     endpoints: Array.from({ length: 1 + random.below(3) }, (_, place) =>
       makeEndpoint(
         {
@@ -208,5 +268,6 @@ function makeEndpoint(parts: Partial<Endpoint>, line: number): Endpoint {
 function randomQuery(random: Random): Query {
   const host = random.below(8) === 0 ? random.pick(ADDRESSES) : `${randomName(random, LABELS)}.org`;
   const binaries = Array.from({ length: random.below(4) }, () => random.pick(BINARIES));
-  return { host, port: random.pick([80, 443, 8080]), binaries };
+  const hashes = binaries.map(() => random.pick(['', ...HASHES]));
+  return { host, port: random.pick([80, 443, 8080]), binaries, hashes };
 }

@@ -22,8 +22,11 @@ export function decideNaively(rules: readonly NetworkRule[], query: Query): Naiv
     .sort((a, b) => b.closeness - a.closeness);
   const onPort = pairs.filter(({ endpoint }) => endpoint.ports.includes(query.port));
   for (const { rule, endpoint, closeness } of onPort) {
-    const matchedBinary = query.binaries.find((binary) =>
-      rule.binaries.some(({ path }) => pathMatches(path, binary)),
+    const matchedBinary = query.binaries.find((binary, index) =>
+      rule.binaries.some(
+        ({ path, sha256 }) =>
+          pathMatches(path, binary) && (sha256 === undefined || sha256.includes(query.hashes?.[index] ?? '')),
+      ),
     );
     if (matchedBinary === undefined) continue;
     return {
@@ -34,6 +37,10 @@ export function decideNaively(rules: readonly NetworkRule[], query: Query): Naiv
       exactHost: closeness === 3,
     };
   }
+  const pinned = onPort.find((pair) =>
+    pair.rule.binaries.some(({ path }) => query.binaries.some((binary) => pathMatches(path, binary))),
+  );
+  if (pinned !== undefined) return { allow: false, reason: 'binary_hash_differs', rule: pinned.rule.name };
   const rule = onPort[0]?.rule.name;
   if (rule !== undefined)
     return {

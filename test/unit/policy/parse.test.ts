@@ -229,8 +229,24 @@ const refusals: readonly (readonly [name: string, text: string, message: string]
     ['a relative binary', rule('{host: a.example, port: 1}', '[{path: curl}]'), '6:23: binary "curl" must be absolute'],
     ['a relative pattern', rule('{host: a.example, port: 1}', '[{path: "*curl"}]'), '6:23: binary "*curl" must begin with "/" or "**"'],
     ['a broken pattern', rule('{host: a.example, port: 1}', '[{path: "/x[*"}]'), '6:23: binary "/x[*" is not a valid pattern: a "[" that is not closed'],
-    ['a hash pin', rule('{host: a.example, port: 1}', '[{path: /x, sha256: y}]'), '6:27: unknown key "sha256" in a binary of rule "r"'],
+    ['a pin that is no hash', rule('{host: a.example, port: 1}', '[{path: /x, sha256: y}]'), '6:35: sha256 of a binary of rule "r" must be 64 hexadecimal digits, not "y"'],
+    ['a pin that is a number', rule('{host: a.example, port: 1}', '[{path: /x, sha256: 12}]'), '6:35: sha256 of a binary of rule "r" must be a text'],
+    ['a pin of nothing', rule('{host: a.example, port: 1}', '[{path: /x, sha256: []}]'), '6:35: sha256 of a binary of rule "r" lists no hash'],
+    ['a pin that is written in another way', rule('{host: a.example, port: 1}', '[{path: /x, sha255: y}]'), 'did you mean "sha256"?'],
+    ['one path with a pin and without', rule('{host: a.example, port: 1}', `[{path: /x, sha256: "${'a'.repeat(64)}"}, {path: //x}]`), '3:3: rule "r" lists "/x" both with sha256 and without'],
 ];
+
+it('pins are read in one form', () => {
+  const [upper, lower] = ['AB'.repeat(32), 'ab'.repeat(32)];
+  const text = rule(
+    '{host: a.example, port: 1}',
+    `[{path: /x, sha256: "${upper}"}, {path: "/y/*", sha256: ["${upper}", ${lower}]}]`,
+  );
+  expect(parsePolicy(text, 'p').network[0]?.binaries).toEqual([
+    { path: '/x', sha256: [lower] },
+    { path: '/y/*', sha256: [lower] },
+  ]);
+});
 
 describe('refuses', () => {
   it.each(refusals)('%s', (_, text, message) => {

@@ -7,6 +7,7 @@ const REASONS: readonly DenyReason[] = [
   'host_not_listed',
   'port_not_listed',
   'binary_not_listed',
+  'binary_hash_differs',
   'identity_unknown',
   'address_not_allowed',
   'name_mismatch',

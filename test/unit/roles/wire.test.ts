@@ -25,6 +25,7 @@ const IDENTITY = {
   executable: '/usr/bin/curl',
   sha256: 'a'.repeat(64),
   ancestors: ['/bin/sh'],
+  ancestorHashes: ['b'.repeat(64)],
 };
 const KNOWN: IdentityResult = { ok: true, identity: IDENTITY };
 const INTENT = {
@@ -159,6 +160,16 @@ describe('what the network role may say', () => {
       }),
     ],
     [
+      'an ancestor without a word about its hash',
+      fact({
+        kind: 'connection-denied',
+        intent: INTENT,
+        identity: { ...IDENTITY, ancestorHashes: [] },
+        reason: 'no_policy',
+        detail: '',
+      }),
+    ],
+    [
       'an id with other text',
       fact({
         kind: 'connection-denied',
@@ -175,6 +186,7 @@ describe('what the network role may say', () => {
 test('what the process role may say', () => {
   const position = { line: 1, column: 1 };
   const endpoint = { host: 'a.test', ports: [443], protocol: '', allowedIps: ['10.0.0.0/8'], position };
+  const binaries = [{ path: '/bin/x' }, { path: '/bin/y', sha256: ['a'.repeat(64)] }];
   const start = {
     type: 'start',
     version: WIRE_VERSION,
@@ -182,7 +194,7 @@ test('what the process role may say', () => {
     policy: {
       generation: 1,
       mayChange: false,
-      rules: [{ name: 'r', endpoints: [endpoint], binaries: [{ path: '/bin/x' }], position }],
+      rules: [{ name: 'r', endpoints: [endpoint], binaries, position }],
     },
   };
   expect(parseToNetworkRole(start)).toEqual(start);
@@ -191,6 +203,11 @@ test('what the process role may say', () => {
     id: 1,
     result: KNOWN,
   });
+  // Read as no pin, either would let any content pass.
+  for (const sha256 of [[], ['A'.repeat(64)], 'a'.repeat(64)]) {
+    const rules = [{ ...start.policy.rules[0], binaries: [{ path: '/bin/x', sha256 }] }];
+    expect(() => parseToNetworkRole({ ...start, policy: { ...start.policy, rules } })).toThrow();
+  }
   expect(() => parseToNetworkRole({ ...start, version: WIRE_VERSION + 1 })).toThrow();
   expect(() => parseToNetworkRole({ ...start, listeners: { ...start.listeners, nflog: 2 } })).toThrow();
 });
