@@ -92,3 +92,17 @@ test('a file too large for a program is not read', async () => {
   await expect(trustOf()('/path', large)).rejects.toThrow('too large');
   expect(read).not.toHaveBeenCalled();
 });
+
+test('other work goes on while a large file is read', async () => {
+  const executable = await opened('');
+  const bytes = 64 * 1024 * 1024;
+  truncateSync(join(directory, 'tool'), bytes);
+  const { dev, ino, size, mtimeNs, ctimeNs } = await executable.file.stat({ bigint: true });
+  const fingerprint = [dev, ino, size, mtimeNs, ctimeNs].join(':');
+  let turns = 0;
+  const count = setInterval(() => (turns += 1), 0);
+  await trustOf()('/path', { ...executable, bytes: size, fingerprint });
+  clearInterval(count);
+  // A read at a time; were it one piece of work, there would be no turn at all.
+  expect(turns).toBeGreaterThan(10);
+});
