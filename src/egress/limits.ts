@@ -39,10 +39,19 @@ export const EGRESS_LIMITS = {
   /** To finish a ClientHello that has begun. */
   openingCompleteMs: 10_000,
 
-  /** glibc asks each server for 5 s; by then the answer of a working one is here. */
-  resolveMs: 5000,
-  /** Look-ups at once: libuv's pool has few threads, and a queue in front of it helps nobody. */
-  resolving: 64,
+  /** glibc gives each of at most three servers 5 s: where only the last one works, its answer is here by then. */
+  resolveMs: 12_000,
+  /** Look-ups at once, each of which holds a thread (see RESOLVER_THREADS)... */
+  resolving: 16,
+  /** ...of one domain, whose servers may hang: names of three others can still be looked up... */
+  resolvingPerDomain: 4,
+  /** ...and waiting for their turn, which takes milliseconds where servers answer. */
+  resolveQueue: 256,
+  /** getaddrinfo tells no TTL. What one page or one install opens comes within seconds; DNS that moves a service is followed. */
+  nameCacheMs: 5000,
+  /** Enough for a program that tries again at once; a name that was just made must not be missing for long. */
+  nameFailureMs: 1000,
+  cachedNames: 1024,
   /** Addresses tried for one name; all of them are checked. */
   dialAddresses: 16,
   /** One address, and all of them together. */
@@ -86,5 +95,8 @@ export const EGRESS_LIMITS = {
   /** Programs keep answers longer than they should; a name keeps its address this long after its last use. */
   syntheticGraceMs: 10 * 60_000,
 } as const satisfies Record<string, number>;
+
+/** For UV_THREADPOOL_SIZE of this role: libuv gives at most half of its threads to look-ups. */
+export const RESOLVER_THREADS = 2 * EGRESS_LIMITS.resolving;
 
 export type EgressLimits = { readonly [Name in keyof typeof EGRESS_LIMITS]: number };

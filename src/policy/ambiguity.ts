@@ -15,13 +15,21 @@ interface Placed {
   readonly pattern: HostPattern;
   readonly addresses: string;
   readonly persistedQueries: string;
+  readonly programs: Programs;
+}
+
+/** Paths of a rule's binaries by whether their content matters. */
+interface Programs {
+  readonly pinned: readonly string[];
+  readonly open: ReadonlySet<string>;
 }
 
 /** Notes every pair that cannot stand together, at the place of the later one. */
 export function checkAmbiguity(rules: readonly NetworkRule[], findings: Findings): void {
-  const placed = rules.flatMap(({ name, endpoints }) =>
-    endpoints.flatMap((endpoint) => place(name, endpoint)),
-  );
+  const placed = rules.flatMap(({ name, endpoints, binaries }) => {
+    const programs = programsOf(binaries);
+    return endpoints.flatMap((endpoint) => place(name, endpoint, programs));
+  });
   for (const group of comparable(placed)) {
     for (const [index, later] of group.entries()) {
       for (const earlier of group.slice(0, index)) {
@@ -32,7 +40,14 @@ export function checkAmbiguity(rules: readonly NetworkRule[], findings: Findings
   }
 }
 
-function place(rule: string, endpoint: Endpoint): Placed[] {
+function programsOf(binaries: NetworkRule['binaries']): Programs {
+  const [open, pinned] = [true, false].map((isOpen) =>
+    binaries.filter(({ sha256 }) => (sha256 === undefined) === isOpen).map(({ path }) => path),
+  );
+  return { pinned: pinned ?? [], open: new Set(open) };
+}
+
+function place(rule: string, endpoint: Endpoint, programs: Programs): Placed[] {
   const pattern = parseHostPattern(endpoint.host);
   if ('problem' in pattern) return [];
   return [
@@ -40,6 +55,7 @@ function place(rule: string, endpoint: Endpoint): Placed[] {
       rule,
       endpoint,
       pattern,
+      programs,
       addresses: endpoint.allowedIps.toSorted().join(),
       persistedQueries: JSON.stringify(endpoint.inspection?.persistedQueries),
     },
@@ -75,6 +91,8 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
   if (tcpA !== tcpB) clash(earlier, later, 'whether the connection is raw TCP (protocol)', findings);
   else if (earlier.addresses !== later.addresses)
     clash(earlier, later, 'the addresses it may lead to (allowed_ips)', findings);
+  comparePins(earlier, later, findings);
+  comparePins(later, earlier, findings);
   const [one, other] = [a.inspection, b.inspection];
   if (one !== undefined && other !== undefined) {
     // Whether paths meet costs far more to find out, and most endpoints agree.
@@ -85,6 +103,17 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
       findings,
       b.position,
       `rules ${quote(earlier.rule)} and ${quote(later.rule)} name the same destination and only one inspects: all its requests are inspected`,
+    );
+}
+
+/** Rules add up, so that a pin holds only where no other rule lets the same program pass without one. */
+function comparePins(pinning: Placed, open: Placed, findings: Findings): void {
+  const path = pinning.programs.pinned.find((each) => open.programs.open.has(each));
+  if (path !== undefined)
+    notice(
+      findings,
+      pinning.endpoint.position,
+      `the sha256 of ${quote(path)} in rule ${quote(pinning.rule)} does not hold here: rule ${quote(open.rule)} names the same destination, and takes any content of it`,
     );
 }
 

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
+import { RESOLVER_THREADS } from '../egress/limits.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
 import { createIdentifier } from '../kernel/procfs.ts';
@@ -125,7 +126,7 @@ async function launchRole(
   return await launcher.launch(
     confineRole({
       argv: [code.node, code.main, 'network-role'],
-      environment: ['NODE_ENV=production'],
+      environment: ['NODE_ENV=production', `UV_THREADPOOL_SIZE=${RESOLVER_THREADS}`],
       credentials: config.mode === 'root' ? { uid, gid: uid, groups: [] } : undefined,
       mounts: code.mounts,
       landlock:

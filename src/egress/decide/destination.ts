@@ -1,13 +1,10 @@
 /** From an allowed name to the addresses that may be dialled: resolved once, all checked, and dialled exactly as checked. */
-import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { errnoOf } from '../../errors.ts';
 import type { checkDestination } from '../../policy/destination.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { ApprovedAddress, Grant, Intent, Refusal } from '../stages.ts';
-
-/** All addresses of a name. Rejects with the resolver's error. */
-export type Resolver = (host: string) => Promise<readonly string[]>;
+import type { Resolver } from './lookup.ts';
 
 export interface DestinationOptions {
   readonly resolve: Resolver;
@@ -46,27 +43,6 @@ export async function approveDestination(
   const approve = (address: string) =>
     ({ address, port, family: isIP(address) }) as unknown as ApprovedAddress;
   return { ok: true, addresses: checked.addresses.map(approve) };
-}
-
-/**
- * getaddrinfo(3) in this role, never by the workload's hosts file. Connections that ask for one name at once share
- * the answer; a name that nobody may reach is never looked up, so that look-ups carry nothing out.
- */
-export function createSystemResolver(limits: EgressLimits): Resolver {
-  const pending = new Map<string, Promise<readonly string[]>>();
-  const start = (host: string): Promise<readonly string[]> => {
-    const found = lookup(host, { all: true, order: 'verbatim' })
-      .then((entries) => entries.map(({ address }) => address))
-      .finally(() => pending.delete(host));
-    pending.set(host, found);
-    return found;
-  };
-  return async (host) => {
-    const shared = pending.get(host);
-    if (shared !== undefined) return shared;
-    if (pending.size >= limits.resolving) throw new Error('too many names are being looked up');
-    return start(host);
-  };
 }
 
 class ResolutionTimeout extends Error {}

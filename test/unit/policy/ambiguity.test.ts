@@ -56,6 +56,19 @@ describe('takes', () => {
     expect(document?.notices[0]?.message).toContain('all its requests are inspected');
   });
 
+  it('a pin that another rule for the same destination undoes, but says so', () => {
+    const pin = `sha256: ${'ab'.repeat(32)}`;
+    const rules = (second: string, host = 'a.example') =>
+      `version: 1\nnetwork_policies:\n  r0: {endpoints: [{${A}}], binaries: [{path: /b, ${pin}}]}\n  r1: {endpoints: [{host: ${host}, port: 443}], binaries: [{${second}}]}\n`;
+    const notices = (text: string) => checkPolicy(text, 'p').document?.notices.map(({ message }) => message);
+    expect(notices(rules('path: /b'))).toEqual([
+      'the sha256 of "/b" in rule "r0" does not hold here: rule "r1" names the same destination, and takes any content of it',
+    ]);
+    expect(notices(rules('path: /c'))).toEqual([]);
+    expect(notices(rules(`path: /b, ${pin}`))).toEqual([]);
+    expect(notices(rules('path: /b', 'b.example'))).toEqual([]);
+  });
+
   it('ten thousand endpoints, in no time', () => {
     const many = Array.from({ length: 9000 }, (_, index) => `host: "*.h${index}.example", port: 443`);
     expect(checkPolicy(policy(...many), 'p').problems).toEqual([]);

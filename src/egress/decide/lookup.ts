@@ -1,0 +1,97 @@
+/**
+ * Looking up allowed names with getaddrinfo(3), in this role and never by the workload's hosts file. It reads what the machine
+ * says (nsswitch, hosts, several name servers, search lists), asks again by TCP where an answer was cut, and blocks
+ * a thread until it is done: so that names whose servers hang cannot take all threads, each domain has only some.
+ */
+import { lookup } from 'node:dns/promises';
+import type { EgressLimits } from '../limits.ts';
+
+/** All addresses of a name. Rejects with the resolver's error. */
+export type Resolver = (host: string) => Promise<readonly string[]>;
+
+type LookupLimits = Pick<
+  EgressLimits,
+  'resolving' | 'resolvingPerDomain' | 'resolveQueue' | 'cachedNames' | 'nameCacheMs' | 'nameFailureMs'
+>;
+
+/**
+ * A resolver that remembers for a moment. Connections that ask for one name at once share the answer; a name that nobody may
+ * reach is never looked up, so that look-ups carry nothing out.
+ */
+export function createSystemResolver(limits: LookupLimits, find: Resolver = findBySystem): Resolver {
+  const known = new Map<string, Promise<readonly string[]>>();
+  const enter = createLanes(limits);
+  const forget = (host: string, answer: Promise<readonly string[]>, ms: number): void => {
+    const timer = setTimeout(() => known.get(host) === answer && known.delete(host), ms);
+    timer.unref();
+  };
+  return (host) => {
+    const before = known.get(host);
+    if (before !== undefined) return before;
+    // Those that come first are the oldest; what is under way goes on for who waits for it.
+    for (const oldest of known.keys()) {
+      if (known.size < limits.cachedNames) break;
+      known.delete(oldest);
+    }
+    const answer = enter(domainOf(host), () => find(host));
+    known.set(host, answer);
+    answer.then(
+      () => forget(host, answer, limits.nameCacheMs),
+      () => forget(host, answer, limits.nameFailureMs),
+    );
+    return answer;
+  };
+}
+
+async function findBySystem(host: string): Promise<readonly string[]> {
+  const entries = await lookup(host, { all: true, order: 'verbatim' });
+  return entries.map(({ address }) => address);
+}
+
+/** What one name server is likely to answer for. */
+function domainOf(host: string): string {
+  return host.split('.').slice(-2).join('.');
+}
+
+type Work = () => Promise<readonly string[]>;
+
+/** Runs at most so many at once, and of one lane at most its share; the others wait in turn. */
+function createLanes({ resolving, resolvingPerDomain, resolveQueue }: LookupLimits) {
+  const waiting: { readonly lane: string; readonly start: () => void }[] = [];
+  const running = new Map<string, number>();
+  let total = 0;
+  const isFree = (lane: string): boolean =>
+    total < resolving && (running.get(lane) ?? 0) < resolvingPerDomain;
+  const count = (lane: string, change: 1 | -1): void => {
+    total += change;
+    const left = (running.get(lane) ?? 0) + change;
+    if (left === 0) running.delete(lane);
+    else running.set(lane, left);
+  };
+  const leave = (lane: string): void => {
+    count(lane, -1);
+    const next = waiting.findIndex((entry) => isFree(entry.lane));
+    if (next >= 0) waiting.splice(next, 1)[0]?.start();
+  };
+  return async (lane: string, work: Work): Promise<readonly string[]> => {
+    if (isFree(lane)) count(lane, 1);
+    else {
+      if (waiting.length >= resolveQueue) throw new Error('too many names are being looked up');
+      await new Promise<void>((resolve) =>
+        waiting.push({
+          lane,
+          start() {
+            // Taken at once: who comes before this one goes on would take it twice.
+            count(lane, 1);
+            resolve();
+          },
+        }),
+      );
+    }
+    try {
+      return await work();
+    } finally {
+      leave(lane);
+    }
+  };
+}
