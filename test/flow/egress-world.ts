@@ -48,7 +48,7 @@ const loopback = { host: '127.0.0.1', port: 0 };
 
 export async function startWorld(
   rules: readonly NetworkRule[],
-  options: Partial<Omit<EgressOptions, 'decider' | 'report'>> = {},
+  options: Partial<Omit<EgressOptions, 'report'>> = {},
 ): Promise<EgressWorld> {
   const facts: AuditFact[] = [];
   const waiting: { readonly kind: string; readonly resolve: (fact: never) => void }[] = [];
