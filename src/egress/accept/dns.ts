@@ -145,12 +145,15 @@ export async function serveDnsUdp(
 export function serveDnsTcp({ socket }: Client, means: DnsMeans): void {
   const source = { address: socket.remoteAddress ?? '::', port: socket.remotePort ?? 0 };
   let pending: Uint8Array = new Uint8Array(0);
-  socket.setTimeout(means.limits.dnsIdleMs, () => socket.destroy());
+  // Since the last whole query: a byte now and then must not keep the connection.
+  const idle = setTimeout(() => socket.destroy(), means.limits.dnsIdleMs);
+  socket.once('close', () => clearTimeout(idle));
   socket.on('end', () => socket.end());
   socket.on('data', (chunk: Buffer) => {
     const split = splitDnsStream(Buffer.concat([pending, chunk]));
     if (split === undefined) return void socket.destroy();
     pending = split.rest;
+    if (split.messages.length > 0) idle.refresh();
     for (const message of split.messages) {
       const answer = respond(message, source, 'tcp', means);
       if (answer === undefined) return void socket.destroy();
