@@ -69,7 +69,8 @@ export interface Inspected extends AsyncDisposable {
 
 type Running = AsyncDisposable & { readonly port: number };
 
-export interface InspectedOptions extends Partial<Pick<EgressOptions, 'check' | 'resolve' | 'mayInspect'>> {
+export interface InspectedOptions
+  extends Partial<Pick<EgressOptions, 'check' | 'identify' | 'resolve' | 'mayInspect'>> {
   readonly limits?: Partial<EgressLimits>;
   /** What the two sides speak. */
   readonly client?: Version;
