@@ -104,10 +104,10 @@ async function observe(pid: number, means: Means): Promise<Observation> {
   if (executable.startsWith('/memfd:')) throw new Error('the executable lies in memory and has no path');
   const hash = (seen: SeenProcess): Promise<string> =>
     trust(seen.executable, { fingerprint: seen.fingerprint, open: () => openSeen(seen) });
-  const [sha256, ...ancestorHashes] = await Promise.all([
-    hash(self),
-    ...parents.map((parent) => hash(parent).catch(untrusted)),
-  ]);
+  const sha256 = await hash(self);
+  // One after the other: a chain of large files must not take more than its turn from other questions.
+  const ancestorHashes: string[] = [];
+  for (const parent of parents) ancestorHashes.push(await hash(parent).catch(untrusted));
   if (JSON.stringify(await readLineage(pid, means)) !== view) throw new ProcessChanged();
   const ancestors = parents.map((parent) => parent.executable);
   const process = { pid, startTime, executable, sha256, ancestors, ancestorHashes };

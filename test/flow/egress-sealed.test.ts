@@ -1,7 +1,8 @@
 /** The network role as its own process in a world with an origin, wired to this one, serving a real sealed namespace. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { realpathSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -19,6 +20,7 @@ const MODULE = join(REPOSITORY, 'src/start/network-role.ts');
 const ROLE = `process.exitCode = await (await import(${JSON.stringify(MODULE)})).runNetworkRole({ controlDescriptor: 3 }).catch(({ exitCode }) => exitCode);`;
 const position = { line: 1, column: 1 };
 const PYTHON = realpathSync('/usr/bin/python3');
+const BASH = realpathSync('/bin/bash');
 
 const RULES: readonly NetworkRule[] = [
   {
@@ -43,7 +45,24 @@ const RULES: readonly NetworkRule[] = [
     ],
     binaries: [{ path: realpathSync('/usr/bin/curl') }, { path: PYTHON }],
   },
+  pinned('right', 8080, [{ path: BASH, sha256: [sha256Of(BASH)] }]),
+  pinned('wrong', 8443, [{ path: BASH, sha256: ['0'.repeat(64)] }]),
 ];
+
+function sha256Of(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
+function pinned(name: string, port: number, binaries: NetworkRule['binaries']): NetworkRule {
+  const allowedIps = [`${ORIGIN_ADDRESS}/32`];
+  const host = 'forbidden.demo.test';
+  return {
+    name,
+    position,
+    binaries,
+    endpoints: [{ host, ports: [port], protocol: '', allowedIps, position }],
+  };
+}
 
 describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () => {
   let world: World;
@@ -172,14 +191,26 @@ describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () 
     });
   });
 
+  test('a pin holds for the program that it names, be it an ancestor of the one that asks', async () => {
+    const get = 'curl --silent --max-time 20 http://forbidden.demo.test';
+    const asked = await inside('bash', '-c', `${get}:8080/x; ${get}:8443/x; true`);
+    expect(asked.stdout).toMatch(/^GET forbidden\.demo\.test:8080 \/x 0\n/);
+    expect(asked.stdout).toContain('"reason":"binary_hash_differs"');
+    expect(await fact('connection-denied')).toMatchObject({
+      rule: 'wrong',
+      detail: `rule "wrong" pins ${BASH} to sha256 ${'0'.repeat(64)}; what asked has ${sha256Of(BASH)}`,
+      identity: { executable: realpathSync('/usr/bin/curl'), ancestorHashes: [sha256Of(BASH)] },
+    });
+  });
+
   test('an address that the rule does not list is refused', async () => {
     const result = await curl('--proxy', 'http://127.0.0.1:3128', 'http://other.demo.test:8443/');
     expect(result.stdout).toContain('"reason":"address_not_allowed"');
   });
 
   test('a name that no rule has does not resolve, and a bare address leads nowhere', async () => {
-    expect((await curl('http://forbidden.demo.test:8080/')).stderr).toContain('resolve');
-    expect(await fact('dns-refused')).toMatchObject({ name: 'forbidden.demo.test' });
+    expect((await curl('http://unlisted.demo.test:8080/')).stderr).toContain('resolve');
+    expect(await fact('dns-refused')).toMatchObject({ name: 'unlisted.demo.test' });
     expect((await curl(`http://${ORIGIN_ADDRESS}:8080/`)).stdout).toContain('"reason":"host_not_listed"');
   });
 
