@@ -201,6 +201,30 @@ describe('where TLS is opened', () => {
   });
 });
 
+describe('HTTP/2 that keeps talking without a request', () => {
+  const frame = (length: number, type: number, flags: number, stream: number) =>
+    Buffer.from([0, length >> 8, length & 255, type, flags, 0, 0, 0, stream]);
+  const opening = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(0, 4, 0, 0)]);
+
+  test.each([
+    // HEADERS without END_HEADERS, and a CONTINUATION that never ends.
+    [
+      'a head that does not end',
+      Buffer.concat([frame(1, 1, 0, 1), Buffer.from([0x82]), frame(9999, 9, 0, 1)]),
+      Buffer.from([0]),
+    ],
+    ['pings', Buffer.alloc(0), Buffer.concat([frame(8, 6, 0, 0), Buffer.alloc(8)])],
+  ])('%s', async (_, first, again) => {
+    await using it = await inspected(JSON_RPC, { limits: SHORT });
+    const secure = await tunnel(it.world, it.port, 'h2');
+    const closed = once(secure.resume(), 'close');
+    secure.write(Buffer.concat([opening, first]));
+    const timer = setInterval(() => secure.writable && secure.write(again), DRIP_MS);
+    await closed;
+    clearInterval(timer);
+  });
+});
+
 /** What a client of TLS says first. */
 async function clientHello(): Promise<Buffer> {
   const { promise, resolve } = Promise.withResolvers<Buffer>();

@@ -6,6 +6,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
+import type { EgressLimits } from '../limits.ts';
 import { Origins } from '../relay/origins.ts';
 import type { Flow } from '../stages.ts';
 import type { Client } from './entrance.ts';
@@ -49,8 +50,29 @@ function openSession({ socket }: Client, { limits }: RequestMeans): ServerHttp2S
   });
   // The socket's own end is what counts.
   session.on('error', () => {});
-  session.setTimeout(limits.keepAliveMs, () => session.close());
+  closeWhenUnused(session, limits);
   return session;
+}
+
+/** Since the last request, not the last byte: pings and heads that never end must not keep the connection. */
+function closeWhenUnused(session: ServerHttp2Session, { keepAliveMs, lingerMs }: EgressLimits): void {
+  let open = 0;
+  const end = (): void => {
+    if (open > 0) return;
+    session.close();
+    // A head under way is a request to the session, which would wait for it.
+    const last = setTimeout(() => open === 0 && session.destroy(), lingerMs);
+    session.once('close', () => clearTimeout(last));
+  };
+  const timer = setTimeout(end, keepAliveMs);
+  session.on('stream', (stream) => {
+    open += 1;
+    stream.once('close', () => {
+      open -= 1;
+      if (open === 0 && !session.closed) timer.refresh();
+    });
+  });
+  session.once('close', () => clearTimeout(timer));
 }
 
 function answer(
