@@ -102,8 +102,11 @@ async function observe(pid: number, means: Means): Promise<Observation> {
   const [self, ...parents] = lineage;
   const { executable, startTime } = self;
   if (executable.startsWith('/memfd:')) throw new Error('the executable lies in memory and has no path');
-  const hash = (seen: SeenProcess): Promise<string> =>
-    trust(seen.executable, { fingerprint: seen.fingerprint, open: () => openSeen(seen) });
+  const hash = async (seen: SeenProcess): Promise<string> => {
+    if (!seen.executable.startsWith('/'))
+      throw new Error(`the executable of process ${seen.pid} has no path`);
+    return trust(seen.executable, { fingerprint: seen.fingerprint, open: () => openSeen(seen) });
+  };
   const sha256 = await hash(self);
   // One after the other: a chain of large files must not take more than its turn from other questions.
   const ancestorHashes: string[] = [];
@@ -113,7 +116,8 @@ async function observe(pid: number, means: Means): Promise<Observation> {
   const process = { pid, startTime, executable, sha256, ancestors, ancestorHashes };
   const key = JSON.stringify([executable, sha256, ancestors, ancestorHashes]);
   const observation = { view, process, key };
-  known.set(pid, observation);
+  // What stood in the way of trust, such as a slow disk, may be over.
+  if (!ancestorHashes.includes('')) known.set(pid, observation);
   for (const oldest of known.keys()) {
     if (known.size <= MAX_KNOWN) break;
     known.delete(oldest);

@@ -65,7 +65,7 @@ export function actorOf(identity: Identity | undefined, context: AuditContext): 
       path: executable,
       file: regularFile(executable, sha256),
       user,
-      // Ancestors are known by path alone, so that they are entities and not parent processes.
+      // Entities and not parent processes, of whom more would have to be known; they have no place for a hash.
       ancestry:
         ancestors.length === 0 ? undefined : ancestors.map((path) => ({ name: baseName(path), path })),
     },
