@@ -67,8 +67,11 @@ describe.skipIf(!isRoot)('look-ups (as root)', () => {
     expect(await look('both.test none.test')).toMatchObject({ found: [found[0], 'ENOTFOUND'], asked: [] });
   });
 
-  test('an answer that does not fit into a datagram comes by TCP', async () => {
-    const look = await start('nameserver 127.0.0.12\n');
+  test.each([
+    ['without EDNS', ''],
+    ['with EDNS', 'options edns0\n'],
+  ])('an answer that does not fit into a datagram comes by TCP, %s', async (_, options) => {
+    const look = await start(`nameserver 127.0.0.12\n${options}`);
     const { found, asked } = await look('many.test');
     expect(new Set(found[0]).size).toBe(100);
     expect(asked).toEqual(expect.arrayContaining(['udp many.test 1', 'tcp many.test 1']));
