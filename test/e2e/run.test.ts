@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { sha256 } from '../native/identified.ts';
 import {
   AGENT_UID,
   ALLOW_CURL,
@@ -33,6 +34,8 @@ async function sh(setup: Setup, script: string, network = ALLOW_CURL) {
 }
 
 const NETWORK_WITH_PYTHON = ALLOW_CURL.replace('/usr/bin/curl', '/usr/bin/python3');
+const pinnedTo = (hash: string) =>
+  ALLOW_CURL.replace('path: /usr/bin/curl', `path: /usr/bin/curl, sha256: "${hash}"`);
 const DIRECT = 'env -u HTTPS_PROXY -u HTTP_PROXY -u ALL_PROXY -u https_proxy -u http_proxy -u all_proxy';
 
 describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the test world)', (mode) => {
@@ -108,6 +111,29 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
       NETWORK_WITH_PYTHON,
     ],
     [
+      'transparently over IPv6, TLS',
+      `${DIRECT} curl -sS --cacert $CA --resolve "allowed.demo.test:8443:[$(getent -s dns ahostsv6 allowed.demo.test | head -n 1 | cut -d " " -f 1)]" https://allowed.demo.test:8443/x`,
+      'GET allowed.demo.test:8443 /x 0\n',
+    ],
+    [
+      'transparently over IPv6, server speaks first',
+      `${DIRECT} python3 -c 'import socket as s; c=s.create_connection(("'$(getent -s dns ahostsv6 allowed.demo.test | head -n 1 | cut -d " " -f 1)'", 2525), 10); c.settimeout(10); print(c.recv(99).decode(), end="")'`,
+      '220 origin ready\n',
+      NETWORK_WITH_PYTHON,
+    ],
+    [
+      'by a pinned program',
+      'curl -sS http://allowed.demo.test:8080/x',
+      'GET allowed.demo.test:8080 /x 0\n',
+      pinnedTo(sha256('/usr/bin/curl')),
+    ],
+    [
+      'by a pinned program whose name is a link',
+      `python3 -c 'import urllib.request as u; print(u.urlopen("http://allowed.demo.test:8080/x").read().decode(), end="")'`,
+      'GET allowed.demo.test:8080 /x 0\n',
+      pinnedTo(sha256('/usr/bin/python3')).replace('/usr/bin/curl', '/usr/bin/python3'),
+    ],
+    [
       'a body of 3 MB',
       'head -c 3000000 /dev/zero | curl -sS --cacert $CA --data-binary @- https://allowed.demo.test:8443/up',
       'POST allowed.demo.test:8443 /up 3000000\n',
@@ -151,9 +177,15 @@ describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the 
       'curl -sS -o /dev/null -w "%{http_code}" http://localhost:8080/ --noproxy "" ',
       '403',
     ],
-  ])('is refused what the policy does not name: %s', async (_, script, expected) => {
+    [
+      'by a program that is not the pinned one',
+      'curl -sS http://allowed.demo.test:8080/ | grep -o binary_hash_differs',
+      'binary_hash_differs\n',
+      pinnedTo('0'.repeat(64)),
+    ],
+  ])('is refused what the policy does not name: %s', async (_, script, expected, network = ALLOW_CURL) => {
     const setup = prepare(sharedWorld(), mode);
-    const { stdout, stderr } = await sh(setup, script);
+    const { stdout, stderr } = await sh(setup, script, network);
     expect(stdout, stderr).toBe(expected);
     expect(auditEvents(setup).some(({ action }) => action === 'Denied')).toBe(true);
   });
