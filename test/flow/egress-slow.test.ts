@@ -133,12 +133,15 @@ describe('bodies', () => {
     const server = createServer((request) =>
       request.on('data', () => {
         heard += 1;
-        // Twice the time of each limit.
-        if (heard === 30) enough.resolve();
+        // More than the time of each limit.
+        if (heard === 100) enough.resolve();
       }),
     );
     await using origin = await listen(server);
-    await using world = await startWorld([rule('allowed.test', [origin.port])], { limits: SHORT });
+    await using world = await startWorld([rule('allowed.test', [origin.port])], {
+      // Far above what a loaded machine may take between two bytes.
+      limits: { ...SHORT, requestIdleMs: 1500 },
+    });
     const head = `POST http://allowed.test:${origin.port}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n`;
     const client = rawClient(world.proxyPort, head);
     const timer = setInterval(() => client.socket.write('x'), DRIP_MS);
