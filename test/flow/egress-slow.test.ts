@@ -17,7 +17,7 @@ import { inspected, tunnel } from './inspect-world.ts';
 
 /** Of each wait, far below what a test may last. */
 const SHORT: Partial<EgressLimits> = {
-  headMs: 300,
+  headMs: 500,
   headCheckMs: 50,
   keepAliveMs: 300,
   requestIdleMs: 300,
@@ -29,6 +29,8 @@ const SHORT: Partial<EgressLimits> = {
   dnsIdleMs: 300,
   lingerMs: 100,
 };
+/** For clients whose TLS has to come about first, on a loaded machine too. */
+const AFTER_TLS = { ...SHORT, openingUnnamedMs: 10_000, openingCompleteMs: 10_000, handshakeMs: 10_000 };
 /** Often enough that no idle time-out ever runs out. */
 const DRIP_MS = 20;
 
@@ -152,7 +154,7 @@ describe('bodies', () => {
   });
 
   test('one that is judged as a whole has a time to be there', async () => {
-    await using it = await inspected(JSON_RPC, { limits: SHORT });
+    await using it = await inspected(JSON_RPC, { limits: AFTER_TLS });
     const secure = await tunnel(it.world, it.port, 'http/1.1');
     const ended = once(secure.setEncoding('latin1'), 'close');
     let answer = '';
@@ -187,13 +189,13 @@ describe('where TLS is opened', () => {
   });
 
   test.each(['h2', 'http/1.1'] as const)('%s without a request', async (protocol) => {
-    await using it = await inspected(JSON_RPC, { limits: SHORT });
+    await using it = await inspected(JSON_RPC, { limits: AFTER_TLS });
     const secure = await tunnel(it.world, it.port, protocol);
     await once(secure.resume(), 'close');
   });
 
   test('a preface of HTTP/2 byte by byte', async () => {
-    await using it = await inspected(JSON_RPC, { limits: SHORT });
+    await using it = await inspected(JSON_RPC, { limits: AFTER_TLS });
     const secure = await tunnel(it.world, it.port, 'h2');
     const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
     const closed = once(secure.resume(), 'close');
@@ -218,7 +220,7 @@ describe('HTTP/2 that keeps talking without a request', () => {
     ],
     ['pings', Buffer.alloc(0), Buffer.concat([frame(8, 6, 0, 0), Buffer.alloc(8)])],
   ])('%s', async (_, first, again) => {
-    await using it = await inspected(JSON_RPC, { limits: SHORT });
+    await using it = await inspected(JSON_RPC, { limits: AFTER_TLS });
     const secure = await tunnel(it.world, it.port, 'h2');
     const closed = once(secure.resume(), 'close');
     secure.write(Buffer.concat([opening, first]));
