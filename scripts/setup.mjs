@@ -55,6 +55,7 @@ const goals = {
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   bench: ['test/bench/main.ts'],
+  bundle: ['scripts/bundle.ts'],
 };
 
 function run(command, args, options = {}) {
@@ -122,7 +123,7 @@ if (goal !== undefined && !(goal in goals))
   fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
 installPackages({ ...packages, ...packagesOf[goal] });
 installModules();
-run('make', ['-s', '-C', 'native']);
+run('make', ['-s', '-C', 'native', ...(goal === 'bundle' ? ['bundle'] : [])]);
 if (goal !== undefined) {
   const result = spawnSync(node, [...goals[goal], ...rest], { cwd: root, stdio: 'inherit' });
   process.exitCode = result.status ?? 1;

@@ -93,10 +93,14 @@ function describe(error: unknown): { readonly line: string; readonly exitCode: n
   return { line, exitCode: error.exitCode };
 }
 
-try {
-  process.exitCode = await main();
-} catch (error) {
-  const { line, exitCode } = describe(error);
-  process.stderr.write(line);
-  process.exitCode = exitCode;
-}
+// Not awaited at the top: a bundle's code is no module.
+main().then(
+  (exitCode) => {
+    process.exitCode = exitCode;
+  },
+  (error) => {
+    const { line, exitCode } = describe(error);
+    process.stderr.write(line);
+    process.exitCode = exitCode;
+  },
+);

@@ -3,8 +3,8 @@
  * the others are single quick system calls. Failures throw Error with `code` (symbolic errno) and
  * `syscall`, like Node's own system errors. Descriptors are plain numbers owned by the caller.
  */
-import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { isBundle } from '../lib/layout.ts';
 
 /** What ownTree() met. Everything but `seen` and `changed` was left as it was. */
 export interface OwnedTree {
@@ -100,11 +100,18 @@ export interface Posix {
   close(descriptor: number): void;
 }
 
-const addonPath = fileURLToPath(new URL('../../build/posix.node', import.meta.url));
+const addonPath = fileURLToPath(
+  new URL(isBundle ? '../native/posix.node' : '../../build/posix.node', import.meta.url),
+);
 let loaded: Posix | undefined;
 
 /** Loads the addon at first use, so that `--help` works where it was never built. */
 export function posix(): Posix {
-  loaded ??= createRequire(import.meta.url)(addonPath) as Posix;
+  if (loaded === undefined) {
+    const module: { exports: unknown } = { exports: {} };
+    // Not by require(), which would look for a package.json in every directory above, an image's too.
+    process.dlopen(module, addonPath);
+    loaded = module.exports as Posix;
+  }
   return loaded;
 }
