@@ -205,6 +205,13 @@ export const VERBS = [
     options: [JSON_OUTPUT],
   },
   {
+    name: 'copy-self',
+    synopsis: 'castellan copy-self DIRECTORY',
+    summary: 'put this bundle into a directory that other containers mount',
+    operands: 'one',
+    options: [],
+  },
+  {
     name: 'ssh-proxy',
     synopsis: 'castellan ssh-proxy SOCKET',
     summary: 'connect standard input and output to a Unix socket (for ProxyCommand)',
