@@ -34,6 +34,12 @@ const packagesOf = {
     'gcc-aarch64-linux-gnu': ['/usr/bin/aarch64-linux-gnu-gcc'],
     'libc6-dev-arm64-cross': ['/usr/aarch64-linux-gnu/include/stdio.h'],
   },
+  'test:bundle': {
+    binutils: ['/usr/bin/strip'],
+    bubblewrap: ['/usr/bin/bwrap'],
+    'busybox-static': ['/bin/busybox'],
+    'musl-tools': ['/usr/bin/musl-gcc'],
+  },
   'test:programs': {
     make: ['/usr/bin/make'],
     gcc: ['/usr/bin/gcc'],
@@ -54,6 +60,7 @@ const goals = {
   test: ['scripts/test.ts'],
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
+  'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
   bench: ['test/bench/main.ts'],
   bundle: ['scripts/bundle.ts'],
 };
@@ -123,7 +130,9 @@ if (goal !== undefined && !(goal in goals))
   fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
 installPackages({ ...packages, ...packagesOf[goal] });
 installModules();
-run('make', ['-s', '-C', 'native', ...(goal === 'bundle' ? ['bundle'] : [])]);
+const needsBundle = goal === 'bundle' || goal === 'test:bundle';
+run('make', ['-s', '-C', 'native', ...(needsBundle ? ['bundle'] : [])]);
+if (goal === 'test:bundle') run(node, goals.bundle);
 if (goal !== undefined) {
   const result = spawnSync(node, [...goals[goal], ...rest], { cwd: root, stdio: 'inherit' });
   process.exitCode = result.status ?? 1;

@@ -1,7 +1,8 @@
 /** What a bundle takes from this machine: Node, `ip`, `nft`, the loader and every library that any of them needs. */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, realpathSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { sealLoader } from './seal-loader.ts';
 
 export interface DebianPackage {
   readonly name: string;
@@ -33,7 +34,8 @@ export function bundleSystem(repository: string, node: string, bundle: string): 
   const addons = ['posix', 'pty', 'sshcrypto'].map((name) => join(bundle, 'native', `${name}.node`));
   const libraries = librariesOf([node, ...Object.values(PROGRAMS), ...addons]);
   for (const path of libraries)
-    copyFileSync(path, join(bundle, 'lib', isLoader(path) ? 'ld.so' : basename(path)));
+    if (isLoader(path)) writeFileSync(join(bundle, 'lib/ld.so'), sealLoader(readFileSync(path)));
+    else copyFileSync(path, join(bundle, 'lib', basename(path)));
   return packagesOf([...Object.values(PROGRAMS), ...libraries, CERTIFICATES]);
 }
 
