@@ -1,5 +1,5 @@
 /** The bundle in images that its author never saw: what the demo shows has to come out in each. */
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { finish, isRoot, type Result, useWorld } from '../e2e/sandbox.ts';
@@ -134,7 +134,6 @@ describe.skipIf(!isRoot)('containers of other shapes (needs root)', () => {
 
   it('without any capability, under the sandbox’s own uid, the process role works alone', async () => {
     const here = container(image);
-    chownSync(here.run, AGENT_UID, AGENT_UID);
     const become = [
       '--cap-drop',
       'ALL',
