@@ -27,6 +27,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'policy diff': () => import('./cli/policy-diff.ts'),
   audit: () => import('./cli/audit.ts'),
   'copy-self': () => import('./cli/copy-self.ts'),
+  probe: () => import('./cli/probe.ts'),
   'ssh-proxy': () => import('./cli/ssh-proxy.ts'),
   'network-role': () => import('./cli/network-role.ts'),
 };

@@ -94,6 +94,11 @@ export const VERBS = [
         value: 'EFFECT',
         help: 'with --reload: keep the last valid policy (default), or deny everything until there is a valid one',
       },
+      {
+        name: 'health-listen',
+        value: 'ADDRESS:PORT',
+        help: 'answer probes over HTTP there too (/live, /startup, /ready); the command cannot reach it',
+      },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },
       { name: 'tty', help: 'with --retain: run the command on a terminal of its own, not on pipes' },
       { name: 'quiet', help: 'no events on standard error' },
@@ -203,6 +208,13 @@ export const VERBS = [
     summary: 'verify the hash chain of an audit file',
     operands: 'one',
     options: [JSON_OUTPUT],
+  },
+  {
+    name: 'probe',
+    synopsis: 'castellan probe live|startup|ready [--sandbox NAME]',
+    summary: 'tell by the exit code whether a sandbox lives, has started, is ready',
+    operands: 'one',
+    options: [SANDBOX],
   },
   {
     name: 'copy-self',

@@ -55,6 +55,8 @@ export interface Posix {
     descriptors: number[],
     timeoutMs: number,
   ): Promise<Uint8Array>;
+  /** Sends `text` to the Unix datagram socket at a pathname, or at an abstract name where it begins with `@`. Never waits. */
+  sendDatagram(path: string, text: string): void;
   /** SO_PEERCRED of a connected Unix socket. */
   peerCredentials(socket: number): { pid: number; uid: number; gid: number };
   /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */
