@@ -5,7 +5,7 @@
 import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { bundleCode, compileCode } from './bundle/code.ts';
-import { writeBillOfMaterials, writeLicences, writeManifest } from './bundle/describe.ts';
+import { writeBillOfMaterials, writeLicences, writeManifest, writeManual } from './bundle/describe.ts';
 import { bundleSystem } from './bundle/system.ts';
 
 const REPOSITORY = join(import.meta.dirname, '..');
@@ -25,6 +25,7 @@ compileCode(REPOSITORY, bundle);
 const parts = { packages: [...packages, NODE_PACKAGE], debian };
 writeLicences(REPOSITORY, bundle, parts);
 writeBillOfMaterials(REPOSITORY, bundle, parts);
+writeManual(bundle);
 seal(bundle);
 const { files } = writeManifest(bundle);
 seal(bundle);

@@ -39,6 +39,9 @@ const packagesOf = {
     bubblewrap: ['/usr/bin/bwrap'],
     'busybox-static': ['/bin/busybox'],
     'musl-tools': ['/usr/bin/musl-gcc'],
+    mandoc: ['/usr/bin/mandoc'],
+    zsh: ['/usr/bin/zsh'],
+    fish: ['/usr/bin/fish'],
   },
   'test:programs': {
     make: ['/usr/bin/make'],

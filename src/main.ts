@@ -28,6 +28,8 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   audit: () => import('./cli/audit.ts'),
   'copy-self': () => import('./cli/copy-self.ts'),
   probe: () => import('./cli/probe.ts'),
+  completion: () => import('./cli/completion.ts'),
+  man: () => import('./cli/man.ts'),
   'ssh-proxy': () => import('./cli/ssh-proxy.ts'),
   'network-role': () => import('./cli/network-role.ts'),
 };

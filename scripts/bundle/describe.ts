@@ -1,10 +1,12 @@
 /** What a bundle says of itself: licences, a bill of materials, and a manifest of every file. */
 import { createHash } from 'node:crypto';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Enums, Models, Serialize, Spec } from '@cyclonedx/cyclonedx-library';
+import { completionScript } from '../../src/cli/completion-script.ts';
+import { manPage } from '../../src/cli/man-page.ts';
 import { type BundleManifest, MANIFEST_FILE } from '../../src/config/bundle-manifest.ts';
-import { VERSION } from '../../src/version.ts';
+import { VERSION, VERSION_DATE } from '../../src/version.ts';
 import { packageFacts } from './code.ts';
 import type { DebianPackage } from './system.ts';
 
@@ -53,6 +55,18 @@ export function writeBillOfMaterials(repository: string, bundle: string, { packa
   const serializer = new Serialize.JsonSerializer(new Serialize.JSON.Normalize.Factory(Spec.Spec1dot6));
   const text = serializer.serialize(bom, { sortLists: true, space: 1 });
   writeFileSync(join(bundle, 'share/sbom.cdx.json'), `${text}\n`);
+}
+
+/** The manual page and the completions, where packages keep them. */
+export function writeManual(bundle: string): void {
+  const put = (path: string, text: string): void => {
+    mkdirSync(dirname(join(bundle, 'share', path)), { recursive: true });
+    writeFileSync(join(bundle, 'share', path), text);
+  };
+  put('man/man8/castellan.8', manPage(VERSION, VERSION_DATE));
+  put('bash-completion/completions/castellan', completionScript('bash'));
+  put('zsh/site-functions/_castellan', completionScript('zsh'));
+  put('fish/vendor_completions.d/castellan.fish', completionScript('fish'));
 }
 
 /** Last of all: whatever is not in it is not part of the bundle. */

@@ -217,6 +217,20 @@ export const VERBS = [
     options: [SANDBOX],
   },
   {
+    name: 'completion',
+    synopsis: 'castellan completion bash|zsh|fish',
+    summary: 'print completions for a shell',
+    operands: 'one',
+    options: [],
+  },
+  {
+    name: 'man',
+    synopsis: 'castellan man',
+    summary: 'print the manual page, as man -l - reads it',
+    operands: 'none',
+    options: [],
+  },
+  {
     name: 'copy-self',
     synopsis: 'castellan copy-self DIRECTORY',
     summary: 'put this bundle into a directory that other containers mount',
