@@ -42,6 +42,10 @@ const packagesOf = {
     mandoc: ['/usr/bin/mandoc'],
     zsh: ['/usr/bin/zsh'],
     fish: ['/usr/bin/fish'],
+    buildah: ['/usr/bin/buildah'],
+    podman: ['/usr/bin/podman'],
+    runc: ['/usr/sbin/runc'],
+    netavark: ['/usr/lib/podman/netavark'],
   },
   'test:programs': {
     make: ['/usr/bin/make'],
