@@ -137,9 +137,9 @@ if (goal !== undefined && !(goal in goals))
   fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
 installPackages({ ...packages, ...packagesOf[goal] });
 installModules();
-const needsBundle = goal === 'bundle' || goal === 'test:bundle';
+const needsBundle = ['bundle', 'test:bundle', 'bench'].includes(goal);
 run('make', ['-s', '-C', 'native', ...(needsBundle ? ['bundle'] : [])]);
-if (goal === 'test:bundle') run(node, goals.bundle);
+if (needsBundle && goal !== 'bundle') run(node, goals.bundle);
 if (goal !== undefined) {
   const result = spawnSync(node, [...goals[goal], ...rest], { cwd: root, stdio: 'inherit' });
   process.exitCode = result.status ?? 1;
