@@ -1,19 +1,25 @@
-# The development tree as an image, to run castellan as a container's entrypoint:
-#   docker run --cap-add SYS_ADMIN --cap-add NET_ADMIN castellan run --policy /policy.yaml -- bash
-FROM debian:bookworm-slim AS build
-RUN apt-get update && apt-get install -y --no-install-recommends \
-      nodejs npm python3 make g++ libseccomp-dev nftables iproute2 openssh-client curl openssl ca-certificates util-linux \
-    && rm -rf /var/lib/apt/lists/*
-WORKDIR /opt/castellan
-COPY package.json package-lock.json ./
-COPY scripts scripts
-COPY native native
-COPY src src
-RUN node scripts/setup.mjs && npm prune --omit=dev --ignore-scripts
+# castellan and all it needs in /opt/castellan, and nothing else: an entrypoint, a sidecar, and what other images copy from.
+#   docker build -t castellan .
+#   docker run --cap-add SYS_ADMIN --cap-add NET_ADMIN -v ./policy.yaml:/etc/castellan/policy.yaml:ro IMAGE-WITH-THE-AGENT …
+# With --build-arg BUNDLE=here it takes dist/bundle as `npm run bundle` has made it, and needs no registry.
+ARG BUNDLE=built
 
-FROM debian:bookworm-slim
-RUN apt-get update && apt-get install -y --no-install-recommends nftables iproute2 openssh-client ca-certificates \
-    && rm -rf /var/lib/apt/lists/* && useradd --uid 10001 --create-home --home-dir /sandbox sandbox
-COPY --from=build /opt/castellan /opt/castellan
-ENTRYPOINT ["/opt/castellan/build/bin/castellan"]
-CMD ["run", "--", "/bin/bash"]
+FROM debian:bookworm-slim AS built
+RUN apt-get update && apt-get install -y --no-install-recommends nodejs npm python3 make g++
+WORKDIR /source
+COPY . .
+RUN npm run bundle && mv dist /dist
+
+FROM scratch AS here
+COPY dist/bundle /dist/bundle
+
+FROM ${BUNDLE} AS source
+
+FROM scratch
+COPY --from=source /dist/bundle /opt/castellan
+LABEL org.opencontainers.image.title="castellan" \
+      org.opencontainers.image.description="The supervisor inside an AI agent's sandbox" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENTRYPOINT ["/opt/castellan/bin/castellan"]
+CMD ["--help"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/opt/castellan/bin/castellan", "probe", "live"]

@@ -34,6 +34,19 @@ const packagesOf = {
     'gcc-aarch64-linux-gnu': ['/usr/bin/aarch64-linux-gnu-gcc'],
     'libc6-dev-arm64-cross': ['/usr/aarch64-linux-gnu/include/stdio.h'],
   },
+  'test:bundle': {
+    binutils: ['/usr/bin/strip'],
+    bubblewrap: ['/usr/bin/bwrap'],
+    'busybox-static': ['/bin/busybox'],
+    'musl-tools': ['/usr/bin/musl-gcc'],
+    mandoc: ['/usr/bin/mandoc'],
+    zsh: ['/usr/bin/zsh'],
+    fish: ['/usr/bin/fish'],
+    buildah: ['/usr/bin/buildah'],
+    podman: ['/usr/bin/podman'],
+    runc: ['/usr/sbin/runc'],
+    netavark: ['/usr/lib/podman/netavark'],
+  },
   'test:programs': {
     make: ['/usr/bin/make'],
     gcc: ['/usr/bin/gcc'],
@@ -54,7 +67,9 @@ const goals = {
   test: ['scripts/test.ts'],
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
+  'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
   bench: ['test/bench/main.ts'],
+  bundle: ['scripts/bundle.ts'],
 };
 
 function run(command, args, options = {}) {
@@ -122,7 +137,9 @@ if (goal !== undefined && !(goal in goals))
   fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
 installPackages({ ...packages, ...packagesOf[goal] });
 installModules();
-run('make', ['-s', '-C', 'native']);
+const needsBundle = ['bundle', 'test:bundle', 'bench'].includes(goal);
+run('make', ['-s', '-C', 'native', ...(needsBundle ? ['bundle'] : [])]);
+if (needsBundle && goal !== 'bundle') run(node, goals.bundle);
 if (goal !== undefined) {
   const result = spawnSync(node, [...goals[goal], ...rest], { cwd: root, stdio: 'inherit' });
   process.exitCode = result.status ?? 1;

@@ -26,6 +26,10 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'policy schema': () => import('./cli/policy-schema.ts'),
   'policy diff': () => import('./cli/policy-diff.ts'),
   audit: () => import('./cli/audit.ts'),
+  'copy-self': () => import('./cli/copy-self.ts'),
+  probe: () => import('./cli/probe.ts'),
+  completion: () => import('./cli/completion.ts'),
+  man: () => import('./cli/man.ts'),
   'ssh-proxy': () => import('./cli/ssh-proxy.ts'),
   'network-role': () => import('./cli/network-role.ts'),
 };
@@ -93,10 +97,14 @@ function describe(error: unknown): { readonly line: string; readonly exitCode: n
   return { line, exitCode: error.exitCode };
 }
 
-try {
-  process.exitCode = await main();
-} catch (error) {
-  const { line, exitCode } = describe(error);
-  process.stderr.write(line);
-  process.exitCode = exitCode;
-}
+// Not awaited at the top: a bundle's code is no module.
+main().then(
+  (exitCode) => {
+    process.exitCode = exitCode;
+  },
+  (error) => {
+    const { line, exitCode } = describe(error);
+    process.stderr.write(line);
+    process.exitCode = exitCode;
+  },
+);

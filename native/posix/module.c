@@ -22,6 +22,7 @@ static const struct {
     {"receive", receive},
     {"receiveDescriptors", receive_descriptors},
     {"scopeSignals", scope_signals},
+    {"sendDatagram", send_datagram},
     {"serveLaunch", serve_launch},
     {"setUndumpable", set_undumpable},
     {"socketOwners", socket_owners},

@@ -78,6 +78,7 @@ napi_value lineage_of(napi_env env, napi_callback_info info);
 napi_value listen_unix(napi_env env, napi_callback_info info);
 napi_value make_directory_at(napi_env env, napi_callback_info info);
 napi_value make_pipe(napi_env env, napi_callback_info info);
+napi_value send_datagram(napi_env env, napi_callback_info info);
 napi_value make_raw(napi_env env, napi_callback_info info);
 napi_value open_at_2(napi_env env, napi_callback_info info);
 napi_value original_destination(napi_env env, napi_callback_info info);

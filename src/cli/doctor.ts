@@ -5,7 +5,8 @@ import { printJson, type Verb } from './verb.ts';
 
 /** `castellan doctor`: what this machine can enforce, and what castellan will therefore do. Exit code 1 when a run would be refused. */
 export const verb: Verb = async (command, { surroundings, stdout }) => {
-  const facts = await probeKernel({ helper: installPaths(surroundings).netnsHelper });
+  const { netnsHelper, toolDirectories } = installPaths(surroundings);
+  const facts = await probeKernel({ helper: netnsHelper, toolDirectories });
   const consequences = consequencesOf(facts);
   if (command.options.has('json')) printJson(stdout, { facts, consequences });
   else stdout.write(describe(facts, consequences));

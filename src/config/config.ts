@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { isIP } from 'node:net';
 import { isAbsolute, join, resolve } from 'node:path';
 import { CastellanError } from '../errors.ts';
 import { MAX_ID } from '../lib/id.ts';
@@ -48,6 +49,8 @@ export interface RunConfig {
   /** Undefined: the policy stays as it was at the start. */
   readonly reload: ReloadConfig | undefined;
   /** Paths of files that only the network role reads. */
+  /** Where probes are answered besides the socket in the run directory. */
+  readonly healthListener: HealthListener | undefined;
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
   readonly quiet: boolean;
 }
@@ -60,6 +63,11 @@ const SECRET_FILE_OPTIONS = {
 } as const;
 export type SecretFileName = keyof typeof SECRET_FILE_OPTIONS;
 export const SECRET_FILE_NAMES = Object.keys(SECRET_FILE_OPTIONS) as readonly SecretFileName[];
+
+export interface HealthListener {
+  readonly host: string;
+  readonly port: number;
+}
 
 /** How the working directory becomes the agent's; `undefined` leaves it to where the identity came from. */
 export const OWNERSHIP_METHODS = ['auto', 'chown', 'idmap', 'none'] as const;
@@ -122,6 +130,7 @@ export function readRunConfig(
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
     ownership: readOwnership(option('ownership')),
     reload: readReload(option('reload'), option('on-invalid-policy')),
+    healthListener: readHealthListener(option('health-listen'), option('roles')),
     secretFiles: readSecretFiles(command, absolute),
     quiet: command.options.has('quiet'),
   });
@@ -207,6 +216,18 @@ function readReload(when: string | undefined, invalid: string | undefined): Relo
     when: readWord('reload', when, RELOAD_TIMES),
     invalid: readWord('on-invalid-policy', invalid ?? 'keep', INVALID_POLICY_EFFECTS),
   };
+}
+
+function readHealthListener(text: string | undefined, roles: string | undefined): HealthListener | undefined {
+  if (text === undefined) return undefined;
+  const parts = /^(?:\[(?<six>[0-9A-Fa-f:.]+)\]|(?<four>[0-9.]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
+  const host = parts?.['six'] ?? parts?.['four'] ?? '';
+  const port = Number(parts?.['port']);
+  if (isIP(host) === 0 || !(port >= 1 && port <= 65_535))
+    throw usage(`--health-listen ${text}: an IP address and a port, as 127.0.0.1:8080 or [::]:8080`);
+  if (roles === 'process')
+    throw usage('--health-listen takes a network of castellan’s own, which the command does not share');
+  return { host, port };
 }
 
 function readSecretFiles(

@@ -3,8 +3,8 @@
  * the others are single quick system calls. Failures throw Error with `code` (symbolic errno) and
  * `syscall`, like Node's own system errors. Descriptors are plain numbers owned by the caller.
  */
-import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { isBundle } from '../lib/layout.ts';
 
 /** What ownTree() met. Everything but `seen` and `changed` was left as it was. */
 export interface OwnedTree {
@@ -65,6 +65,8 @@ export interface Posix {
     descriptors: number[],
     timeoutMs: number,
   ): Promise<Uint8Array>;
+  /** Sends `text` to the Unix datagram socket at a pathname, or at an abstract name where it begins with `@`. Never waits. */
+  sendDatagram(path: string, text: string): void;
   /** SO_PEERCRED of a connected Unix socket. */
   peerCredentials(socket: number): { pid: number; uid: number; gid: number };
   /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */
@@ -115,11 +117,18 @@ export interface Posix {
   close(descriptor: number): void;
 }
 
-const addonPath = fileURLToPath(new URL('../../build/posix.node', import.meta.url));
+const addonPath = fileURLToPath(
+  new URL(isBundle ? '../native/posix.node' : '../../build/posix.node', import.meta.url),
+);
 let loaded: Posix | undefined;
 
 /** Loads the addon at first use, so that `--help` works where it was never built. */
 export function posix(): Posix {
-  loaded ??= createRequire(import.meta.url)(addonPath) as Posix;
+  if (loaded === undefined) {
+    const module: { exports: unknown } = { exports: {} };
+    // Not by require(), which would look for a package.json in every directory above, an image's too.
+    process.dlopen(module, addonPath);
+    loaded = module.exports as Posix;
+  }
   return loaded;
 }

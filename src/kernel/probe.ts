@@ -71,10 +71,15 @@ const CAPABILITY_NAMES = [
 /** Tries and looks; rejects only when `signal` aborts. `helper` is the absolute path of castellan-netns. */
 export async function probeKernel(options: {
   readonly helper: string;
+  /** Where `ip` and `nft` are looked for. */
+  readonly toolDirectories: readonly string[];
   readonly signal?: AbortSignal;
 }): Promise<KernelFacts> {
   const root = process.geteuid?.() === 0;
-  const [ip, nft] = await Promise.all([fact(() => findTool('ip')), fact(() => findTool('nft'))]);
+  const [ip, nft] = await Promise.all([
+    fact(() => findTool('ip', options.toolDirectories)),
+    fact(() => findTool('nft', options.toolDirectories)),
+  ]);
   const attempt = async (userNamespace: boolean): Promise<Attempt> => {
     if (!ip.ok) return { ok: false, reason: ip.reason, step: 'tools' };
     if (!nft.ok) return { ok: false, reason: nft.reason, step: 'tools' };

@@ -4,15 +4,13 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CastellanError } from '../errors.ts';
 
-/** Never PATH: an image or a caller must not choose what runs with our rights. */
-const TOOL_DIRECTORIES = ['/usr/sbin', '/sbin', '/usr/bin', '/bin'];
-
 /**
- * Absolute path of `ip` or `nft`.
+ * Absolute path of `ip` or `nft`, in one of the directories and never by PATH: an image or a caller must not choose what runs
+ * with our rights.
  * @throws CastellanError `install_incomplete`
  */
-export async function findTool(name: 'ip' | 'nft'): Promise<string> {
-  for (const directory of TOOL_DIRECTORIES) {
+export async function findTool(name: 'ip' | 'nft', directories: readonly string[]): Promise<string> {
+  for (const directory of directories) {
     const path = join(directory, name);
     try {
       await access(path, constants.X_OK);
@@ -21,7 +19,7 @@ export async function findTool(name: 'ip' | 'nft'): Promise<string> {
       // The next directory may have it; that none has is the failure.
     }
   }
-  throw new CastellanError('install_incomplete', `${name} is in none of ${TOOL_DIRECTORIES.join(', ')}`, {
+  throw new CastellanError('install_incomplete', `${name} is in none of ${directories.join(', ')}`, {
     step: 'namespace/tools',
     object: name,
   });

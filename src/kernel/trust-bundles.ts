@@ -1,6 +1,8 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { errnoOf } from '../errors.ts';
+import { isBundle } from '../lib/layout.ts';
 
 /** Where distributions keep their certificate authorities in one file, as curl, Go and Node look for them. */
 export const SYSTEM_BUNDLES: readonly string[] = [
@@ -11,11 +13,16 @@ export const SYSTEM_BUNDLES: readonly string[] = [
   '/etc/ssl/cert.pem', // Alpine, OpenSSL's own
 ];
 
+/** For images that have none. */
+const OWN_BUNDLE = isBundle ? [fileURLToPath(new URL('../share/ca-certificates.crt', import.meta.url))] : [];
+
 /** Debian's has 220 KiB. */
 const MAX_BUNDLE_BYTES = 8 * 1024 * 1024;
 
-/** The text of the first bundle there is; empty where the system has none. */
-export async function readSystemBundle(paths: readonly string[] = SYSTEM_BUNDLES): Promise<string> {
+/** The text of the first bundle there is, else of castellan's own; empty where there is none. */
+export async function readSystemBundle(
+  paths: readonly string[] = [...SYSTEM_BUNDLES, ...OWN_BUNDLE],
+): Promise<string> {
   for (const path of paths) {
     const text = await readBundle(path);
     if (text !== undefined) return text;

@@ -25,7 +25,10 @@ export async function makeNamespace(
     return undefined;
   }
   const userNamespace = config.mode === 'rootless';
-  const [ip, nft] = await Promise.all([findTool('ip'), findTool('nft')]);
+  const [ip, nft] = await Promise.all([
+    findTool('ip', install.toolDirectories),
+    findTool('nft', install.toolDirectories),
+  ]);
   const plan = { userNamespace, helper: install.netnsHelper, ip, nft, interfaceName };
   const namespace = await createSealedNamespace(plan).catch((error: unknown) => {
     throw withoutPrivilege(error, userNamespace);

@@ -46,19 +46,11 @@ export interface NetworkRole extends AsyncDisposable {
   readonly lost: Promise<CastellanError>;
 }
 
-/** What Node and name resolution read; the role writes nothing. */
+/** Libraries of the system: those of an image are nobody's that the role should trust, and a bundle needs none. */
+const SYSTEM_LIBRARIES: readonly string[] = ['/usr/lib', '/usr/lib64', '/lib', '/lib64'];
+/** What Node and name resolution read besides; the role writes nothing. */
 const ROLE_READS: readonly string[] = [
-  ...[
-    '/usr/lib',
-    '/usr/lib64',
-    '/lib',
-    '/lib64',
-    '/usr/share',
-    '/etc',
-    '/proc',
-    '/sys/fs/cgroup',
-    '/sys/devices/system/cpu',
-  ],
+  ...['/usr/share', '/etc', '/proc', '/sys/fs/cgroup', '/sys/devices/system/cpu'],
   ...['/dev/null', '/dev/urandom', '/run/systemd/resolve', '/run/resolvconf', '/run/NetworkManager'],
 ];
 
@@ -121,16 +113,22 @@ async function endRole(role: RunningProcess): Promise<void> {
 }
 
 async function launchRole(
-  { config, landlockAbi, launcher, policy }: NetworkRoleOptions,
+  { config, install, landlockAbi, launcher, policy }: NetworkRoleOptions,
   code: ReachableCode,
   keep: Parameters<typeof confineRole>[0]['keep'],
 ): Promise<RunningProcess> {
   const { networkRoleUid: uid } = config;
-  using reads = openReadable([code.source, ...ROLE_READS]);
+  const libraries = install.selfContained ? [] : SYSTEM_LIBRARIES;
+  using reads = openReadable([code.source, ...libraries, ...ROLE_READS]);
   return await launcher.launch(
     confineRole({
       argv: [code.node, code.main, 'network-role'],
-      environment: ['NODE_ENV=production', `UV_THREADPOOL_SIZE=${RESOLVER_THREADS}`],
+      // OpenSSL would read the image's own configuration, which can name libraries to load.
+      environment: [
+        'NODE_ENV=production',
+        'OPENSSL_CONF=/dev/null',
+        `UV_THREADPOOL_SIZE=${RESOLVER_THREADS}`,
+      ],
       credentials: config.mode === 'root' ? { uid, gid: uid, groups: [] } : undefined,
       mounts: code.mounts,
       landlock:

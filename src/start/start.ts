@@ -15,6 +15,7 @@ import { startNetworkRole } from './network.ts';
 import type { RunStage } from './plan.ts';
 import { openPopulation } from './population.ts';
 import { prepareSandbox } from './prepare.ts';
+import { openReadiness, type Readiness } from './readiness.ts';
 import { openPolicyReload } from './reload.ts';
 import { claimRunDirectory, type RunDirectory } from './run-directory.ts';
 import { openSignalInbox, type SignalInbox, signalExitCode } from './signals.ts';
@@ -55,10 +56,15 @@ async function startRecorded(request: StartRequest, signals: SignalInbox): Promi
   const { config, surroundings } = request;
   const stage = stageRunner(() => signals.stopRequest);
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
+  await using readiness = await openReadiness({
+    runDirectory: runDirectory.path,
+    listener: config.healthListener,
+    surroundings,
+  });
   await using audit = await stage('audit', () => openRunAudit(config, surroundings, request.stderr));
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
   try {
-    const ending = await runSandbox(request, { stage, signals, runDirectory, audit });
+    const ending = await runSandbox(request, { stage, signals, runDirectory, readiness, audit });
     if (ending.error !== undefined) throw ending.error;
     audit.report({ kind: 'supervisor-stopped', exitCode: ending.exitCode, reason: ending.reason });
     return ending.exitCode;
@@ -72,13 +78,14 @@ interface RunParts {
   readonly stage: RunStage;
   readonly signals: SignalInbox;
   readonly runDirectory: RunDirectory;
+  readonly readiness: Readiness;
   readonly audit: RunAudit;
 }
 
 /** The stages between an open log and the end of the command, each undone when this returns. */
 async function runSandbox(
   request: StartRequest,
-  { stage, signals, runDirectory, audit }: RunParts,
+  { stage, signals, runDirectory, readiness, audit }: RunParts,
 ): Promise<Ending> {
   const { report, failed } = audit;
   const { config, surroundings, install } = request;
@@ -140,6 +147,7 @@ async function runSandbox(
   );
   await stage('ready', async () => {
     await runDirectory.markReady(cell.identity.user);
+    readiness.enter('ready');
     report({
       kind: 'supervisor-ready',
       sshSocket: runDirectory.sshSocket,
@@ -147,15 +155,18 @@ async function runSandbox(
     });
   });
   // Awaited here: what is held must outlive the command.
-  return await awaitEnding({
+  const ending = await awaitEnding({
     main,
     graceMs: config.graceMs,
     timeLimitMs: config.timeLimitMs,
     signals,
+    onStop: () => readiness.enter('stopping'),
     reload: reload?.request,
     losses: network === undefined ? [failed] : [network.lost, failed],
     incidents: async () => (await cgroup?.incidents()) ?? [],
   });
+  readiness.enter('stopping');
+  return ending;
 }
 
 async function endEverybody(population: Population, graceMs: number, report: Report): Promise<void> {

@@ -18,6 +18,8 @@ export interface EndingSources {
   /** From now; undefined lets it run. */
   readonly timeLimitMs: number | undefined;
   readonly signals: SignalInbox;
+  /** Told when somebody, or the time limit, asks for the end; perhaps more than once. */
+  readonly onStop: () => void;
   /** For SIGHUP in the place of passing it on. */
   readonly reload: (() => void) | undefined;
   /** Each settles with the reason why the sandbox cannot go on. */
@@ -31,11 +33,12 @@ export interface EndingSources {
  * grace, after which the group is killed. So does the time limit, as TERM.
  */
 export async function awaitEnding(sources: EndingSources): Promise<Ending> {
-  const { main, graceMs, timeLimitMs, signals, reload, losses, incidents } = sources;
+  const { main, graceMs, timeLimitMs, signals, onStop, reload, losses, incidents } = sources;
   let kill: NodeJS.Timeout | undefined;
   let asked: SignalName | undefined;
   let timedOut = false;
   const askToEnd = (name: SignalName) => {
+    onStop();
     main.signal(asked === undefined ? name : 'SIGKILL');
     asked ??= name;
     kill ??= setTimeout(() => main.signal('SIGKILL'), graceMs);

@@ -25,7 +25,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   yaml: ['policy'],
   valibot: ['roles', 'start', 'policy', 'config'],
   'node:child_process': ['launch', 'kernel', 'cli/ssh.ts'],
-  'node:http': ['egress'],
+  'node:http': ['egress', 'start/readiness.ts', 'cli/probe.ts'],
 };
 
 const files = sourceFiles('src');

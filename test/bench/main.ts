@@ -4,11 +4,13 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CASTELLAN } from '../fakes/world.ts';
+import { CASTELLAN, REPOSITORY } from '../fakes/world.ts';
 import { benchLaunch, benchOwnership } from './cell.ts';
 import { benchDecide } from './decide.ts';
 import { type Contender, compare, printTable } from './harness.ts';
 
+/** From source and as users get it. */
+const BUNDLED = join(REPOSITORY, 'dist/bundle/bin/castellan');
 const ROUNDS = Number(process.argv[2] ?? 15);
 const directory = mkdtempSync(join(tmpdir(), 'castellan-bench-'));
 const root = process.getuid?.() === 0;
@@ -37,9 +39,10 @@ function command(name: string, argv: readonly string[], options: object = {}): C
   };
 }
 
-async function residentSets(policy: string): Promise<[string, string][]> {
+/** Of all that is mapped, and of that what is this process's alone. */
+async function residentSets(program: string, policy: string): Promise<[string, string, string][]> {
   const child = spawn(
-    CASTELLAN,
+    program,
     ['run', '--quiet', '--policy', policy, '--audit-file', join(directory, 'rss.jsonl'), '--', 'cat'],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
@@ -50,18 +53,19 @@ async function residentSets(policy: string): Promise<[string, string][]> {
   // cat answers once everything runs.
   child.stdin.write('x\n');
   await once(child.stdout, 'data');
-  const rows: [string, string][] = [];
+  const rows: [string, string, string][] = [];
   for (const pid of descendants(child.pid ?? 0)) {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
     const role = argv.includes('network-role')
       ? 'network role'
-      : argv.includes('run') && argv[0]?.endsWith('node')
+      : argv.includes('run') && !argv[0]?.endsWith('castellan')
         ? 'process role'
         : argv[0]?.endsWith('castellan')
           ? 'init'
           : undefined;
-    if (role !== undefined) rows.push([role, status.match(/^VmRSS:\s+(\d+)/m)?.[1] ?? '?']);
+    const field = (name: string) => status.match(new RegExp(`^${name}:\\s+(\\d+)`, 'm'))?.[1] ?? '?';
+    if (role !== undefined) rows.push([role, field('VmRSS'), field('RssAnon')]);
   }
   child.stdin.end();
   await once(child, 'exit');
@@ -79,8 +83,8 @@ function descendants(pid: number): number[] {
 
 try {
   const policy = policyFile();
-  const castellan = [
-    CASTELLAN,
+  const castellan = (program: string): string[] => [
+    program,
     'run',
     '--quiet',
     '--policy',
@@ -97,14 +101,19 @@ try {
       [
         command('plain exec of true (baseline)', ['/bin/true']),
         command('bwrap --unshare-all true', bwrap, asNobody),
-        command('castellan run -- true', castellan),
+        command('castellan run -- true, bundle', castellan(BUNDLED)),
+        command('castellan run -- true, source', castellan(CASTELLAN)),
       ],
       ROUNDS,
     ),
   );
-  console.log('\nresident set, kB');
-  for (const [role, kilobytes] of await residentSets(policy))
-    console.log(`  ${role.padEnd(36)} ${kilobytes.padStart(8)}`);
+  console.log('\nresident set, kB: all, and anonymous');
+  for (const [from, program] of [
+    ['bundle', BUNDLED],
+    ['source', CASTELLAN],
+  ] as const)
+    for (const [role, all, own] of await residentSets(program, policy))
+      console.log(`  ${`${role}, ${from}`.padEnd(36)} ${all.padStart(8)} ${own.padStart(8)}`);
   await benchDecide(ROUNDS);
   if (root) {
     await benchLaunch(ROUNDS, command);

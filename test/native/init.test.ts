@@ -117,6 +117,7 @@ describe('castellan starts Node', () => {
     expect(lines.filter((line) => !/^(PWD|_|SHLVL|OLDPWD)=/.test(line))).toEqual([
       expect.stringMatching(/^CASTELLAN_INIT=\d{2,}$/),
       'KEPT=yes',
+      'OPENSSL_CONF=/dev/null',
       'PATH=/usr/bin:/bin',
       'XNODE_OPTIONS=x',
     ]);

@@ -3,8 +3,10 @@ import { expect, test } from 'vitest';
 import { probeKernel } from '../../src/kernel/probe.ts';
 import { isRoot, NETNS_HELPER } from './namespace-client.ts';
 
+const toolDirectories = ['/usr/sbin', '/sbin'];
+
 test('the probe finds what the other tests here rely on', async () => {
-  const facts = await probeKernel({ helper: NETNS_HELPER });
+  const facts = await probeKernel({ helper: NETNS_HELPER, toolDirectories });
   expect(facts).toMatchObject({
     kernelRelease: release(),
     nodeVersion: process.version,
@@ -21,6 +23,7 @@ test('the probe finds what the other tests here rely on', async () => {
 test('what cannot be tried has a reason', async () => {
   const { userNamespaces, sealedNamespace, landlockAbi } = await probeKernel({
     helper: '/nonexistent/castellan-netns',
+    toolDirectories,
   });
   for (const fact of [userNamespaces, sealedNamespace])
     expect(fact).toEqual({
@@ -32,6 +35,6 @@ test('what cannot be tried has a reason', async () => {
 
 test('an abort ends it', async () => {
   await expect(
-    probeKernel({ helper: NETNS_HELPER, signal: AbortSignal.abort(new Error('enough')) }),
+    probeKernel({ helper: NETNS_HELPER, toolDirectories, signal: AbortSignal.abort(new Error('enough')) }),
   ).rejects.toThrow('enough');
 });

@@ -1,0 +1,139 @@
+/** The code of both roles, one file each, with what V8 makes of it and the native parts. */
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { build, type Metafile, type Plugin } from 'esbuild';
+
+/** Native parts, by the name they have in a bundle. */
+const ADDONS = {
+  'posix.node': 'build/posix.node',
+  'pty.node': 'node_modules/node-pty/build/Release/pty.node',
+  'sshcrypto.node': 'node_modules/ssh2/lib/protocol/crypto/build/Release/sshcrypto.node',
+} as const;
+
+/** The verbs that each role's file holds; the others stay out of it. */
+const ROLES = {
+  process: (verb: string) => verb !== 'network-role',
+  network: (verb: string) => verb === 'network-role',
+} as const;
+
+/** What packages can do without, and look for when they are loaded. */
+const OPTIONAL_PACKAGES = ['cpu-features', 'bufferutil', 'utf-8-validate'];
+
+export interface Code {
+  /** Directories below node_modules that some of the code came from. */
+  readonly packages: readonly string[];
+}
+
+/** Writes app/ and native/ below `bundle`, and the source maps, which users do not need, to `maps`. */
+export async function bundleCode(repository: string, bundle: string, maps: string): Promise<Code> {
+  for (const directory of [join(bundle, 'app'), join(bundle, 'native'), maps])
+    mkdirSync(directory, { recursive: true });
+  for (const [name, source] of Object.entries(ADDONS))
+    copyFileSync(join(repository, source), join(bundle, 'native', name));
+  copyFileSync(join(repository, 'scripts/bundle/loader.cjs'), join(bundle, 'app/castellan.cjs'));
+  const inputs = new Set<string>();
+  for (const [role, has] of Object.entries(ROLES)) {
+    const metafile = await bundleRole(repository, join(bundle, 'app', `${role}.cjs`), maps, has);
+    for (const input of Object.keys(metafile.inputs)) inputs.add(input);
+  }
+  const packages = [...inputs].flatMap((input) => packageOf(input) ?? []);
+  return { packages: [...new Set(packages)].sort() };
+}
+
+/** By the bundle's own Node, which has to be there: only the very same V8 takes what it compiled. */
+export function compileCode(repository: string, bundle: string): void {
+  for (const role of Object.keys(ROLES)) {
+    const file = join(bundle, 'app', role);
+    const compile = join(repository, 'scripts/bundle/compile.cjs');
+    const argv = ['--predictable', compile, `${file}.cjs`, `${file}.cache`];
+    execFileSync(join(bundle, 'libexec/node'), argv, { env: { OPENSSL_CONF: '/dev/null' } });
+  }
+}
+
+async function bundleRole(
+  repository: string,
+  outfile: string,
+  maps: string,
+  has: (verb: string) => boolean,
+): Promise<Metafile> {
+  const { metafile } = await build({
+    absWorkingDir: repository,
+    entryPoints: ['src/main.ts'],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'cjs',
+    minify: true,
+    // Class names are in messages and events.
+    keepNames: true,
+    legalComments: 'none',
+    sourcemap: 'external',
+    metafile: true,
+    logLevel: 'warning',
+    external: OPTIONAL_PACKAGES,
+    define: { 'import.meta.url': 'programUrl' },
+    banner: {
+      js: '(function (require, module, __filename, __dirname) { const exports = module.exports, programUrl = require("node:url").pathToFileURL(__filename).href;',
+    },
+    footer: { js: '})' },
+    plugins: [nativeParts(), verbsOf(has)],
+  });
+  execFileSync('mv', [`${outfile}.map`, join(maps, `${basename(outfile)}.map`)]);
+  return metafile;
+}
+
+/** All native parts lie in one directory, whatever their packages think. */
+function nativeParts(): Plugin {
+  return {
+    name: 'native-parts',
+    setup(bundler) {
+      bundler.onResolve({ filter: /\.node$/ }, ({ path }) => ({
+        path: `../native/${basename(path)}`,
+        external: true,
+      }));
+      // Its own way is a search.
+      bundler.onLoad({ filter: /node-pty\/lib\/utils\.js$/ }, () => ({
+        contents:
+          'exports.assign = Object.assign; exports.loadNativeModule = () => ({ dir: "", module: require("../native/pty.node") });',
+        loader: 'js',
+      }));
+    },
+  };
+}
+
+function verbsOf(has: (verb: string) => boolean): Plugin {
+  return {
+    name: 'verbs',
+    setup(bundler) {
+      bundler.onResolve({ filter: /^\.\/cli\/[a-z-]+\.ts$/ }, ({ path, kind, resolveDir }) =>
+        kind !== 'dynamic-import' || has(basename(path, '.ts'))
+          ? undefined
+          : { path: resolve(resolveDir, path), namespace: 'elsewhere' },
+      );
+      bundler.onLoad({ filter: /.*/, namespace: 'elsewhere' }, () => ({
+        contents:
+          'export const verb = () => { throw new Error("this verb is not part of this role’s program"); };',
+        loader: 'js',
+      }));
+    },
+  };
+}
+
+/** `node_modules/NAME` or `node_modules/@SCOPE/NAME` of a file in it. */
+function packageOf(input: string): string | undefined {
+  return /^node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0];
+}
+
+/** The parsed package.json of a directory below node_modules. */
+export function packageFacts(
+  repository: string,
+  directory: string,
+): { name: string; version: string; license?: string } {
+  return JSON.parse(readFileSync(join(repository, directory, 'package.json'), 'utf8'));
+}
+
+/** Where a package keeps its licence. */
+export const licenceDirectory = (repository: string, directory: string): string =>
+  dirname(join(repository, directory, 'package.json'));

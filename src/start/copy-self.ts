@@ -1,0 +1,174 @@
+/**
+ * Puts a bundle where other containers find it. The copy gets a name of its own, by what is in it, and is made under another name:
+ * who starts DIRECTORY/bin/castellan meets the old one or the new one, and never a half.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, lstat, mkdir, open, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { type BundleFile, MANIFEST_FILE, parseManifest } from '../config/bundle-manifest.ts';
+import { CastellanError, errnoOf } from '../errors.ts';
+
+export interface CopiedBundle {
+  /** Of the copy itself; `DIRECTORY/bin` leads there. */
+  readonly path: string;
+  readonly version: string;
+  /** False where the same copy was there already, whole. */
+  readonly copied: boolean;
+}
+
+/** Enough of the digest that two versions never meet. */
+const NAME_DIGITS = 16;
+const BLOCK_BYTES = 1024 * 1024;
+const OPEN_MODE = 0o755;
+
+/**
+ * Copies the bundle at `root` into `directory`, or finds it there. `uid` is this process's own.
+ * @throws CastellanError `install_incomplete` where the bundle is not what its manifest says, `filesystem_refused` where it cannot be put
+ */
+export async function copySelf(root: string, directory: string, uid: number): Promise<CopiedBundle> {
+  const text = await readManifest(root);
+  const { files, version } = parseManifest(text);
+  const name = `.castellan-${createHash('sha256').update(text).digest('hex').slice(0, NAME_DIGITS)}`;
+  const path = join(directory, name);
+  const listed = [...files, manifestEntry(text)];
+  try {
+    if ((await mkdir(directory, { recursive: true })) !== undefined) await chmod(directory, OPEN_MODE);
+    const isThere = (await isOurs(path, uid)) && (await isWhole(path, listed));
+    if (!isThere) await copyAll(root, path, listed);
+    await pointTo(directory, name);
+    return { path, version, copied: !isThere };
+  } catch (error) {
+    if (error instanceof CastellanError) throw error;
+    const errno = errnoOf(error);
+    throw refused(directory, 'cannot take the bundle', errno);
+  }
+}
+
+async function readManifest(root: string): Promise<string> {
+  try {
+    return await readFile(join(root, MANIFEST_FILE), 'utf8');
+  } catch (error) {
+    const errno = errnoOf(error);
+    throw new CastellanError('install_incomplete', `${root} is no bundle: it has no ${MANIFEST_FILE}`, {
+      step: 'copy-self',
+      object: root,
+      remedy: 'make one by npm run bundle, and start copy-self from it',
+      ...(errno && { errno }),
+    });
+  }
+}
+
+/** It cannot list itself. */
+function manifestEntry(text: string): BundleFile {
+  const sha256 = createHash('sha256').update(text).digest('hex');
+  return { path: MANIFEST_FILE, size: Buffer.byteLength(text), executable: false, sha256 };
+}
+
+async function copyAll(root: string, path: string, files: readonly BundleFile[]): Promise<void> {
+  const draft = `${path}.new-${randomBytes(4).toString('hex')}`;
+  try {
+    for (const place of directoriesOf(files)) {
+      await mkdir(join(draft, place));
+      // Whatever the umask: any uid may enter.
+      await chmod(join(draft, place), OPEN_MODE);
+    }
+    for (const file of files) await copyFile(join(root, file.path), join(draft, file.path), file);
+    await syncDirectory(draft);
+    // What is there under the name was not whole; another copy of ours may come first, and is as good.
+    await rm(path, { recursive: true, force: true });
+    await rename(draft, path).catch(async (error: unknown) => {
+      if (errnoOf(error) !== 'ENOTEMPTY' || !(await isWhole(path, files))) throw error;
+    });
+  } finally {
+    await rm(draft, { recursive: true, force: true });
+  }
+}
+
+/** Parents first; the first is the root of all. */
+function directoriesOf(files: readonly BundleFile[]): readonly string[] {
+  const found = new Set(['.']);
+  for (const { path } of files)
+    for (let place = dirname(path); place !== '.'; place = dirname(place)) found.add(place);
+  return [...found].sort();
+}
+
+/** A directory that nobody else can have put there or changed: what is looked at is then what will be run. */
+async function isOurs(path: string, uid: number): Promise<boolean> {
+  try {
+    const facts = await lstat(path);
+    return facts.isDirectory() && facts.uid === uid && (facts.mode & 0o022) === 0;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+/** What is written is what has been measured. */
+async function copyFile(from: string, to: string, { path, sha256, executable }: BundleFile): Promise<void> {
+  await using source = await open(from, 'r');
+  await using target = await open(to, 'wx', 0o600);
+  const digest = createHash('sha256');
+  const block = Buffer.alloc(BLOCK_BYTES);
+  for (;;) {
+    const { bytesRead } = await source.read(block, 0, block.length);
+    if (bytesRead === 0) break;
+    digest.update(block.subarray(0, bytesRead));
+    await target.writeFile(block.subarray(0, bytesRead));
+  }
+  if (digest.digest('hex') !== sha256)
+    throw new CastellanError('install_incomplete', `${path} of the bundle is not what its manifest says`, {
+      step: 'copy-self',
+      object: path,
+    });
+  // Whatever the umask: any uid may run it, and none may change it.
+  await target.chmod(executable ? 0o555 : 0o444);
+  await target.sync();
+}
+
+async function isWhole(path: string, files: readonly BundleFile[]): Promise<boolean> {
+  for (const file of files) if (!(await isIntact(join(path, file.path), file))) return false;
+  return true;
+}
+
+async function isIntact(path: string, { size, sha256, executable }: BundleFile): Promise<boolean> {
+  try {
+    const facts = await lstat(path);
+    if (!facts.isFile() || facts.size !== size) return false;
+    if ((facts.mode & 0o777) !== (executable ? 0o555 : 0o444)) return false;
+    await using file = await open(path, 'r');
+    const digest = createHash('sha256');
+    for await (const block of file.createReadStream({ autoClose: false })) digest.update(block as Buffer);
+    return digest.digest('hex') === sha256;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return false;
+    throw error;
+  }
+}
+
+/** `bin` of the directory is a link, exchanged in one step. */
+async function pointTo(directory: string, name: string): Promise<void> {
+  const link = join(directory, 'bin');
+  const target = `${name}/bin`;
+  const before = await readlink(link).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw refused(link, 'is not a link of an earlier copy', errnoOf(error));
+  });
+  if (before === target) return;
+  const draft = `${link}.new-${randomBytes(4).toString('hex')}`;
+  await symlink(target, draft);
+  await rename(draft, link);
+  await syncDirectory(directory);
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  await using directory = await open(path, 'r');
+  await directory.sync();
+}
+
+function refused(path: string, problem: string, errno: string | undefined): CastellanError {
+  return new CastellanError('filesystem_refused', `${path} ${problem}`, {
+    step: 'copy-self',
+    object: path,
+    ...(errno && { errno }),
+  });
+}

@@ -1,0 +1,93 @@
+/** The image as an engine runs it: built without a registry, with nothing in it but the bundle. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isRoot } from '../e2e/sandbox.ts';
+import { AGENT_UID } from './container.ts';
+import { type Engine, IMAGE, startEngine } from './engine.ts';
+import { BUSYBOX } from './images.ts';
+
+const POLICY = `version: 1
+filesystem_policy: { read_only: [/bin], read_write: [/tmp] }
+process: { run_as_user: "${AGENT_UID}" }
+`;
+
+describe.skipIf(!isRoot)('the image (needs root)', () => {
+  let engine: Engine;
+  let mounts: string[];
+  beforeAll(() => {
+    engine = startEngine();
+    const policy = join(engine.directory, 'policy.yaml');
+    writeFileSync(policy, POLICY);
+    mounts = ['-v', `${BUSYBOX}:/bin/busybox:ro`, '-v', `${policy}:/etc/castellan/policy.yaml:ro`];
+  });
+  afterAll(() => engine[Symbol.dispose]());
+
+  const run = (options: readonly string[], ...command: string[]) =>
+    engine.podman('run', '--rm', '--network', 'none', ...options, IMAGE, ...command);
+  const CAPABILITIES = ['--cap-add', 'SYS_ADMIN', '--cap-add', 'NET_ADMIN'];
+
+  it('has labels, an entrypoint and a health check', () => {
+    const { stdout } = engine.podman('image', 'inspect', IMAGE);
+    const [{ Config: config, Healthcheck: check }] = JSON.parse(stdout);
+    expect(config.Entrypoint).toEqual(['/opt/castellan/bin/castellan']);
+    expect(config.Labels).toMatchObject({ 'org.opencontainers.image.title': 'castellan' });
+    expect(check.Test).toEqual(['CMD', '/opt/castellan/bin/castellan', 'probe', 'live']);
+  });
+
+  it('tells its version, as any user and without any capability', () => {
+    for (const options of [
+      [],
+      ['--user', '4000:4000', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'],
+    ])
+      expect(run(options, '--version').stdout).toMatch(/^castellan \d/);
+  });
+
+  it('runs an agent as its entrypoint, and gives its exit code', () => {
+    const { code, stdout, stderr } = run(
+      [...CAPABILITIES, ...mounts, '--tmpfs', '/tmp'],
+      ...['run', '--quiet', '--workdir', '/tmp', '--'],
+      ...[BUSYBOX, 'sh', '-c', 'busybox id -u; exit 7'],
+    );
+    expect(stdout, stderr).toBe(`${AGENT_UID}\n`);
+    expect(code).toBe(7);
+  });
+
+  it('with a read-only root, and everything in /run', () => {
+    const { code, stdout, stderr } = run(
+      [...CAPABILITIES, ...mounts, '--read-only', '--tmpfs', '/tmp'],
+      ...[
+        'run',
+        '--quiet',
+        '--workdir',
+        '/tmp',
+        '--audit-file',
+        '/run/audit.jsonl',
+        '--',
+        BUSYBOX,
+        'id',
+        '-u',
+      ],
+    );
+    expect(stdout, stderr).toBe(`${AGENT_UID}\n`);
+    expect(code).toBe(0);
+  });
+
+  it('without the capabilities it says which is missing', () => {
+    const { code, stderr } = run(mounts, 'run', '--quiet', '--', BUSYBOX, 'true');
+    expect(stderr).toContain('CAP_SYS_ADMIN is missing');
+    expect(code).toBe(112);
+  });
+
+  it('puts itself into a volume, from which any image starts it', () => {
+    const place = join(engine.directory, 'volume');
+    mkdirSync(place);
+    const volume = ['-v', `${place}:/to`];
+    expect(run(volume, 'copy-self', '/to/castellan')).toMatchObject({ code: 0 });
+    const { stdout, stderr } = engine.podman(
+      ...['run', '--rm', '--network', 'none', ...volume, '--entrypoint', '/to/castellan/bin/castellan'],
+      ...[IMAGE, '--version'],
+    );
+    expect(stdout, stderr).toMatch(/^castellan \d/);
+  });
+});
