@@ -129,7 +129,7 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
   };
 }
 
-/** Among equals, which the parser has seen to agree, the smallest rule name. */
+/** Among equals the one that names the host most closely, and among these, which the parser has seen to agree, the smallest rule name. */
 function mostSpecific(endpoints: readonly InspectedEndpoint[]): InspectedEndpoint | undefined {
   let best: InspectedEndpoint | undefined;
   for (const each of endpoints) if (best === undefined || comesBefore(each, best)) best = each;
@@ -137,8 +137,15 @@ function mostSpecific(endpoints: readonly InspectedEndpoint[]): InspectedEndpoin
 }
 
 function comesBefore(a: InspectedEndpoint, b: InspectedEndpoint): boolean {
-  const difference = specificity(a.inspection) - specificity(b.inspection);
+  const difference =
+    specificity(a.inspection) - specificity(b.inspection) || closeness(a.endpoint) - closeness(b.endpoint);
   return difference === 0 ? a.rule < b.rule : difference > 0;
+}
+
+/** An exact host, a wildcard, or none: the order in which connections are decided too. */
+function closeness({ host }: Endpoint): number {
+  if (host === '') return 0;
+  return host.includes('*') ? 1 : 2;
 }
 
 /** Characters of the path that are no stars. */
