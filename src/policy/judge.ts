@@ -158,21 +158,25 @@ interface DenyHit {
   readonly subject: Subject;
 }
 
+/** One that enforces comes before one that only audits: what is refused anywhere in earnest is refused. */
 function denyingRow<Owner extends InspectedEndpoint>(
   indexes: readonly RequestIndex<Owner>[],
   applies: (owner: Owner) => boolean,
   { deny }: PathReadings,
   subjects: readonly Subject[],
 ): DenyHit | undefined {
+  let audited: DenyHit | undefined;
   for (const path of deny) {
     const about = new Set(indexes.flatMap((index) => index.routes(path)));
     for (const row of indexes.flatMap((index) => index.denying(path))) {
       if (!about.has(row.owner) || !applies(row.owner)) continue;
       const subject = subjects.find((each) => row.test(each, false));
-      if (subject !== undefined) return { row, subject };
+      if (subject === undefined) continue;
+      if (row.owner.inspection.enforcement === 'enforce') return { row, subject };
+      audited ??= { row, subject };
     }
   }
-  return undefined;
+  return audited;
 }
 
 function refusedBy({ row: { owner, pattern }, subject }: DenyHit): DenyVerdict {

@@ -7,7 +7,7 @@ export interface Target {
   /** Inputs that reach deep; the mutation starts from them. */
   readonly seeds: readonly (string | Uint8Array)[];
   /** Put in by mutation, where chance would take too long. */
-  readonly words?: readonly string[];
+  readonly words?: readonly (string | Uint8Array)[];
   /** The most that the parser is ever given; default 4096. */
   readonly maxBytes?: number;
   /** What each byte may cost beside the fixed allowance; default 2. Quadratic work shows in long inputs. */

@@ -36,7 +36,7 @@ const dns: Target = {
     dnsQuery('a.very.long.name.of.many.labels.example', 'AAAA', true),
     dnsQuery(`${'x'.repeat(63)}.example`, 'A', true),
   ],
-  words: ['\x00\x00\x29', '\x04evil\x03com\x00', '\xc0\x0c'],
+  words: ['\x00\x00\x29', '\x04evil\x03com\x00', Uint8Array.of(0xc0, 0x0c)],
   maxBytes: 5000,
   check(input) {
     const request = parseDnsRequest(input);

@@ -73,7 +73,7 @@ const clientHello: Target = {
     recordsOf(NAMED, 100),
     recordsOf(NAMED, 7),
   ],
-  words: ['\x16\x03\x01', '\x00\x00', '\x00\x0e', 'evil.example', '\xfe\x0d'],
+  words: ['\x16\x03\x01', '\x00\x00', '\x00\x0e', 'evil.example', Uint8Array.of(0xfe, 0x0d)],
   maxBytes: 33 * 1024,
   async check(input) {
     const whole = readClientHello(input);
