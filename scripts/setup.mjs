@@ -27,6 +27,12 @@ const packages = {
 /** What single goals need besides. */
 const packagesOf = {
   bench: { bubblewrap: ['/usr/bin/bwrap'] },
+  fuzz: {
+    'clang-14': ['/usr/bin/clang-14'],
+    'libclang-rt-14-dev': ['x86_64', 'aarch64'].map(
+      (arch) => `/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-${arch}.a`,
+    ),
+  },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],
     cpio: ['/usr/bin/cpio'],
@@ -55,6 +61,7 @@ const goals = {
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   bench: ['test/bench/main.ts'],
+  fuzz: ['test/fuzz/main.ts'],
 };
 
 function run(command, args, options = {}) {

@@ -9,7 +9,12 @@ export function naiveGlob(pattern: string, { delimiter }: GlobDialect): RegExp {
   for (let at = 0; at < characters.length; at++) {
     const character = characters[at] ?? '';
     const isDouble = character === '*' && characters[at + 1] === '*';
-    if (isDouble && delimiter !== undefined && characters[at - 1] === delimiter && characters[at + 2] === delimiter) {
+    if (
+      isDouble &&
+      delimiter !== undefined &&
+      characters[at - 1] === delimiter &&
+      characters[at + 2] === delimiter
+    ) {
       source += `(?:[^]*\\${delimiter})?`;
       at += 2;
     } else if (isDouble) {
@@ -48,7 +53,12 @@ function characterClass(inside: readonly string[], delimiter: string | undefined
   for (let at = negated ? 1 : 0; at < inside.length; at++) {
     const isEscape = inside[at] === '\\';
     if (isEscape) at += 1;
-    const isRange = !isEscape && inside[at] === '-' && members.length > 0 && at + 1 < inside.length && !source.endsWith('-');
+    const isRange =
+      !isEscape &&
+      inside[at] === '-' &&
+      members.length > 0 &&
+      at + 1 < inside.length &&
+      !source.endsWith('-');
     source += isRange ? '-' : quoted(inside[at] ?? '');
     if (source.endsWith('-')) continue;
     members.push(inside[at] ?? '');

@@ -1,5 +1,11 @@
 /** Requests judged as the policy language's description reads, one endpoint after the other. */
-import type { Endpoint, Inspection, NetworkRule, RequestPattern, ValuePattern } from '../../src/policy/document.ts';
+import type {
+  Endpoint,
+  Inspection,
+  NetworkRule,
+  RequestPattern,
+  ValuePattern,
+} from '../../src/policy/document.ts';
 import { PATH_GLOB, TEXT_GLOB } from '../../src/policy/match/glob.ts';
 import { KNOWN_MCP_METHODS } from '../../src/policy/mcp-methods.ts';
 import type { GraphqlOperation, RequestFacts, RpcCall } from '../../src/policy/request.ts';
@@ -17,7 +23,10 @@ type Part =
   | { readonly kind: 'rpc'; readonly call: RpcCall };
 
 /** The endpoints of rules about the binary, for a destination that matches them all. */
-export function inspectedOwners(rules: readonly NetworkRule[], applies: (rule: NetworkRule, endpoint: Endpoint) => boolean): InspectedOwner[] {
+export function inspectedOwners(
+  rules: readonly NetworkRule[],
+  applies: (rule: NetworkRule, endpoint: Endpoint) => boolean,
+): InspectedOwner[] {
   return rules.flatMap((rule) =>
     rule.endpoints.flatMap((endpoint) =>
       endpoint.inspection !== undefined && applies(rule, endpoint)
@@ -28,10 +37,15 @@ export function inspectedOwners(rules: readonly NetworkRule[], applies: (rule: N
 }
 
 /** The endpoint that says how a request to the path is read; undefined where none is about all its readings. */
-export function naiveRoute(owners: readonly InspectedOwner[], paths: readonly string[]): InspectedOwner | undefined {
+export function naiveRoute(
+  owners: readonly InspectedOwner[],
+  paths: readonly string[],
+): InspectedOwner | undefined {
   return about(owners, paths).toSorted(
     (a, b) =>
-      specificity(b) - specificity(a) || closeness(b.endpoint) - closeness(a.endpoint) || (a.rule < b.rule ? -1 : 1),
+      specificity(b) - specificity(a) ||
+      closeness(b.endpoint) - closeness(a.endpoint) ||
+      (a.rule < b.rule ? -1 : 1),
   )[0];
 }
 
@@ -101,7 +115,9 @@ function partsOf({ method, body }: RequestFacts): Part[] {
 }
 
 function isAbout(pattern: RequestPattern, path: string): boolean {
-  return pattern.kind !== 'http' || pattern.path === undefined || naiveGlob(pattern.path, PATH_GLOB).test(path);
+  return (
+    pattern.kind !== 'http' || pattern.path === undefined || naiveGlob(pattern.path, PATH_GLOB).test(path)
+  );
 }
 
 function matches(pattern: RequestPattern, part: Part, query: RequestFacts['query'], all: boolean): boolean {
@@ -109,11 +125,19 @@ function matches(pattern: RequestPattern, part: Part, query: RequestFacts['query
     items.length > 0 && (all ? items.every(test) : items.some(test));
   if (pattern.kind === 'http' && part.kind === 'http') {
     const { method } = pattern;
-    if (method !== undefined && method !== '*' && method !== part.method && !(method === 'GET' && part.method === 'HEAD'))
+    if (
+      method !== undefined &&
+      method !== '*' &&
+      method !== part.method &&
+      !(method === 'GET' && part.method === 'HEAD')
+    )
       return false;
     const asked = part.method === 'WEBSOCKET_TEXT' ? [] : query;
     return pattern.query.every(({ key, any }) =>
-      quantified(asked.filter(([name]) => name === key), ([, value]) => anyMatches(any, value)),
+      quantified(
+        asked.filter(([name]) => name === key),
+        ([, value]) => anyMatches(any, value),
+      ),
     );
   }
   if (pattern.kind === 'graphql' && part.kind === 'graphql') {

@@ -17,7 +17,9 @@ export interface Target {
 }
 
 /** A target whose input is text. What is no UTF-8 comes as replacement characters. */
-export function textTarget(target: Omit<Target, 'check'> & { readonly check: (text: string) => void }): Target {
+export function textTarget(
+  target: Omit<Target, 'check'> & { readonly check: (text: string) => void },
+): Target {
   return { ...target, check: (input) => target.check(Buffer.from(input).toString('utf8')) };
 }
 

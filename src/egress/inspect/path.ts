@@ -106,7 +106,10 @@ function readingsOf(segments: readonly string[]): PathReadings {
   const allow = unique(encoded.map((path) => decode(path, KEPT_SLASH)));
   const decoded = encoded.map((path) => decode(path));
   // Encoded slashes too may be one after another.
-  return { allow, deny: unique([...allow, ...decoded, ...decoded.map((path) => path.replaceAll(/\/{2,}/g, '/'))]) };
+  return {
+    allow,
+    deny: unique([...allow, ...decoded, ...decoded.map((path) => path.replaceAll(/\/{2,}/g, '/'))]),
+  };
 }
 
 /** An encoded slash that stays one is three characters, so that a `*` matches it. */

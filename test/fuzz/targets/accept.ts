@@ -9,13 +9,25 @@ import {
   requestTarget,
 } from '../../../src/egress/accept/http-target.ts';
 import { createSyntheticNames, isSynthetic } from '../../../src/egress/accept/synthetic-names.ts';
-import { requestFields, responseFields, toHeaderObject, trailerPairs } from '../../../src/egress/relay/headers.ts';
+import {
+  requestFields,
+  responseFields,
+  toHeaderObject,
+  trailerPairs,
+} from '../../../src/egress/relay/headers.ts';
 import type { Choices } from '../choices.ts';
 import { choiceTarget, returnsOr, type Target, textTarget } from '../target.ts';
 
 const authority = textTarget({
   name: 'authority',
-  seeds: ['a.example:443', '[::1]:80', 'a.example.', 'user@a.example:1', '[::ffff:10.0.0.1]:65535', '127.1:80'],
+  seeds: [
+    'a.example:443',
+    '[::1]:80',
+    'a.example.',
+    'user@a.example:1',
+    '[::ffff:10.0.0.1]:65535',
+    '127.1:80',
+  ],
   words: [':', '@', '[', ']', '.', '65536', '0', '%', '\\', '/', '\t', '\u212a'],
   maxBytes: 400,
   check(text) {
@@ -23,8 +35,14 @@ const authority = textTarget({
     if (read === undefined) return;
     assert.deepEqual(parseAuthority(formatAuthority(read)), read);
     assert.deepEqual(parseAuthority(formatAuthority(read, 80), 80), read);
-    const url = returnsOr(() => new URL(`http://${text}/`), (error) => error instanceof TypeError);
-    if (url === undefined) return assert.match(read.host, /xn--/, 'only what is no international name may be no URL');
+    const url = returnsOr(
+      () => new URL(`http://${text}/`),
+      (error) => error instanceof TypeError,
+    );
+    if (url === undefined) {
+      assert.match(read.host, /xn--/, 'only what is no international name may be no URL');
+      return;
+    }
     assert.equal(url.username + url.password, '');
     assert.equal(Number(url.port || 80), read.port);
     const host = url.hostname.replace(/^\[|\]$|\.$/g, '');
@@ -32,8 +50,31 @@ const authority = textTarget({
   },
 });
 
-const URLS = ['/', '*', '/a?b', 'http://a.example/x', 'HTTP://a.example:81', 'http://a.example?q', 'https://a.example/', 'http://user@a.example/', 'http://a.example\\@b.example/', 'a.example:443', '[::1]:443', '//b.example/x', 'http:///x', 'http://a.example#f'];
-const HOSTS = ['a.example', 'A.Example:80', 'b.example', 'a.example:443', '', '10.0.0.1', 'a.example, b.example'];
+const URLS = [
+  '/',
+  '*',
+  '/a?b',
+  'http://a.example/x',
+  'HTTP://a.example:81',
+  'http://a.example?q',
+  'https://a.example/',
+  'http://user@a.example/',
+  'http://a.example\\@b.example/',
+  'a.example:443',
+  '[::1]:443',
+  '//b.example/x',
+  'http:///x',
+  'http://a.example#f',
+];
+const HOSTS = [
+  'a.example',
+  'A.Example:80',
+  'b.example',
+  'a.example:443',
+  '',
+  '10.0.0.1',
+  'a.example, b.example',
+];
 const HEADERS = ['Content-Length', 'Transfer-Encoding', 'Content-Type', 'Host', 'Connection', 'X-A'];
 const HEADER_VALUES = ['5', 'chunked', 'Chunked', 'gzip, chunked', 'identity', 'close', 'a'];
 
@@ -47,11 +88,19 @@ interface Sent {
 
 function sentRequest(choices: Choices): Sent {
   const raw = choices.chance(8) ? [] : ['Host', choices.pick(HOSTS)];
-  for (let count = choices.below(4); count > 0; count--) raw.push(choices.pick(HEADERS), choices.pick(HEADER_VALUES));
+  for (let count = choices.below(4); count > 0; count--)
+    raw.push(choices.pick(HEADERS), choices.pick(HEADER_VALUES));
   const headers: Record<string, string> = {};
-  for (let index = 0; index < raw.length; index += 2) headers[(raw[index] ?? '').toLowerCase()] ??= raw[index + 1] ?? '';
+  for (let index = 0; index < raw.length; index += 2)
+    headers[(raw[index] ?? '').toLowerCase()] ??= raw[index + 1] ?? '';
   const url = choices.chance(3) ? choices.text('/ahtp:.@?#%\\[]*é \t', 12) : choices.pick(URLS);
-  return { method: choices.pick(['GET', 'OPTIONS', 'POST', 'CONNECT']), url, httpVersion: choices.pick(['1.1', '1.1', '1.0', '2.0']), headers, rawHeaders: raw };
+  return {
+    method: choices.pick(['GET', 'OPTIONS', 'POST', 'CONNECT']),
+    url,
+    httpVersion: choices.pick(['1.1', '1.1', '1.0', '2.0']),
+    headers,
+    rawHeaders: raw,
+  };
 }
 
 const httpTarget = choiceTarget({
@@ -60,22 +109,44 @@ const httpTarget = choiceTarget({
     const request = sentRequest(choices);
     const name = choices.pick(['a.example', undefined]);
     const dialled: Dialled | undefined = choices.chance(2)
-      ? { name, port: choices.pick([80, 443]), ...(choices.chance(2) && { opened: { adapter: 'connect', scheme: 'https' } as const }) }
+      ? {
+          name,
+          port: choices.pick([80, 443]),
+          ...(choices.chance(2) && { opened: { adapter: 'connect', scheme: 'https' } as const }),
+        }
       : undefined;
     checkTarget(requestTarget(request, dialled), request, dialled);
     const connect = connectTarget(request, dialled);
     if (connect.ok) assert.equal(dialled, undefined, 'a CONNECT inside a connection');
-    const headers = { ':method': request.method, ':scheme': choices.pick(['http', 'https']), ':path': request.url, ...(choices.chance(2) && { ':authority': choices.pick(HOSTS) }), ...request.headers };
-    checkTarget(http2Target(headers, request.rawHeaders, dialled), { ...request, httpVersion: '2.0' }, dialled);
+    const headers = {
+      ':method': request.method,
+      ':scheme': choices.pick(['http', 'https']),
+      ':path': request.url,
+      ...(choices.chance(2) && { ':authority': choices.pick(HOSTS) }),
+      ...request.headers,
+    };
+    checkTarget(
+      http2Target(headers, request.rawHeaders, dialled),
+      { ...request, httpVersion: '2.0' },
+      dialled,
+    );
   },
 });
 
 /** What passes is one request, to one host, in one framing. */
-function checkTarget(target: RequestTarget, { headers, url, rawHeaders, httpVersion }: Sent, dialled: Dialled | undefined): void {
-  if (!target.ok) return assert.equal(target.status, 400);
+function checkTarget(
+  target: RequestTarget,
+  { headers, url, rawHeaders, httpVersion }: Sent,
+  dialled: Dialled | undefined,
+): void {
+  if (!target.ok) {
+    assert.equal(target.status, 400);
+    return;
+  }
   const names = rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
   assert.ok(names.filter((name) => name === 'host').length <= 1);
-  if (httpVersion !== '2.0') assert.ok(headers['content-length'] === undefined || headers['transfer-encoding'] === undefined);
+  if (httpVersion !== '2.0')
+    assert.ok(headers['content-length'] === undefined || headers['transfer-encoding'] === undefined);
   assert.match(target.path, /^\/[\x21-\x7e]*$|^\*$/);
   assert.ok(!target.path.includes('#'));
   const { authority } = target;
@@ -95,12 +166,34 @@ const HOP_BY_HOP = /^(connection|keep-alive|proxy-.*|te|transfer-encoding|upgrad
 const headers = choiceTarget({
   name: 'forwarded-headers',
   check(choices) {
-    const names = ['Connection', 'X-A', 'x-a', 'Proxy-Authorization', 'TE', 'Cookie', 'Upgrade', 'Keep-Alive', '__proto__', ':path', 'Expect', 'Authorization', 'Transfer-Encoding'];
-    const raw = choices.list(8, () => [choices.pick(names), choices.pick(['x-a', 'close, X-A', 'a=1', '100-continue', ''])]).flat();
+    const names = [
+      'Connection',
+      'X-A',
+      'x-a',
+      'Proxy-Authorization',
+      'TE',
+      'Cookie',
+      'Upgrade',
+      'Keep-Alive',
+      '__proto__',
+      ':path',
+      'Expect',
+      'Authorization',
+      'Transfer-Encoding',
+    ];
+    const raw = choices
+      .list(8, () => [choices.pick(names), choices.pick(['x-a', 'close, X-A', 'a=1', '100-continue', ''])])
+      .flat();
     const nominated = raw.flatMap((name, index) =>
-      index % 2 === 0 && /^connection$/i.test(name) ? (raw[index + 1] ?? '').split(',').map((word) => word.trim().toLowerCase()) : [],
+      index % 2 === 0 && /^connection$/i.test(name)
+        ? (raw[index + 1] ?? '').split(',').map((word) => word.trim().toLowerCase())
+        : [],
     );
-    for (const fields of [requestFields(raw, choices.chance(2)), responseFields(raw), trailerPairs(raw).flat()]) {
+    for (const fields of [
+      requestFields(raw, choices.chance(2)),
+      responseFields(raw),
+      trailerPairs(raw).flat(),
+    ]) {
       assert.equal(fields.length % 2, 0);
       for (let index = 0; index < fields.length; index += 2) {
         const name = fields[index] ?? '';
@@ -111,7 +204,10 @@ const headers = choiceTarget({
       assert.equal(Object.values(object).flat().length, fields.length / 2, 'no field is lost');
       assert.equal(Object.getPrototypeOf(object), null);
     }
-    assert.ok(requestFields(raw, false).filter((each, index) => index % 2 === 0 && /^cookie$/i.test(each)).length <= 1);
+    assert.ok(
+      requestFields(raw, false).filter((each, index) => index % 2 === 0 && /^cookie$/i.test(each)).length <=
+        1,
+    );
   },
 });
 
@@ -151,7 +247,8 @@ const syntheticNames = choiceTarget({
           now += choices.below(8);
       }
       for (const [held, each] of holds)
-        if (each.length > 0) assert.equal(table.nameOf(given.get(held)?.address ?? ''), held, 'a held address was freed');
+        if (each.length > 0)
+          assert.equal(table.nameOf(given.get(held)?.address ?? ''), held, 'a held address was freed');
       const live = [...given].filter(([each, { address }]) => table.nameOf(address) === each);
       assert.ok(live.length <= CAPACITY);
       assert.equal(new Set(live.map(([, { address }]) => address)).size, live.length);

@@ -30,7 +30,9 @@ function httpRule(choices: Choices): object {
   return {
     method: choices.pick(METHODS),
     path: choices.pick(PATHS),
-    ...(choices.chance(4) && { query: { k: choices.chance(2) ? choices.pick(GLOBS) : { any: ['x', choices.pick(GLOBS)] } } }),
+    ...(choices.chance(4) && {
+      query: { k: choices.chance(2) ? choices.pick(GLOBS) : { any: ['x', choices.pick(GLOBS)] } },
+    }),
   };
 }
 
@@ -38,7 +40,9 @@ function graphqlRule(choices: Choices): object {
   return {
     operation_type: choices.pick(['query', 'mutation', '*']),
     ...(choices.chance(3) && { operation_name: choices.pick(GLOBS) }),
-    ...(choices.chance(2) && { fields: [choices.pick(GLOBS), ...choices.list(1, () => choices.pick(GLOBS))] }),
+    ...(choices.chance(2) && {
+      fields: [choices.pick(GLOBS), ...choices.list(1, () => choices.pick(GLOBS))],
+    }),
   };
 }
 
@@ -82,7 +86,10 @@ function policyText(choices: Choices): string {
     `${'brq'[index]}`,
     {
       endpoints: [endpoint(choices), ...choices.list(1, () => endpoint(choices))],
-      binaries: [{ path: choices.pick(BINARIES) }, ...choices.list(1, () => ({ path: choices.pick(BINARIES) }))],
+      binaries: [
+        { path: choices.pick(BINARIES) },
+        ...choices.list(1, () => ({ path: choices.pick(BINARIES) })),
+      ],
     },
   ]);
   return JSON.stringify({ version: 1, network_policies: Object.fromEntries(rules) });
@@ -110,7 +117,12 @@ function bodyFacts(choices: Choices, protocol: Endpoint['protocol']): BodyFacts 
             role,
             method,
             tool: method === 'tools/call' ? choices.pick(WORDS) : undefined,
-            parameters: choices.pick<unknown>([undefined, { k: choices.pick(WORDS) }, { k: [choices.pick(WORDS), { y: 1 }] }, 'x']),
+            parameters: choices.pick<unknown>([
+              undefined,
+              { k: choices.pick(WORDS) },
+              { k: [choices.pick(WORDS), { y: 1 }] },
+              'x',
+            ]),
           };
         }),
       };
@@ -151,7 +163,11 @@ interface Outcome {
 }
 
 /** `body` is made for the protocol that the route asks for. */
-function outcomeOf(decider: Decider, { query, facts }: Question, body: (protocol: Endpoint['protocol']) => BodyFacts): Outcome {
+function outcomeOf(
+  decider: Decider,
+  { query, facts }: Question,
+  body: (protocol: Endpoint['protocol']) => BodyFacts,
+): Outcome {
   const verdict = decider.decide(query);
   const none = { protocol: undefined, passes: undefined, violates: undefined };
   if (!verdict.allow || verdict.requests === undefined) return { connects: verdict.allow, ...none };
@@ -166,7 +182,11 @@ function outcomeOf(decider: Decider, { query, facts }: Question, body: (protocol
   };
 }
 
-function naiveOutcome(rules: readonly NetworkRule[], { query, facts }: Question, body: (protocol: Endpoint['protocol']) => BodyFacts): Outcome {
+function naiveOutcome(
+  rules: readonly NetworkRule[],
+  { query, facts }: Question,
+  body: (protocol: Endpoint['protocol']) => BodyFacts,
+): Outcome {
   const connects = decideNaively(rules, query).allow;
   const none = { protocol: undefined, passes: undefined, violates: undefined };
   if (!connects) return { connects, ...none };
@@ -211,8 +231,16 @@ const decision = choiceTarget({
       const outcome = outcomeOf(decider, asked, body);
       const context = JSON.stringify({ text, asked, bodies: [...bodies] });
       assert.deepEqual(outcome, naiveOutcome(rules, asked, body), `the naive reading differs: ${context}`);
-      assert.deepEqual(outcomeOf(received, asked, body), outcome, `the wire changes the decision: ${context}`);
-      assert.deepEqual(outcomeOf(other, asked, body), outcome, `names of rules change the decision: ${context}`);
+      assert.deepEqual(
+        outcomeOf(received, asked, body),
+        outcome,
+        `the wire changes the decision: ${context}`,
+      );
+      assert.deepEqual(
+        outcomeOf(other, asked, body),
+        outcome,
+        `names of rules change the decision: ${context}`,
+      );
     }
   },
 });

@@ -45,10 +45,13 @@ const glob = choiceTarget({
     const naive = naiveGlob(one, dialect);
     for (let count = 0; count < 8; count++) {
       const text = choices.text(TEXT_CHARACTERS, 10);
-      const matches = compiled.matches(text);
+      const matches: boolean = compiled.matches(text);
       assert.equal(matches, naive.test(text), `${one} and ${JSON.stringify(text)}: ${naive}`);
       if (matches && !('problem' in second) && second.matches(text))
-        assert.ok(globsOverlap(one, other, dialect), `${one} and ${other} both match ${JSON.stringify(text)}`);
+        assert.ok(
+          globsOverlap(one, other, dialect),
+          `${one} and ${other} both match ${JSON.stringify(text)}`,
+        );
     }
   },
 });
@@ -76,15 +79,25 @@ const LABELS = ['a', 'b', 'ab', '*', '**', 'a*', '*b', 'xn--a', 'org'];
 const host = choiceTarget({
   name: 'host-pattern',
   check(choices) {
-    const texts = choices.list(6, () => choices.list(4, () => choices.pick(LABELS)).concat('org').join('.'));
-    const patterns = texts.map(parseHostPattern).filter((pattern) => !('problem' in pattern));
+    const texts = choices.list(6, () =>
+      choices
+        .list(4, () => choices.pick(LABELS))
+        .concat('org')
+        .join('.'),
+    );
+    const patterns = texts
+      .map(parseHostPattern)
+      .flatMap((pattern) => ('problem' in pattern ? [] : [pattern]));
     const index = new HostIndex<string>();
     for (const pattern of patterns) {
       const name = pattern.kind === 'any' ? '' : pattern.host;
       assert.deepEqual(parseHostPattern(name), pattern, 'what was read is read again as the same');
       index.entry(pattern, () => name);
     }
-    const asked = choices.list(4, () => choices.pick(['a', 'b', 'ab', 'c'])).concat('org').join('.');
+    const asked = choices
+      .list(4, () => choices.pick(['a', 'b', 'ab', 'c']))
+      .concat('org')
+      .join('.');
     const matching = patterns.filter(
       (pattern) => pattern.kind !== 'any' && naiveHost(pattern.host).test(asked),
     );
@@ -120,7 +133,16 @@ const hostText = textTarget({
 
 const address = textTarget({
   name: 'address',
-  seeds: ['10.0.0.1', '::1', '::ffff:1.2.3.4', '64:ff9b::7f00:1', '2001:db8::1/32', '10.0.0.0/8', '1:2:3:4:5:6:7.8.9.10', 'fe80::1%eth0'],
+  seeds: [
+    '10.0.0.1',
+    '::1',
+    '::ffff:1.2.3.4',
+    '64:ff9b::7f00:1',
+    '2001:db8::1/32',
+    '10.0.0.0/8',
+    '1:2:3:4:5:6:7.8.9.10',
+    'fe80::1%eth0',
+  ],
   words: ['::', ':0:', 'ffff', '/0', '/128', '255', '0', '%1'],
   maxBytes: 64,
   check(text) {
@@ -145,20 +167,33 @@ const address = textTarget({
 
 /** What no sandbox reaches without being told to, from the registries of IANA, written down apart from the table. */
 const NOT_PUBLIC = new BlockList();
-for (const [net, prefix] of [['0.0.0.0', 8], ['10.0.0.0', 8], ['100.64.0.0', 10], ['127.0.0.0', 8], ['169.254.0.0', 16], ['172.16.0.0', 12], ['192.0.2.0', 24], ['192.168.0.0', 16], ['198.18.0.0', 15], ['198.51.100.0', 24], ['203.0.113.0', 24], ['224.0.0.0', 4], ['240.0.0.0', 4], ['168.63.129.16', 32]] as const) // biome-ignore format: a table
+for (const [
+  net,
+  prefix,
+] of [['0.0.0.0', 8], ['10.0.0.0', 8], ['100.64.0.0', 10], ['127.0.0.0', 8], ['169.254.0.0', 16], ['172.16.0.0', 12], ['192.0.2.0', 24], ['192.168.0.0', 16], ['198.18.0.0', 15], ['198.51.100.0', 24], ['203.0.113.0', 24], ['224.0.0.0', 4], ['240.0.0.0', 4], ['168.63.129.16', 32]] as const) // biome-ignore format: a table
   NOT_PUBLIC.addSubnet(net, prefix, 'ipv4');
-for (const [net, prefix] of [['::', 96], ['64:ff9b:1::', 48], ['100::', 64], ['2001::', 32], ['2001:db8::', 32], ['2002::', 16], ['fc00::', 7], ['fe80::', 10], ['fec0::', 10], ['ff00::', 8], ['4000::', 3], ['8000::', 2]] as const) // biome-ignore format: a table
+for (const [
+  net,
+  prefix,
+] of [['::', 96], ['64:ff9b:1::', 48], ['100::', 64], ['2001::', 32], ['2001:db8::', 32], ['2002::', 16], ['fc00::', 7], ['fe80::', 10], ['fec0::', 10], ['ff00::', 8], ['4000::', 3], ['8000::', 2]] as const) // biome-ignore format: a table
   NOT_PUBLIC.addSubnet(net, prefix, 'ipv6');
 
 function anyAddress(choices: Choices): string {
-  const v4 = [choices.pick([0, 10, 100, 127, 169, 172, 192, 198, 224, 240, 1, 168]), choices.pick([0, 16, 31, 32, 63, 64, 168, 254, 18]), choices.byte(), choices.byte()].join('.');
-  const groups = (count: number) => Array.from({ length: count }, () => (choices.byte() * 256 + choices.byte()).toString(16)).join(':');
+  const v4 = [
+    choices.pick([0, 10, 100, 127, 169, 172, 192, 198, 224, 240, 1, 168]),
+    choices.pick([0, 16, 31, 32, 63, 64, 168, 254, 18]),
+    choices.byte(),
+    choices.byte(),
+  ].join('.');
+  const groups = (count: number) =>
+    Array.from({ length: count }, () => (choices.byte() * 256 + choices.byte()).toString(16)).join(':');
   return choices.pick([
     () => v4,
     () => `::ffff:${v4}`,
     () => `64:ff9b::${v4}`,
     () => `::${v4}`,
-    () => `${choices.pick(['2001', '2002', 'fc00', 'fe80', 'ff02', '64', '2600', '3fff', '4000', '100'])}:${groups(7)}`,
+    () =>
+      `${choices.pick(['2001', '2002', 'fc00', 'fe80', 'ff02', '64', '2600', '3fff', '4000', '100'])}:${groups(7)}`,
     () => groups(8),
   ])();
 }
@@ -174,7 +209,9 @@ const destination = choiceTarget({
     const family = isIP(embedded) === 4 ? 'ipv4' : 'ipv6';
     if (NOT_PUBLIC.check(embedded, family)) assert.notEqual(reach, 'public', `${ip} is public`);
     const port = choices.pick([80, 443, 2379, 10250]);
-    const allowedIps = choices.list(2, () => choices.pick(['10.0.0.0/8', 'fc00::/7', '169.254.0.0/16', '::/0']));
+    const allowedIps = choices.list(2, () =>
+      choices.pick(['10.0.0.0/8', 'fc00::/7', '169.254.0.0/16', '::/0']),
+    );
     const verdict = { allow: true, rule: 'r', matchedBinary: '/b', allowedIps, exactHost: choices.chance(2), protocol: '', requests: undefined } as const; // biome-ignore format: as a row
     const check = checkDestination(verdict, 'a.example', port, [ip]);
     if (!check.ok) return;
@@ -198,7 +235,10 @@ const pathIndex = choiceTarget({
   name: 'path-index',
   check(choices) {
     const index = new PathIndex<string>();
-    const patterns = choices.list(6, () => `/${choices.text(['a', 'b', '/', '*', '**', '/**/', '{a,b/}', '[ab]', '\\a', '?'], 6)}`);
+    const patterns = choices.list(
+      6,
+      () => `/${choices.text(['a', 'b', '/', '*', '**', '/**/', '{a,b/}', '[ab]', '\\a', '?'], 6)}`,
+    );
     const taken = patterns.filter((pattern) => !('problem' in parseGlob(pattern, PATH_GLOB)));
     for (const pattern of taken) index.add(pattern, pattern);
     for (let count = 0; count < 4; count++) {
@@ -231,18 +271,46 @@ network_policies:
       - {host: g.example, port: 443, protocol: graphql, access: full, persisted_queries: allow_registered, graphql_persisted_queries: {abc: {operation_type: query, fields: [a]}}}
     binaries: *api
 `;
-const POLICY_WORDS = ['&a', '*a', '? ', '- ', ': ', '\n', '{', '[', '"', '|', '!!', '<<: *a', '%', '__proto__', 'constructor', 'host: ', 'port: ', '0x1bb', '1e9', '~', '\u2028', '"\\x1b"'];
+const POLICY_WORDS = [
+  '&a',
+  '*a',
+  '? ',
+  '- ',
+  ': ',
+  '\n',
+  '{',
+  '[',
+  '"',
+  '|',
+  '!!',
+  '<<: *a',
+  '%',
+  '__proto__',
+  'constructor',
+  'host: ',
+  'port: ',
+  '0x1bb',
+  '1e9',
+  '~',
+  '\u2028',
+  '"\\x1b"',
+];
 
 const policyText = textTarget({
   name: 'policy-text',
-  seeds: [POLICY_SEED, POLICY_SEED.replace('*api', '[{path: /b}]').replace('tool: [r]', 'tool: r'), 'version: 1', 'version: 1\nnetwork_policies: {a: {endpoints: [{host: a.example, port: 1}], binaries: [{path: /b}]}}'],
+  seeds: [
+    POLICY_SEED,
+    POLICY_SEED.replace('*api', '[{path: /b}]').replace('tool: [r]', 'tool: r'),
+    'version: 1',
+    'version: 1\nnetwork_policies: {a: {endpoints: [{host: a.example, port: 1}], binaries: [{path: /b}]}}',
+  ],
   words: POLICY_WORDS,
   maxBytes: 32 * 1024,
   microsecondsPerByte: 20,
   check(text) {
     const { document, problems } = checkPolicy(text, 'p');
     assert.equal(document === undefined, problems.length > 0);
-    for (const { message, position } of [...problems, ...(document?.notices ?? [])].map((each) => ({ position: { line: 1, column: 1 }, ...each }))) {
+    for (const { message, position } of [...problems, ...(document?.notices ?? [])]) {
       assert.match(message, /^[^\p{Cc}\u2028\u2029\u202e]+$/u, 'a message is one line');
       if (position !== undefined) assert.ok(position.line >= 1 && position.column >= 1);
     }
@@ -259,7 +327,9 @@ const policyText = textTarget({
 
 const assertionText = textTarget({
   name: 'policy-assertions',
-  seeds: ['tests:\n  - {host: a.example, port: 443, binary: /b, method: GET, path: /x, expect: allow}\n  - {host: b, port: 1, binary: /b, expect: deny}\n'],
+  seeds: [
+    'tests:\n  - {host: a.example, port: 443, binary: /b, method: GET, path: /x, expect: allow}\n  - {host: b, port: 1, binary: /b, expect: deny}\n',
+  ],
   words: POLICY_WORDS,
   maxBytes: 8 * 1024,
   microsecondsPerByte: 20,

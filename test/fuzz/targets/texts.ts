@@ -24,7 +24,10 @@ function isRefusal(...codes: readonly string[]): (error: unknown) => boolean {
 
 const mainProcessSpec = textTarget({
   name: 'main-process-spec',
-  seeds: ['{"version":1,"command":["/bin/sh","-c","x"],"tty":true}', `base64url:${Buffer.from('{"version":1,"command":["a"]}').toString('base64url')}`],
+  seeds: [
+    '{"version":1,"command":["/bin/sh","-c","x"],"tty":true}',
+    `base64url:${Buffer.from('{"version":1,"command":["a"]}').toString('base64url')}`,
+  ],
   words: ['base64url:', '\\u0000', '""', '[]', '"__proto__":', '=', '-', '_', '\ufeff'],
   maxBytes: 140 * 1024,
   check(text) {
@@ -32,7 +35,10 @@ const mainProcessSpec = textTarget({
     if (spec === undefined) return;
     assert.ok(spec.command.length > 0 && spec.command[0] !== '');
     assert.ok(spec.command.every((word) => !word.includes('\0')));
-    for (const again of [JSON.stringify({ version: 1, ...spec }), `base64url:${Buffer.from(JSON.stringify({ version: 1, ...spec })).toString('base64url')}`])
+    for (const again of [
+      JSON.stringify({ version: 1, ...spec }),
+      `base64url:${Buffer.from(JSON.stringify({ version: 1, ...spec })).toString('base64url')}`,
+    ])
       if (spec.command.every((word) => word.isWellFormed()) && again.length <= 128 * 1024)
         assert.deepEqual(parseMainProcessSpec('V', again), spec);
   },
@@ -55,8 +61,26 @@ const limits = textTarget({
 const driverIdentity = choiceTarget({
   name: 'driver-identity',
   check(choices) {
-    const names = ['OPENSHELL_SANDBOX_UID', 'SANDBOX_UID', 'OPENSHELL_SANDBOX_GID', 'SANDBOX_GID', 'OCI_IMAGE_USER'];
-    const value = () => choices.pick(['1000', '999', '2000000000', '2000000001', '-1', '01000', '1e4', '', '4294967295', 'sandbox']);
+    const names = [
+      'OPENSHELL_SANDBOX_UID',
+      'SANDBOX_UID',
+      'OPENSHELL_SANDBOX_GID',
+      'SANDBOX_GID',
+      'OCI_IMAGE_USER',
+    ];
+    const value = () =>
+      choices.pick([
+        '1000',
+        '999',
+        '2000000000',
+        '2000000001',
+        '-1',
+        '01000',
+        '1e4',
+        '',
+        '4294967295',
+        'sandbox',
+      ]);
     const variables = Object.fromEntries(choices.list(5, () => [choices.pick(names), value()]));
     const identity = returnsOr(() => readDriverIdentity(variables), isRefusal('identity_invalid'));
     if (identity?.kind !== 'ids') return;
@@ -67,7 +91,13 @@ const driverIdentity = choiceTarget({
 
 const argumentsTarget = textTarget({
   name: 'arguments',
-  seeds: ['run\n--policy\np.yaml\n--\nls\n-l', 'policy\ntest\n--file=x', 'attach\nname\n--read-only', '--version', 'ssh\nx\n--'],
+  seeds: [
+    'run\n--policy\np.yaml\n--\nls\n-l',
+    'policy\ntest\n--file=x',
+    'attach\nname\n--read-only',
+    '--version',
+    'ssh\nx\n--',
+  ],
   words: ['--', '-', '=', '\n', '--policy', '--env', '--limit=memory=1', '-h', '__proto__', '--constructor'],
   maxBytes: 2000,
   microsecondsPerByte: 20,
@@ -76,9 +106,10 @@ const argumentsTarget = textTarget({
   },
 });
 
-const HARMLESS = /^[^\p{Cc}\p{Cs}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]*$/u;
+const HARMLESS =
+  /^[^\p{Cc}\p{Cs}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]*$/u;
 
-const escape: Target = {
+const escaping: Target = {
   name: 'escape',
   seeds: ['\u001b[31mred\u0007', 'a\u202eb\u2066c\ud83d\ude00', '\u0085\u2028'],
   words: ['\u001b]0;', '\r', '\u200b', '\u{e0041}', '\u009b'],
@@ -110,7 +141,8 @@ const words = textTarget({
       assert.doesNotMatch(path.path, /\/\/|\/\.{1,2}(?:\/|$)|\0/);
     }
     if (parseAttachSubsystem(text)?.readOnly === true) assert.match(text, /^\S+ read-only$/);
-    if (isRequestable(text, 'x', [text])) assert.doesNotMatch(text, /^LD_|^BASH_(?:ENV$|FUNC_)|=|^NODE_OPTIONS$/);
+    if (isRequestable(text, 'x', [text]))
+      assert.doesNotMatch(text, /^LD_|^BASH_(?:ENV$|FUNC_)|=|^NODE_OPTIONS$/);
   },
 });
 
@@ -142,17 +174,33 @@ function naiveDetach(input: Uint8Array): number | undefined {
 
 const sshClient = textTarget({
   name: 'ssh-client-arguments',
-  seeds: ['/run/castellan/x/ssh.sock', "/tmp/it's here/%h ${x}", '/a"b\\c'],
+  seeds: ['/run/castellan/x/ssh.sock', "/tmp/it's here/%h $x", '/a"b\\c'],
   words: ['%', '%%', "'", '"', '\\', '${', '$(', '`', '\n', ' ', ';'],
   maxBytes: 400,
   check(path) {
-    const request = { name: 'n', user: 'u', socketPath: path, knownHosts: path, castellan: path, tty: undefined, command: [] };
+    const request = {
+      name: 'n',
+      user: 'u',
+      socketPath: path,
+      knownHosts: path,
+      castellan: path,
+      tty: undefined,
+      command: [],
+    };
     const made = returnsOr(() => sshArguments(request), isRefusal('usage'));
     if (made === undefined) return;
-    const [proxy = '', hosts = ''] = ['ProxyCommand=', 'UserKnownHostsFile='].map((key) => made.find((each) => each.startsWith(key))?.slice(key.length));
+    const [proxy = '', hosts = ''] = ['ProxyCommand=', 'UserKnownHostsFile='].map((key) =>
+      made.find((each) => each.startsWith(key))?.slice(key.length),
+    );
     assert.deepEqual(shellWords(proxy.replaceAll('%%', '%')), [path, 'ssh-proxy', path]);
     assert.match(hosts, /^"(?:[^"\\]|\\["\\])*"$/);
-    assert.equal(hosts.slice(1, -1).replaceAll(/\\(["\\])/g, '$1').replaceAll('%%', '%'), path);
+    assert.equal(
+      hosts
+        .slice(1, -1)
+        .replaceAll(/\\(["\\])/g, '$1')
+        .replaceAll('%%', '%'),
+      path,
+    );
   },
 });
 
@@ -162,7 +210,9 @@ function shellWords(line: string): string[] {
   assert.equal(parts.join(''), line, 'the shell would see more than words');
   return parts
     .filter((part) => part !== ' ')
-    .map((part) => part.replaceAll(/'([^']*)'|\\(')/g, (_, inside?: string, escaped?: string) => inside ?? escaped ?? ''));
+    .map((part) =>
+      part.replaceAll(/'([^']*)'|\\(')/g, (_, inside?: string, escaped?: string) => inside ?? escaped ?? ''),
+    );
 }
 
 const accounts = textTarget({
@@ -182,11 +232,17 @@ const accounts = textTarget({
   },
 });
 
-const MOUNTINFO = '25 30 0:23 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n31 1 8:1 / / rw - ext4 /dev/x rw\n';
+const MOUNTINFO =
+  '25 30 0:23 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n31 1 8:1 / / rw - ext4 /dev/x rw\n';
 
 const proc = textTarget({
   name: 'proc-files',
-  seeds: ['12 (a) b) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 5551 1 1', `${MOUNTINFO}\u00000::/user.slice/x\n`, `${MOUNTINFO.replace(' / /sys', ' /user.slice /my\\040cg')}\u00000::/user.slice/a\n`, 'CapEff:\t00000000a80425fb\n'],
+  seeds: [
+    '12 (a) b) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 5551 1 1',
+    `${MOUNTINFO}\u00000::/user.slice/x\n`,
+    `${MOUNTINFO.replace(' / /sys', ' /user.slice /my\\040cg')}\u00000::/user.slice/a\n`,
+    'CapEff:\t00000000a80425fb\n',
+  ],
   words: [') S 1 ', ' - cgroup2 ', '0::/', '/..', '\\040', '\\777', '\n', ' '],
   maxBytes: 64 * 1024,
   check(text) {
@@ -206,7 +262,7 @@ export const TEXT_TARGETS: readonly Target[] = [
   limits,
   driverIdentity,
   argumentsTarget,
-  escape,
+  escaping,
   words,
   detachKeys,
   sshClient,

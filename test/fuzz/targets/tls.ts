@@ -18,7 +18,11 @@ class Held extends Duplex {
 }
 
 /** The ClientHello that OpenSSL sends. */
-async function realHello(options: { readonly servername?: string; readonly ALPNProtocols?: string[]; readonly maxVersion?: 'TLSv1.2' }): Promise<Uint8Array> {
+async function realHello(options: {
+  readonly servername?: string;
+  readonly ALPNProtocols?: string[];
+  readonly maxVersion?: 'TLSv1.2';
+}): Promise<Uint8Array> {
   const wire = new Held();
   const client = connect({ socket: wire, ...options });
   client.on('error', () => {});

@@ -20,7 +20,8 @@ const TO_PROCESS = [
   `{"type":"fact","fact":{"kind":"connection-closed","intent":${INTENT},"identity":${IDENTITY},"rule":"r","address":"1.2.3.4","bytesOut":1,"bytesIn":2,"durationMs":3,"httpStatus":200}}`,
   '{"type":"fact","fact":{"kind":"dns-refused","name":"a","type":"A","source":{"address":"::1","port":5},"rcode":5,"repeats":2}}',
 ];
-const INSPECTION = '{"enforcement":"enforce","allow":[{"kind":"http","method":"GET","path":"/","query":[{"key":"k","any":["v"]}],"position":{"line":1,"column":1}}],"deny":[],"allowEncodedSlash":false,"maxBodyBytes":5,"persistedQueries":{"x":{"type":"query","name":"","fields":["a"]}},"strictToolNames":true,"allowKnownMethods":false}';
+const INSPECTION =
+  '{"enforcement":"enforce","allow":[{"kind":"http","method":"GET","path":"/","query":[{"key":"k","any":["v"]}],"position":{"line":1,"column":1}}],"deny":[],"allowEncodedSlash":false,"maxBodyBytes":5,"persistedQueries":{"x":{"type":"query","name":"","fields":["a"]}},"strictToolNames":true,"allowKnownMethods":false}';
 const RULES = `[{"name":"r","position":{"line":1,"column":1},"binaries":[{"path":"/b"}],"endpoints":[{"host":"a","ports":[1],"allowedIps":[],"position":{"line":1,"column":1},"protocol":"graphql","inspection":${INSPECTION}}]}]`;
 const TO_NETWORK = [
   `{"type":"policy","generation":1,"rules":${RULES}}`,
@@ -28,7 +29,20 @@ const TO_NETWORK = [
   `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
   '{"type":"stop"}',
 ];
-const WORDS = ['null', '-1', '1e400', '0.5', '[]', '{}', '"__proto__":', '"constructor":', '"type":', '\\u0000', '"kind":"fatal"', '99999999999999999999'];
+const WORDS = [
+  'null',
+  '-1',
+  '1e400',
+  '0.5',
+  '[]',
+  '{}',
+  '"__proto__":',
+  '"constructor":',
+  '"type":',
+  '\\u0000',
+  '"kind":"fatal"',
+  '99999999999999999999',
+];
 
 function wireTarget(name: string, seeds: readonly string[], parse: (value: unknown) => object): Target {
   return textTarget({
@@ -37,8 +51,14 @@ function wireTarget(name: string, seeds: readonly string[], parse: (value: unkno
     words: WORDS,
     maxBytes: 32 * 1024,
     check(text) {
-      const value: unknown = returnsOr(() => JSON.parse(text), (error) => error instanceof SyntaxError);
-      const parsed = returnsOr(() => parse(value), (error) => error instanceof ValiError);
+      const value: unknown = returnsOr(
+        () => JSON.parse(text),
+        (error) => error instanceof SyntaxError,
+      );
+      const parsed = returnsOr(
+        () => parse(value),
+        (error) => error instanceof ValiError,
+      );
       if (parsed === undefined) return;
       // Nothing is made up, nothing left out, and what was taken is taken again.
       assert.deepEqual(JSON.parse(JSON.stringify(parsed)), JSON.parse(JSON.stringify(value)));
@@ -68,7 +88,12 @@ const channel = choiceTarget({
       payload.copy(frame, 4);
       return frame;
     });
-    const broken = choices.pick([undefined, Buffer.from([255, 255, 255, 255]), Buffer.from([0, 0, 0, 1, 0x7b]), Buffer.from([0, 0])]);
+    const broken = choices.pick([
+      undefined,
+      Buffer.from([255, 255, 255, 255]),
+      Buffer.from([0, 0, 0, 1, 0x7b]),
+      Buffer.from([0, 0]),
+    ]);
     const stream = Buffer.concat([...frames, ...(broken === undefined ? [] : [broken])]);
     const socket = new FakeSocket();
     const { messages: receive, closed } = openChannel(socket as unknown as Socket, (value) => value);
@@ -110,7 +135,10 @@ const launchStatus: Target = {
   seeds: [Uint8Array.of(1, 0, 0, 0, 13, 0, 0, 0, 0x2f, 0x61), Uint8Array.of(18, 0, 0, 0, 2, 0, 0, 0)],
   maxBytes: 263,
   check(input) {
-    const status = returnsOr(() => parseStatus(input), (error) => error instanceof RangeError);
+    const status = returnsOr(
+      () => parseStatus(input),
+      (error) => error instanceof RangeError,
+    );
     if (input.length === 0) return;
     if (status !== undefined) assert.ok(input.length >= 8 && errnoName(status.errno).length > 0);
   },
@@ -122,7 +150,10 @@ const seccompTable = textTarget({
   words: ['#', ' ', '\t', '\n', ' # '],
   maxBytes: 32 * 1024,
   check(text) {
-    const rows = returnsOr(() => parseSeccompTable(text), (error) => error instanceof RangeError);
+    const rows = returnsOr(
+      () => parseSeccompTable(text),
+      (error) => error instanceof RangeError,
+    );
     for (const { call, error } of rows ?? []) assert.match(call + error, /^\S+$/);
   },
 });
