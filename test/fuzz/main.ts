@@ -121,13 +121,14 @@ if (values.replay !== undefined) {
   process.exitCode = passed ? 0 : 1;
 } else {
   console.log(`seed ${seed}, ${seconds} s for ${chosen.length} targets`);
-  const share = (seconds * 1000) / chosen.length;
+  const weightOf = (name: string) => TARGETS.find((target) => target.name === name)?.weight ?? 1;
+  const share = (seconds * 1000) / chosen.reduce((sum, name) => sum + weightOf(name), 0);
   const fuzzer = new Fuzzer();
   let failed = 0;
   for (const name of chosen) {
     const report = NATIVE_TARGETS.includes(name)
       ? await fuzzNative(name, seed, share)
-      : await fuzzer.run(name, seed, share);
+      : await fuzzer.run(name, seed, share * weightOf(name));
     if (!tell(name, seed, report)) failed += 1;
   }
   fuzzer.close();

@@ -12,6 +12,8 @@ export interface Target {
   readonly maxBytes?: number;
   /** What each byte may cost beside the fixed allowance; default 2. Quadratic work shows in long inputs. */
   readonly microsecondsPerByte?: number;
+  /** Shares of the time, where one is too little; default 1. */
+  readonly weight?: number;
   /** Throws where a property does not hold. */
   readonly check: (input: Uint8Array) => void | Promise<void>;
 }

@@ -207,6 +207,7 @@ function renamed(rules: readonly NetworkRule[]): NetworkRule[] {
 
 const decision = choiceTarget({
   name: 'decision',
+  weight: 6,
   microsecondsPerByte: 200,
   check(choices) {
     const text = policyText(choices);

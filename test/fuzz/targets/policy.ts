@@ -298,6 +298,7 @@ const POLICY_WORDS = [
 
 const policyText = textTarget({
   name: 'policy-text',
+  weight: 4,
   seeds: [
     POLICY_SEED,
     POLICY_SEED.replace('*api', '[{path: /b}]').replace('tool: [r]', 'tool: r'),

@@ -70,6 +70,7 @@ const MAX_PREFIXES = 48;
 
 const clientHello: Target = {
   name: 'tls-client-hello',
+  weight: 2,
   seeds: [
     NAMED,
     await realHello({}),
