@@ -1,6 +1,15 @@
 /** Inputs that reach deep into the native harnesses; the first byte of some chooses what is read. */
 import { encodeSpec } from '../../src/launch/encode.ts';
-import type { LaunchSpec } from '../../src/launch/spec.ts';
+import type { LandlockSpec, LaunchSpec } from '../../src/launch/spec.ts';
+
+const LANDLOCK: LandlockSpec = {
+  handledFs: 0xffffn,
+  handledNet: 3n,
+  scoped: 3n,
+  rules: [{ descriptor: 1, access: 0xfn }],
+  ports: [{ port: 443, access: 2n }],
+  restrictFlags: 1,
+};
 
 const SPEC: LaunchSpec = {
   argv: ['/bin/sh', '-c', 'true'],
@@ -20,18 +29,24 @@ const SPEC: LaunchSpec = {
     { kind: 'bind', descriptor: 1, path: '/etc/passwd' },
     { kind: 'id-map', userNamespace: 1, descriptor: 2, path: '/work' },
   ],
-  landlock: {
-    handledFs: 0xffffn,
-    handledNet: 3n,
-    scoped: 3n,
-    rules: [{ descriptor: 1, access: 0xfn }],
-    ports: [{ port: 443, access: 2n }],
-    restrictFlags: 1,
-  },
+  landlock: LANDLOCK,
   seccomp: 'agent',
   seccompRelax: [],
   keep: [{ descriptor: 1, target: 3 }],
 };
+
+/** As many of each as there may be, and one more. */
+const CROWDED: readonly Partial<LaunchSpec>[] = [0, 1].flatMap((more) => [
+  { keep: numbers(64 + more).map((index) => ({ descriptor: 1, target: 3 + index })) },
+  { mounts: numbers(512 + more).map((index) => ({ kind: 'hide', path: `/${index}` }) as const) },
+  { resourceLimits: numbers(32 + more).map((resource) => ({ resource, soft: 1n, hard: 1n })) },
+  { credentials: { uid: 1, gid: 1, groups: numbers(1024 + more).map((index) => 1 + index) } },
+  { landlock: { ...LANDLOCK, ports: numbers(1024 + more).map((port) => ({ port, access: 1n })) } },
+]);
+
+function numbers(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index);
+}
 
 function word(value: number): Buffer {
   const bytes = Buffer.alloc(4);
@@ -43,8 +58,7 @@ function counted(text: string): Buffer {
   return Buffer.concat([word(Buffer.byteLength(text)), Buffer.from(text)]);
 }
 
-// The harness knows four descriptors.
-const records = Buffer.from(encodeSpec(SPEC).bytes);
+const records = encodeSpec(SPEC).bytes;
 const request = Buffer.concat([
   word(0x534e5343),
   ...['link add', 'table inet c {}', 'tcp4 127.0.0.1 3128\ndiag\n', '/sbin/ip', '/usr/sbin/nft'].map(counted),
@@ -54,10 +68,12 @@ const [FIRST, SECOND] = [Buffer.of(0), Buffer.of(1)];
 export const NATIVE_SEEDS: Readonly<Record<string, readonly Uint8Array[]>> = {
   'launch-spec': [
     Buffer.concat([FIRST, records]),
+    ...CROWDED.map((part) => Buffer.concat([FIRST, encodeSpec({ ...SPEC, ...part }).bytes])),
     Buffer.concat([SECOND, word(0x4c545343), word(1), word(records.length), word(0), records]),
   ],
   'netns-request': [
     Buffer.concat([FIRST, request]),
+    Buffer.concat([FIRST, word(0x534e5343), counted('x'.repeat(65_537)), request]),
     ...['tcp4 127.0.0.1 3128', 'udp6 ::1 53', 'nflog 100', 'diag', 'tcp4 127.0.0.1 65536'].map((line) =>
       Buffer.concat([SECOND, Buffer.from(line)]),
     ),

@@ -13,7 +13,7 @@ const HARNESSES = join(ROOT, 'test/fuzz/native');
 const BUILD = join(ROOT, 'build/fuzz-native');
 /** What Debian calls it; scripts/setup.mjs installs it for this goal. */
 const CLANG = 'clang-14';
-const MAX_INPUT_BYTES = 65_536;
+const MAX_INPUT_BYTES = 100_000;
 /** One input; the harnesses need microseconds. */
 const INPUT_TIMEOUT_S = 10;
 /** To start, and to write what was found. */
@@ -89,14 +89,20 @@ export function fuzzNative(name: string, seed: number, maxMs: number): Report {
   const words = Object.entries(options).map(([key, value]) => `-${key}=${value}`);
   const { status, stderr } = spawnSync(program, [...words, corpus], {
     encoding: 'utf8',
-    timeout: maxMs + EXTRA_MS,
+    timeout: Math.round(maxMs) + EXTRA_MS,
     maxBuffer: 64 * 1024 * 1024,
   });
   const found = readdirSync(corpus).length;
   rmSync(corpus, { recursive: true });
   const inputs = Number(/stat::number_of_executed_units: (\d+)/.exec(stderr)?.[1] ?? 0);
   if (status === 0) return { inputs, corpus: found, failure: undefined };
-  return { inputs, corpus: found, failure: { input: readOr(crash), message: stderr.slice(-4000) } };
+  return { inputs, corpus: found, failure: { input: readOr(crash), message: complaintIn(stderr) } };
+}
+
+/** What the sanitizers or the harness say, from among all that libFuzzer tells. */
+function complaintIn(text: string): string {
+  const found = /^.*(?:property does not hold|ERROR: |runtime error:)[\s\S]{0,2000}/m.exec(text)?.[0];
+  return found ?? text.slice(-2000);
 }
 
 /** The input that libFuzzer left; empty where it came to none. */

@@ -6,6 +6,7 @@ import { DECISION_TARGETS } from './targets/decision.ts';
 import { INSPECT_TARGETS } from './targets/inspect.ts';
 import { POLICY_TARGETS } from './targets/policy.ts';
 import { PROTOCOL_TARGETS } from './targets/protocol.ts';
+import { SMUGGLING_TARGETS } from './targets/smuggling.ts';
 import { TEXT_TARGETS } from './targets/texts.ts';
 import { TLS_TARGETS } from './targets/tls.ts';
 import { WIRE_TARGETS } from './targets/wire.ts';
@@ -14,6 +15,7 @@ export const TARGETS: readonly Target[] = [
   ...PROTOCOL_TARGETS,
   ...TLS_TARGETS,
   ...ACCEPT_TARGETS,
+  ...SMUGGLING_TARGETS,
   ...INSPECT_TARGETS,
   ...POLICY_TARGETS,
   ...DECISION_TARGETS,

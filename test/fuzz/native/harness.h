@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static jmp_buf refused;
 
-#define MAX_ALLOCATIONS 8192
+/* The shortest record that is a text takes 8 bytes. */
+#define MAX_ALLOCATIONS (100000 / 8 + 2)
 static void *allocations[MAX_ALLOCATIONS];
 static size_t allocation_count;
 
@@ -43,7 +44,7 @@ static inline void free_all(void) {
 }
 
 /* The reading end of a stream that holds the bytes and then ends; they have to fit into a socket's buffer. */
-#define MAX_STREAM_BYTES 65536
+#define MAX_STREAM_BYTES 100000
 static inline int stream_of(const uint8_t *data, size_t size) {
     int ends[2];
     CHECK(size <= MAX_STREAM_BYTES);

@@ -44,7 +44,7 @@ static struct spec spec;
 
 static void take_records(const uint8_t *data, size_t size) {
     memset(&spec, 0, sizeof spec);
-    descriptor_count = 4;
+    descriptor_count = MAX_DESCRIPTORS;
     for (uint32_t i = 0; i < descriptor_count; i++) descriptors[i] = (int)i + 1000;
     if (setjmp(refused) == 0) {
         parse(&spec, data, (uint32_t)size);

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { isIP } from 'node:net';
 import { parseArguments } from '../../../src/cli/parse.ts';
+import { questionOf } from '../../../src/cli/policy-question.ts';
 import { readDriverIdentity } from '../../../src/config/driver-identity.ts';
 import { readLimits } from '../../../src/config/limits.ts';
 import { parseMainProcessSpec } from '../../../src/config/main-process-spec.ts';
@@ -103,6 +105,32 @@ const argumentsTarget = textTarget({
   microsecondsPerByte: 20,
   check(text) {
     returnsOr(() => parseArguments(text.split('\n')), isRefusal('usage'));
+  },
+});
+
+const policyQuestion = textTarget({
+  name: 'policy-question',
+  seeds: [
+    'https://a.example/x?y',
+    'http://[::1]:8080/',
+    'tcp://a.example:22',
+    'HTTPS://A.Example',
+    'http://a?b',
+  ],
+  words: ['@', '#', ':', '//', '\\', '%2f', '[', ']', 'tcp://', '65536', '\n'],
+  maxBytes: 400,
+  check(text) {
+    const question = returnsOr(() => questionOf({ binaries: ['/b'], url: text }), isRefusal('usage'));
+    if (question === undefined || /^tcp:/i.test(text)) return;
+    // What is explained is what a client would ask for.
+    const url = returnsOr(
+      () => new URL(text),
+      (error) => error instanceof TypeError,
+    );
+    if (url === undefined) return;
+    assert.equal(Number(url.port || (url.protocol === 'http:' ? 80 : 443)), question.port);
+    if (question.host.includes(':') || isIP(question.host) === 4) return;
+    assert.equal(url.hostname, question.host);
   },
 });
 
@@ -262,6 +290,7 @@ export const TEXT_TARGETS: readonly Target[] = [
   limits,
   driverIdentity,
   argumentsTarget,
+  policyQuestion,
   escaping,
   words,
   detachKeys,

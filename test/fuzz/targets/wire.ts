@@ -67,8 +67,12 @@ function wireTarget(name: string, seeds: readonly string[], parse: (value: unkno
   });
 }
 
-/** A socket whose other end is the test. */
+/** A socket whose other end is the test: each chunk is read by itself, as it would come from a network. */
 class FakeSocket extends Duplex {
+  constructor() {
+    super({ readableObjectMode: true });
+  }
+
   override _read(): void {}
 
   override _write(_chunk: Buffer, _encoding: string, done: () => void): void {

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { type Glob, HOST_GLOB, PATH_GLOB, parseGlob } from '../../../src/policy/match/glob.ts';
+import { type Glob, HOST_GLOB, PATH_GLOB, parseGlob, TEXT_GLOB } from '../../../src/policy/match/glob.ts';
 
 interface Vector {
-  readonly dialect: 'path' | 'host';
+  readonly dialect: 'path' | 'host' | 'text';
   readonly pattern: string;
   readonly matches?: readonly string[];
   readonly misses?: readonly string[];
@@ -13,7 +13,7 @@ interface Vector {
 const vectors: readonly Vector[] = JSON.parse(
   readFileSync(new URL('../../vectors/glob.json', import.meta.url), 'utf8'),
 );
-const dialects = { path: PATH_GLOB, host: HOST_GLOB };
+const dialects = { path: PATH_GLOB, host: HOST_GLOB, text: TEXT_GLOB };
 
 describe('glob vectors', () => {
   it.each(vectors)('$dialect $pattern', ({ dialect, pattern, matches = [], misses = [], problem }) => {
