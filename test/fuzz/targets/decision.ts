@@ -13,10 +13,31 @@ import type { Choices } from '../choices.ts';
 import { inspectedOwners, judgeNaively, naiveRoute } from '../naive-requests.ts';
 import { choiceTarget, returnsOr, type Target } from '../target.ts';
 
-const HOSTS = ['a.x.org', 'b.x.org', '*.x.org', '**.x.org', 'a*.x.org', '10.0.0.1'];
-const ASKED_HOSTS = ['a.x.org', 'b.x.org', 'ab.x.org', 'c.d.x.org', '10.0.0.1'];
-const BINARIES = ['/bin/a', '/bin/b', '/bin/**', '/*/a'];
-const ASKED_BINARIES = ['/bin/a', '/bin/b', '/opt/c'];
+interface Scope {
+  readonly hosts: readonly string[];
+  readonly ports: readonly number[];
+  readonly binaries: readonly string[];
+  readonly protocols: readonly string[];
+}
+
+const EVERYTHING: Scope = {
+  hosts: ['a.x.org', 'b.x.org', '*.x.org', '**.x.org', 'a*.x.org', '10.0.0.1'],
+  ports: [443, 443, 80],
+  binaries: ['/bin/a', '/bin/b', '/bin/**', '/*/a'],
+  protocols: ['rest', 'rest', 'mcp', 'graphql', 'json-rpc', 'websocket', '', 'tcp'],
+};
+/** One destination and one program, so that endpoints often meet. */
+const ONE_PLACE: readonly Scope[] = ['rest', 'mcp', 'graphql'].map((protocol) => ({
+  hosts: ['a.x.org'],
+  ports: [443],
+  binaries: ['/bin/a'],
+  protocols: [protocol],
+}));
+const ASKED: Scope = {
+  ...EVERYTHING,
+  hosts: ['a.x.org', 'b.x.org', 'ab.x.org', 'c.d.x.org', '10.0.0.1'],
+  binaries: ['/bin/a', '/bin/b', '/opt/c'],
+};
 const PATHS = ['/a', '/a/*', '/a/**', '/**', '**', '/a/**/b', '/{a,b}/c', '/[!a]', '/a%2Fb'];
 const TARGETS_ASKED = ['/a', '/b', '/a/b', '/a/c/b', '/a//b', '/a/b;x', '/a;b', '/b/c', '/a%2fb', '/', '//a'];
 const METHODS = ['GET', 'POST', 'HEAD', '*'];
@@ -63,9 +84,9 @@ const RULES_OF: Readonly<Record<string, (choices: Choices) => object>> = {
   mcp: mcpRule,
 };
 
-function endpoint(choices: Choices): object {
-  const protocol = choices.pick(['rest', 'rest', 'mcp', 'graphql', 'json-rpc', 'websocket', '', 'tcp']);
-  const place = { host: choices.pick(HOSTS), port: choices.pick([443, 443, 80]) };
+function endpoint(choices: Choices, { hosts, ports, protocols }: Scope): object {
+  const protocol = choices.pick(protocols);
+  const place = { host: choices.pick(hosts), port: choices.pick(ports) };
   const makeRule = RULES_OF[protocol];
   if (makeRule === undefined) return { ...place, ...(protocol !== '' && { protocol }) };
   const knownMethods = protocol === 'mcp' && choices.chance(3);
@@ -81,14 +102,14 @@ function endpoint(choices: Choices): object {
 }
 
 /** JSON, which is YAML too. */
-function policyText(choices: Choices): string {
+function policyText(choices: Choices, scope: Scope): string {
   const rules = Array.from({ length: 1 + choices.below(3) }, (_, index) => [
     `${'brq'[index]}`,
     {
-      endpoints: [endpoint(choices), ...choices.list(1, () => endpoint(choices))],
+      endpoints: [endpoint(choices, scope), ...choices.list(1, () => endpoint(choices, scope))],
       binaries: [
-        { path: choices.pick(BINARIES) },
-        ...choices.list(1, () => ({ path: choices.pick(BINARIES) })),
+        { path: choices.pick(scope.binaries) },
+        ...choices.list(1, () => ({ path: choices.pick(scope.binaries) })),
       ],
     },
   ]);
@@ -138,14 +159,16 @@ interface Question {
   readonly facts: Omit<RequestFacts, 'body'>;
 }
 
-function question(choices: Choices): Question {
+function question(choices: Choices, { hosts, ports, binaries }: Scope): Question {
   const target = readTarget(choices.pick(TARGETS_ASKED), { encodedSlash: true });
   assert.ok(target.ok);
   return {
     query: {
-      host: choices.pick(ASKED_HOSTS),
-      port: choices.pick([443, 443, 80]),
-      binaries: choices.list(2, () => choices.pick(ASKED_BINARIES)),
+      host: choices.pick(hosts),
+      port: choices.pick(ports),
+      binaries: [choices.pick(binaries), ...choices.list(1, () => choices.pick(binaries))].slice(
+        choices.chance(8) ? 2 : 0,
+      ),
     },
     facts: {
       method: choices.pick(['GET', 'POST', 'HEAD', 'DELETE']),
@@ -210,7 +233,8 @@ const decision = choiceTarget({
   weight: 6,
   microsecondsPerByte: 200,
   check(choices) {
-    const text = policyText(choices);
+    const scope = choices.pick([EVERYTHING, ...ONE_PLACE]);
+    const text = policyText(choices, scope);
     const document = returnsOr(
       () => parsePolicy(text, 'policy'),
       (error) => error instanceof CastellanError && error.code === 'policy_invalid',
@@ -222,7 +246,7 @@ const decision = choiceTarget({
     const wired = v.parse(policyRules, JSON.parse(JSON.stringify(rules)));
     const received = compilePolicy(wired);
     for (let count = 0; count < QUESTIONS; count++) {
-      const asked = question(choices);
+      const asked = question(choices, scope === EVERYTHING ? ASKED : scope);
       const bodies = new Map<string, BodyFacts>();
       const body = (protocol: Endpoint['protocol']): BodyFacts => {
         const made = bodies.get(protocol) ?? bodyFacts(choices, protocol);

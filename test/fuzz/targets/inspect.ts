@@ -164,6 +164,7 @@ const RPC_SEEDS = [
   '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read","arguments":{"path":"x"}}}',
   '[{"jsonrpc":"2.0","id":"a","method":"ping"},{"jsonrpc":"2.0","method":"notifications/initialized"}]',
   '{"jsonrpc":"2.0","id":1,"result":{}}',
+  `[${Array.from({ length: 257 }, () => '{"jsonrpc":"2.0","method":"a"}').join()}]`,
 ];
 
 const rpc: Target = {
