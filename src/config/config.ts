@@ -47,8 +47,19 @@ export interface RunConfig {
   readonly ownership: OwnershipMethod | undefined;
   /** Undefined: the policy stays as it was at the start. */
   readonly reload: ReloadConfig | undefined;
+  /** Paths of files that only the network role reads. */
+  readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
   readonly quiet: boolean;
 }
+
+/** Files with secrets in them, by the option that names each. */
+const SECRET_FILE_OPTIONS = {
+  credentials: 'credentials',
+  inferenceRoutes: 'inference-routes',
+  upstreamProxyAuth: 'upstream-proxy-auth-file',
+} as const;
+export type SecretFileName = keyof typeof SECRET_FILE_OPTIONS;
+export const SECRET_FILE_NAMES = Object.keys(SECRET_FILE_OPTIONS) as readonly SecretFileName[];
 
 /** How the working directory becomes the agent's; `undefined` leaves it to where the identity came from. */
 export const OWNERSHIP_METHODS = ['auto', 'chown', 'idmap', 'none'] as const;
@@ -111,6 +122,7 @@ export function readRunConfig(
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
     ownership: readOwnership(option('ownership')),
     reload: readReload(option('reload'), option('on-invalid-policy')),
+    secretFiles: readSecretFiles(command, absolute),
     quiet: command.options.has('quiet'),
   });
 }
@@ -195,6 +207,21 @@ function readReload(when: string | undefined, invalid: string | undefined): Relo
     when: readWord('reload', when, RELOAD_TIMES),
     invalid: readWord('on-invalid-policy', invalid ?? 'keep', INVALID_POLICY_EFFECTS),
   };
+}
+
+function readSecretFiles(
+  { options }: VerbArguments,
+  absolute: (path: string) => string,
+): RunConfig['secretFiles'] {
+  const files: Partial<Record<SecretFileName, string>> = {};
+  for (const file of SECRET_FILE_NAMES) {
+    const path = options.get(SECRET_FILE_OPTIONS[file])?.[0];
+    if (path === undefined) continue;
+    if (options.get('roles')?.[0] === 'process')
+      throw usage(`--${SECRET_FILE_OPTIONS[file]} takes the network role, which this run has not`);
+    files[file] = absolute(path);
+  }
+  return files;
 }
 
 function readWord<Word extends string>(option: string, text: string, words: readonly Word[]): Word {

@@ -3,10 +3,11 @@
  * big-endian length and that many bytes of JSON, at most MAX_FRAME_BYTES.
  */
 import type { AuditFact } from '../audit/event.ts';
+import type { SecretFileName } from '../config/config.ts';
 import type { Flow, IdentityResult } from '../egress/stages.ts';
 import type { NetworkRule } from '../policy/document.ts';
 
-export const WIRE_VERSION = 2;
+export const WIRE_VERSION = 3;
 
 /** Where the network role finds its end of the wire. */
 export const CONTROL_DESCRIPTOR = 3;
@@ -23,6 +24,9 @@ export interface ListenerDescriptors {
   readonly nflog: number;
 }
 
+/** Descriptor numbers in the network role of files that nobody else reads; the role closes them once it has. */
+export type SecretDescriptors = Readonly<Partial<Record<SecretFileName, number>>>;
+
 /** Generations only grow: what comes late is told from what is new. */
 export interface PolicyUpdate {
   readonly generation: number;
@@ -34,6 +38,7 @@ export type ToNetworkRole =
       readonly type: 'start';
       readonly version: number;
       readonly listeners: ListenerDescriptors;
+      readonly secrets: SecretDescriptors;
       readonly policy: PolicyUpdate & {
         /** Others may follow, about requests too. */
         readonly mayChange: boolean;

@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net';
 import * as v from 'valibot';
+import { SECRET_FILE_NAMES } from '../config/config.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
 import { policyRules } from './parse-policy.ts';
 
@@ -166,6 +167,7 @@ const toNetworkRole = v.variant('type', [
       dnsTcp: descriptors,
       nflog: descriptor,
     }),
+    secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(descriptor))),
     policy: v.strictObject({ ...policyUpdate, mayChange: v.boolean() }),
   }),
   v.strictObject({ type: v.literal('policy'), ...policyUpdate }),

@@ -6,13 +6,20 @@ import { escapeText } from '../lib/escape.ts';
 import type { NetworkRule } from '../policy/document.ts';
 import { createAnswerer, type Identify } from './answer.ts';
 import { openChannel, roleLost } from './channel.ts';
-import { type ListenerDescriptors, type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
+import {
+  type ListenerDescriptors,
+  type SecretDescriptors,
+  type ToNetworkRole,
+  type ToProcessRole,
+  WIRE_VERSION,
+} from './message.ts';
 import { parseToProcessRole } from './parse.ts';
 import { FROM_NETWORK_ROLE, keepPhase } from './phase.ts';
 
 export interface ProcessSideOptions {
   /** The numbers the sockets have in the network role, not here. */
   readonly listeners: ListenerDescriptors;
+  readonly secrets: SecretDescriptors;
   readonly rules: readonly NetworkRule[];
   /** Whether others may follow. */
   readonly mayChange: boolean;
@@ -105,7 +112,7 @@ const FIRST_GENERATION = 1;
 /** Compiling the largest policy takes a second on a loaded machine, and judging thousands of connections another. */
 const APPLY_DEADLINE_MS = 20_000;
 
-function startMessage({ listeners, rules, mayChange }: ProcessSideOptions): ToNetworkRole {
+function startMessage({ listeners, secrets, rules, mayChange }: ProcessSideOptions): ToNetworkRole {
   const policy = { generation: FIRST_GENERATION, rules, mayChange };
-  return { type: 'start', version: WIRE_VERSION, listeners, policy };
+  return { type: 'start', version: WIRE_VERSION, listeners, secrets, policy };
 }

@@ -18,15 +18,17 @@ import { addBinaryTargets, literalBinaries } from '../policy/binaries.ts';
 import type { NetworkRule, PolicyDocument } from '../policy/document.ts';
 import { CONTROL_DESCRIPTOR } from '../roles/message.ts';
 import { openProcessSide, type ProcessSide } from '../roles/process-side.ts';
+import { layOutDescriptors } from './descriptor-layout.ts';
 import { openReadable } from './filesystem.ts';
-import { layOutListeners } from './listener-layout.ts';
 import { type ReachableCode, reachableCode } from './role-code.ts';
+import type { SecretFiles } from './secret-files.ts';
 
 export interface NetworkRoleOptions {
   readonly config: RunConfig;
   readonly install: InstallPaths;
   readonly namespace: SealedNamespace;
   readonly policy: PolicyDocument;
+  readonly secrets: SecretFiles;
   readonly landlockAbi: number;
   readonly launcher: Launcher;
   readonly supervisorPid: number;
@@ -69,22 +71,24 @@ const STOP_DEADLINE_MS = 5000;
  * @throws CastellanError `launch_failed`, `role_lost`, `timeout`
  */
 export async function startNetworkRole(options: NetworkRoleOptions): Promise<NetworkRole> {
-  const { config, install, namespace, policy, supervisorPid, report } = options;
+  const { config, install, namespace, policy, secrets, supervisorPid, report } = options;
   const identify = createIdentifier({ diag: namespace.diag, inode: namespace.inode, supervisorPid });
   await using undo = new AsyncDisposableStack();
   const code = undo.use(await reachableCode(config, install));
   const [ours, theirs] = posix().socketPair();
   const socket = new Socket({ fd: ours, readable: true, writable: true });
   undo.defer(() => void socket.destroy());
-  const layout = layOutListeners(namespace.listeners, CONTROL_DESCRIPTOR + 1);
-  const keep = [{ descriptor: theirs, target: CONTROL_DESCRIPTOR }, ...layout.keep];
+  const here = { listeners: namespace.listeners, secrets: secrets.descriptors };
+  const { keep: placed, ...there } = layOutDescriptors(here, CONTROL_DESCRIPTOR + 1);
+  const keep = [{ descriptor: theirs, target: CONTROL_DESCRIPTOR }, ...placed];
   const role = await launchRole(options, code, keep).finally(() => posix().close(theirs));
   undo.defer(() => endRole(role));
   namespace.closeListeners();
+  secrets[Symbol.dispose]();
   passOnComplaints(role, report);
   const rules = await followBinaryLinks(policy.network);
   const mayChange = config.reload !== undefined;
-  const side = openProcessSide(socket, { listeners: layout.listeners, rules, mayChange, identify, report });
+  const side = openProcessSide(socket, { ...there, rules, mayChange, identify, report });
   const authority = await untilReady(side, role);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({

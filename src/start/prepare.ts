@@ -20,6 +20,7 @@ import { takeOwnership } from './ownership.ts';
 import type { RunStage } from './plan.ts';
 import { loadPolicy, reportPolicy } from './policy.ts';
 import type { RunDirectory } from './run-directory.ts';
+import { openSecretFiles, type SecretFiles } from './secret-files.ts';
 import { openTrustStore, type TrustStore } from './trust.ts';
 
 export interface PrepareRequest {
@@ -38,6 +39,7 @@ export interface PrepareRequest {
 export interface PreparedSandbox {
   readonly policy: PolicyDocument;
   readonly files: PreparedFilesystem;
+  readonly secrets: SecretFiles;
   readonly trust: TrustStore;
   readonly cgroup: SandboxCgroup | undefined;
   readonly namespace: SealedNamespace | undefined;
@@ -65,6 +67,9 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
         everyPathRequired: policy.landlock.compatibility === 'hard_requirement',
       }),
     ),
+  );
+  const secrets = held.use(
+    openSecretFiles(config.secretFiles, { mode: config.mode, identity, granted: files.granted }),
   );
   const ownership = held.use(
     await stage('ownership', () => takeOwnership({ config, identity, files, own, create, report })),
@@ -101,5 +106,5 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
     landlock,
     report,
   });
-  return { policy, files, trust, cgroup, namespace, cell, launcher, landlockAbi: landlock.abi };
+  return { policy, files, secrets, trust, cgroup, namespace, cell, launcher, landlockAbi: landlock.abi };
 }

@@ -86,7 +86,7 @@ async function runSandbox(
   await using held = new AsyncDisposableStack();
   const parts = { config, surroundings, install, runDirectory, stage, report, held };
   const sandbox = await prepareSandbox({ ...parts, create: true });
-  const { policy, files, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
+  const { policy, files, secrets, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
   const network = held.use(
     await stage('network-role', () =>
       namespace === undefined
@@ -96,6 +96,7 @@ async function runSandbox(
             install,
             namespace,
             policy,
+            secrets,
             landlockAbi,
             launcher,
             supervisorPid: surroundings.pid,

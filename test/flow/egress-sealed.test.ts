@@ -11,7 +11,7 @@ import { createIdentifier } from '../../src/kernel/procfs.ts';
 import { createSealedNamespace, type SealedNamespace } from '../../src/kernel/sealed-namespace.ts';
 import type { NetworkRule } from '../../src/policy/document.ts';
 import { openProcessSide, type ProcessSide } from '../../src/roles/process-side.ts';
-import { layOutListeners } from '../../src/start/listener-layout.ts';
+import { layOutDescriptors } from '../../src/start/descriptor-layout.ts';
 import { createWorld, ORIGIN_ADDRESS, REPOSITORY, type World } from '../fakes/world.ts';
 
 const isRoot = process.geteuid?.() === 0;
@@ -68,7 +68,7 @@ describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () 
       nft: '/usr/sbin/nft',
     });
     const [ours, theirs] = posix().socketPair();
-    const { listeners, keep } = layOutListeners(namespace.listeners, 4);
+    const { listeners, keep } = layOutDescriptors({ listeners: namespace.listeners, secrets: {} }, 4);
     role = world.spawn([process.execPath, '--input-type=module', '-e', ROLE], {
       stdio: ['ignore', 'inherit', 'inherit', theirs, ...keep.map(({ descriptor }) => descriptor)],
     });
@@ -77,6 +77,7 @@ describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () 
     wire = new Socket({ fd: ours });
     side = openProcessSide(wire, {
       listeners,
+      secrets: {},
       rules: RULES,
       mayChange: false,
       identify: createIdentifier({ ...namespace, supervisorPid: process.pid }),

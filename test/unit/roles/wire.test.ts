@@ -179,6 +179,7 @@ test('what the process role may say', () => {
     type: 'start',
     version: WIRE_VERSION,
     listeners: { proxy: [4, 5], transparent: [6], dnsUdp: [7], dnsTcp: [8], nflog: 9 },
+    secrets: { credentials: 10 },
     policy: {
       generation: 1,
       mayChange: false,
@@ -279,6 +280,7 @@ describe('the process role’s side', () => {
     const listeners = { proxy: [4], transparent: [5], dnsUdp: [6], dnsTcp: [7], nflog: 8 };
     const side = openProcessSide(ours, {
       listeners,
+      secrets: {},
       rules: [],
       mayChange: true,
       identify: async () => KNOWN,
