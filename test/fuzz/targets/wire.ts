@@ -14,7 +14,7 @@ const FLOW = '{"family":4,"localAddress":"10.0.0.1","localPort":1,"remoteAddress
 const IDENTITY = `{"pid":2,"startTime":"5","uid":7,"executable":"/b","sha256":"${'a'.repeat(64)}","ancestors":["/c"]}`;
 const INTENT = `{"connectionId":"a-1.2","adapter":"connect","host":"a","port":1,"flow":${FLOW},"startedAt":1.5,"http":{"method":"GET","path":"/","scheme":"http"}}`;
 const TO_PROCESS = [
-  '{"type":"hello","version":2,"pid":3}',
+  '{"type":"hello","version":3,"pid":3}',
   '{"type":"ready","authority":"x"}',
   `{"type":"identify","id":1,"flow":${FLOW}}`,
   `{"type":"fact","fact":{"kind":"connection-closed","intent":${INTENT},"identity":${IDENTITY},"rule":"r","address":"1.2.3.4","bytesOut":1,"bytesIn":2,"durationMs":3,"httpStatus":200}}`,
@@ -25,7 +25,7 @@ const INSPECTION =
 const RULES = `[{"name":"r","position":{"line":1,"column":1},"binaries":[{"path":"/b"}],"endpoints":[{"host":"a","ports":[1],"allowedIps":[],"position":{"line":1,"column":1},"protocol":"graphql","inspection":${INSPECTION}}]}]`;
 const TO_NETWORK = [
   `{"type":"policy","generation":1,"rules":${RULES}}`,
-  `{"type":"start","version":2,"listeners":{"proxy":[4],"transparent":[5],"dnsUdp":[6],"dnsTcp":[7],"nflog":8},"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
+  `{"type":"start","version":3,"secrets":{"credentials":9},"listeners":{"proxy":[4],"transparent":[5],"dnsUdp":[6],"dnsTcp":[7],"nflog":8},"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
   `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
   '{"type":"stop"}',
 ];
