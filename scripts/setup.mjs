@@ -26,13 +26,13 @@ const packages = {
 };
 /** What single goals need besides. */
 const packagesOf = {
-  bench: { bubblewrap: ['/usr/bin/bwrap'] },
   fuzz: {
     'clang-14': ['/usr/bin/clang-14'],
     'libclang-rt-14-dev': ['x86_64', 'aarch64'].map(
       (arch) => `/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-${arch}.a`,
     ),
   },
+  bench: { bubblewrap: ['/usr/bin/bwrap'] },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],
     cpio: ['/usr/bin/cpio'],
@@ -57,11 +57,11 @@ const packagesOf = {
 
 const goals = {
   demo: ['scripts/demo.ts'],
+  fuzz: ['test/fuzz/main.ts'],
   test: ['scripts/test.ts'],
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   bench: ['test/bench/main.ts'],
-  fuzz: ['test/fuzz/main.ts'],
 };
 
 function run(command, args, options = {}) {
