@@ -26,6 +26,12 @@ const packages = {
 };
 /** What single goals need besides. */
 const packagesOf = {
+  fuzz: {
+    'clang-14': ['/usr/bin/clang-14'],
+    'libclang-rt-14-dev': ['x86_64', 'aarch64'].map(
+      (arch) => `/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-${arch}.a`,
+    ),
+  },
   bench: { bubblewrap: ['/usr/bin/bwrap'] },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],
@@ -64,6 +70,7 @@ const packagesOf = {
 
 const goals = {
   demo: ['scripts/demo.ts'],
+  fuzz: ['test/fuzz/main.ts'],
   test: ['scripts/test.ts'],
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],

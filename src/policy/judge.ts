@@ -129,7 +129,7 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
   };
 }
 
-/** Among equals, which the parser has seen to agree, the smallest rule name. */
+/** Among equals the one that names the host most closely, and among these, which the parser has seen to agree, the smallest rule name. */
 function mostSpecific(endpoints: readonly InspectedEndpoint[]): InspectedEndpoint | undefined {
   let best: InspectedEndpoint | undefined;
   for (const each of endpoints) if (best === undefined || comesBefore(each, best)) best = each;
@@ -137,8 +137,15 @@ function mostSpecific(endpoints: readonly InspectedEndpoint[]): InspectedEndpoin
 }
 
 function comesBefore(a: InspectedEndpoint, b: InspectedEndpoint): boolean {
-  const difference = specificity(a.inspection) - specificity(b.inspection);
+  const difference =
+    specificity(a.inspection) - specificity(b.inspection) || closeness(a.endpoint) - closeness(b.endpoint);
   return difference === 0 ? a.rule < b.rule : difference > 0;
+}
+
+/** An exact host, a wildcard, or none: the order in which connections are decided too. */
+function closeness({ host }: Endpoint): number {
+  if (host === '') return 0;
+  return host.includes('*') ? 1 : 2;
 }
 
 /** Characters of the path that are no stars. */
@@ -151,21 +158,25 @@ interface DenyHit {
   readonly subject: Subject;
 }
 
+/** One that enforces comes before one that only audits: what is refused anywhere in earnest is refused. */
 function denyingRow<Owner extends InspectedEndpoint>(
   indexes: readonly RequestIndex<Owner>[],
   applies: (owner: Owner) => boolean,
   { deny }: PathReadings,
   subjects: readonly Subject[],
 ): DenyHit | undefined {
+  let audited: DenyHit | undefined;
   for (const path of deny) {
     const about = new Set(indexes.flatMap((index) => index.routes(path)));
     for (const row of indexes.flatMap((index) => index.denying(path))) {
       if (!about.has(row.owner) || !applies(row.owner)) continue;
       const subject = subjects.find((each) => row.test(each, false));
-      if (subject !== undefined) return { row, subject };
+      if (subject === undefined) continue;
+      if (row.owner.inspection.enforcement === 'enforce') return { row, subject };
+      audited ??= { row, subject };
     }
   }
-  return undefined;
+  return audited;
 }
 
 function refusedBy({ row: { owner, pattern }, subject }: DenyHit): DenyVerdict {

@@ -45,6 +45,7 @@ const EXTENSION_ESNI = 0xffce;
 export function readClientHello(bytes: Uint8Array): ClientHello {
   const fragments: Uint8Array[] = [];
   let gathered = 0;
+  let announced = 0;
   for (let at = 0; fragments.length < MAX_RECORDS; ) {
     const header = bytes.subarray(at, at + RECORD_HEADER_BYTES);
     const problem = recordProblem(header);
@@ -56,8 +57,9 @@ export function readClientHello(bytes: Uint8Array): ClientHello {
     const fragment = bytes.subarray(at, at + length);
     fragments.push(fragment);
     gathered += fragment.length;
+    announced += length;
     at += length;
-    const progress = readHandshake(fragments, gathered);
+    const progress = readHandshake(fragments, gathered, announced);
     if (progress !== undefined) return progress;
     if (fragment.length < length) return { state: 'incomplete' };
   }
@@ -76,8 +78,15 @@ function recordProblem([type, major, , high, low]: Uint8Array): string | undefin
   return length > MAX_RECORD_BYTES ? 'a record is longer than TLS allows' : undefined;
 }
 
-/** The hello, once all of it is there; before that undefined, or what is already wrong. */
-function readHandshake(fragments: readonly Uint8Array[], gathered: number): ClientHello | undefined {
+/**
+ * The hello, once all of it is there; before that undefined, or what is already wrong. The records are judged by the length they
+ * `announced`, so that it does not matter how the network cuts them.
+ */
+function readHandshake(
+  fragments: readonly Uint8Array[],
+  gathered: number,
+  announced: number,
+): ClientHello | undefined {
   const [type, ...length] = firstBytes(fragments);
   if (type !== undefined && type !== CLIENT_HELLO)
     return invalid('the first handshake message is no ClientHello');
@@ -85,8 +94,8 @@ function readHandshake(fragments: readonly Uint8Array[], gathered: number): Clie
   const wanted = HANDSHAKE_HEADER_BYTES + length.reduce((value, byte) => value * 256 + byte, 0);
   if (wanted > MAX_CLIENT_HELLO_BYTES)
     return invalid(`the ClientHello is longer than ${MAX_CLIENT_HELLO_BYTES} bytes`);
+  if (announced > wanted) return invalid('there is more than the ClientHello in its record');
   if (gathered < wanted) return undefined;
-  if (gathered > wanted) return invalid('there is more than the ClientHello in its record');
   return parseBody(Buffer.concat(fragments).subarray(HANDSHAKE_HEADER_BYTES));
 }
 

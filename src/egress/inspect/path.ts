@@ -104,7 +104,12 @@ function readingsOf(segments: readonly string[]): PathReadings {
     (each) => `/${each.join('/')}`,
   );
   const allow = unique(encoded.map((path) => decode(path, KEPT_SLASH)));
-  return { allow, deny: unique([...allow, ...encoded.map((path) => decode(path))]) };
+  const decoded = encoded.map((path) => decode(path));
+  // Encoded slashes too may be one after another.
+  return {
+    allow,
+    deny: unique([...allow, ...decoded, ...decoded.map((path) => path.replaceAll(/\/{2,}/g, '/'))]),
+  };
 }
 
 /** An encoded slash that stays one is three characters, so that a `*` matches it. */

@@ -49,7 +49,12 @@ class Reader {
     const first = this.#text[this.#at];
     if (first === '{') return this.#object(depth);
     if (first === '[') return this.#array(depth);
-    return JSON.parse(first === '"' ? this.#string() : this.#word());
+    if (first === '"') return JSON.parse(this.#string());
+    const word: unknown = JSON.parse(this.#word());
+    // For some readers infinite, for others an error.
+    if (word === Number.POSITIVE_INFINITY || word === Number.NEGATIVE_INFINITY)
+      throw new NotStrict('the body has a number that is too large');
+    return word;
   }
 
   #object(depth: number): object {

@@ -90,6 +90,17 @@ describe('rest', () => {
     expect(verdict).toMatchObject({ allow: true, rule: 'r0', violation: { reason: 'request_not_listed' } });
   });
 
+  it('refuses what one rule audits and another refuses in earnest, whatever they are called', () => {
+    const deny = 'protocol: rest, access: full, deny_rules: [{method: GET, path: /a/b}]';
+    const [audits, enforces] = [
+      `${deny}, path: "/a/**", enforcement: audit`,
+      `${deny}, enforcement: enforce`,
+    ];
+    for (const text of [policy(audits, enforces), policy(enforces, audits)])
+      expect(judge(text, facts('GET /a/b'))).toMatchObject({ allow: false, reason: 'request_refused' });
+    expect(judge(policy(audits), facts('GET /a/b'))).toMatchObject({ allow: true });
+  });
+
   it('asks only rules about the program', () => {
     const other = policy(READ).replace('/usr/bin/curl', '/usr/bin/wget');
     expect(() => requestsOf(other)).toThrow('not inspected');
@@ -97,6 +108,25 @@ describe('rest', () => {
 
   it('does not let an endpoint without inspection widen one with it', () => {
     expect(outcome(policy('tls: skip', READ), facts('POST /x'))).toBe('request_not_listed');
+  });
+
+  it('routes by the host that is named most closely, whatever the rules are called', () => {
+    const exact = 'protocol: rest, access: full, enforcement: enforce';
+    const wildcard = 'protocol: mcp, rules: [{allow: {method: ping}}], enforcement: enforce';
+    const hosts = (text: string) => text.replace(/host: a\.example(?=[^\n]*mcp)/, 'host: "*.example.org"');
+    for (const rules of [
+      [exact, wildcard],
+      [wildcard, exact],
+    ]) {
+      const text = hosts(policy(...rules)).replaceAll('host: a.example,', 'host: a.example.org,');
+      const verdict = compilePolicy(parsePolicy(text, 'p').network).decide({
+        host: 'a.example.org',
+        port: 443,
+        binaries: [CURL],
+      });
+      const route = verdict.allow ? verdict.requests?.route({ allow: ['/x'], deny: ['/x'] }) : undefined;
+      expect(route).toMatchObject({ protocol: 'rest' });
+    }
   });
 
   it('routes by the most specific path', () => {

@@ -193,6 +193,15 @@ describe('invalid', () => {
   });
 });
 
+describe('a record that is to hold more than the hello', () => {
+  const bytes = Uint8Array.from(record([...whole, 0]));
+
+  it('is refused before the rest of it has come', () => {
+    expect(readClientHello(bytes.subarray(0, -1))).toEqual(readClientHello(bytes));
+    expect(readClientHello(bytes)).toMatchObject({ state: 'invalid' });
+  });
+});
+
 describe('hostile bytes', () => {
   it('give one of the four answers', () => {
     const random = seededRandom(11);

@@ -105,6 +105,9 @@ it('keeps an encoded slash where the policy takes it, and refuses by both readin
     hasEncodedSlash: true,
     path: { allow: ['/p/a%2Fb/x'], deny: ['/p/a%2Fb/x', '/p/a/b/x'] },
   });
+  expect(readTarget('/p/a%2f%2fb', lenient)).toMatchObject({
+    path: { deny: ['/p/a%2F%2Fb', '/p/a//b', '/p/a/b'] },
+  });
   // A dot segment between encoded slashes is one for a server that decodes them.
   expect(readTarget('/p/a%2f..%2fb', lenient)).toMatchObject({ ok: false });
 });

@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { ValiError } from 'valibot';
+import { CastellanError } from '../../../src/errors.ts';
+import { parseSeccompTable } from '../../../src/launch/seccomp-table.ts';
+import { errnoName, parseStatus } from '../../../src/launch/status.ts';
+import { openChannel } from '../../../src/roles/channel.ts';
+import { MAX_FRAME_BYTES, WIRE_VERSION } from '../../../src/roles/message.ts';
+import { parseToNetworkRole, parseToProcessRole } from '../../../src/roles/parse.ts';
+import { choiceTarget, returnsOr, type Target, textTarget } from '../target.ts';
+
+const FLOW = '{"family":4,"localAddress":"10.0.0.1","localPort":1,"remoteAddress":"10.0.0.2","remotePort":2}';
+const IDENTITY = `{"pid":2,"startTime":"5","uid":7,"executable":"/b","sha256":"${'a'.repeat(64)}","ancestors":["/c"]}`;
+const INTENT = `{"connectionId":"a-1.2","adapter":"connect","host":"a","port":1,"flow":${FLOW},"startedAt":1.5,"http":{"method":"GET","path":"/","scheme":"http"}}`;
+const TO_PROCESS = [
+  '{"type":"hello","version":3,"pid":3}',
+  '{"type":"ready","authority":"x"}',
+  `{"type":"identify","id":1,"flow":${FLOW}}`,
+  `{"type":"fact","fact":{"kind":"connection-closed","intent":${INTENT},"identity":${IDENTITY},"rule":"r","address":"1.2.3.4","bytesOut":1,"bytesIn":2,"durationMs":3,"httpStatus":200}}`,
+  '{"type":"fact","fact":{"kind":"dns-refused","name":"a","type":"A","source":{"address":"::1","port":5},"rcode":5,"repeats":2}}',
+];
+const INSPECTION =
+  '{"enforcement":"enforce","allow":[{"kind":"http","method":"GET","path":"/","query":[{"key":"k","any":["v"]}],"position":{"line":1,"column":1}}],"deny":[],"allowEncodedSlash":false,"maxBodyBytes":5,"persistedQueries":{"x":{"type":"query","name":"","fields":["a"]}},"strictToolNames":true,"allowKnownMethods":false}';
+const RULES = `[{"name":"r","position":{"line":1,"column":1},"binaries":[{"path":"/b"}],"endpoints":[{"host":"a","ports":[1],"allowedIps":[],"position":{"line":1,"column":1},"protocol":"graphql","inspection":${INSPECTION}}]}]`;
+const TO_NETWORK = [
+  `{"type":"policy","generation":1,"rules":${RULES}}`,
+  `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":9},"listeners":{"proxy":[4],"transparent":[5],"dnsUdp":[6],"dnsTcp":[7],"nflog":8},"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
+  `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
+  '{"type":"stop"}',
+];
+const WORDS = [
+  'null',
+  '-1',
+  '1e400',
+  '0.5',
+  '[]',
+  '{}',
+  '"__proto__":',
+  '"constructor":',
+  '"type":',
+  '\\u0000',
+  '"kind":"fatal"',
+  '99999999999999999999',
+];
+
+function wireTarget(name: string, seeds: readonly string[], parse: (value: unknown) => object): Target {
+  return textTarget({
+    name,
+    seeds,
+    words: WORDS,
+    maxBytes: 32 * 1024,
+    check(text) {
+      const value: unknown = returnsOr(
+        () => JSON.parse(text),
+        (error) => error instanceof SyntaxError,
+      );
+      const parsed = returnsOr(
+        () => parse(value),
+        (error) => error instanceof ValiError,
+      );
+      if (parsed === undefined) {
+        assert.ok(!seeds.includes(text), 'a seed is no message any more');
+        return;
+      }
+      // Nothing is made up, nothing left out, and what was taken is taken again.
+      assert.deepEqual(JSON.parse(JSON.stringify(parsed)), JSON.parse(JSON.stringify(value)));
+      assert.deepEqual(parse(JSON.parse(JSON.stringify(parsed))), parsed);
+    },
+  });
+}
+
+/** A socket whose other end is the test: each chunk is read by itself, as it would come from a network. */
+class FakeSocket extends Duplex {
+  constructor() {
+    super({ readableObjectMode: true });
+  }
+
+  override _read(): void {}
+
+  override _write(_chunk: Buffer, _encoding: string, done: () => void): void {
+    done();
+  }
+}
+
+/** How frames are cut on their way is nothing that the reader may see. */
+const channel = choiceTarget({
+  name: 'channel',
+  async check(choices) {
+    const messages = choices.list(5, () => ({ text: choices.text('ab"\\é', 40) }));
+    const frames = messages.map((message) => {
+      const payload = Buffer.from(JSON.stringify(message));
+      const frame = Buffer.alloc(4 + payload.length);
+      frame.writeUInt32BE(payload.length);
+      payload.copy(frame, 4);
+      return frame;
+    });
+    const broken = choices.pick([
+      undefined,
+      Buffer.from([255, 255, 255, 255]),
+      Buffer.from([0, 0, 0, 1, 0x7b]),
+      Buffer.from([0, 0]),
+    ]);
+    const stream = Buffer.concat([...frames, ...(broken === undefined ? [] : [broken])]);
+    const socket = new FakeSocket();
+    const { messages: receive, closed } = openChannel(socket as unknown as Socket, (value) => value);
+    for (let at = 0; at < stream.length; ) {
+      const size = 1 + choices.below(40);
+      socket.push(stream.subarray(at, at + size));
+      at += size;
+    }
+    socket.push(null);
+    const received: unknown[] = [];
+    for await (const message of receive()) received.push(message);
+    assert.deepEqual(received, messages);
+    const error = await closed;
+    assert.equal(error.code, 'role_lost');
+    assert.equal(error.message === 'the wire was closed', broken === undefined);
+  },
+});
+
+/** Lengths that are announced, of frames that never come: nothing is kept for them. */
+const frameLength: Target = {
+  name: 'frame-length',
+  seeds: [Uint8Array.of(0, 0, 0, 2, 0x7b, 0x7d), Uint8Array.of(0, 0x80, 0, 0), Uint8Array.of(0, 0x80, 0, 1)],
+  maxBytes: 64 * 1024,
+  async check(input) {
+    const socket = new FakeSocket();
+    const { messages, closed } = openChannel(socket as unknown as Socket, (value) => value);
+    socket.push(input);
+    socket.push(null);
+    for await (const message of messages()) assert.doesNotThrow(() => JSON.stringify(message));
+    const error = await closed;
+    assert.ok(error instanceof CastellanError && error.code === 'role_lost');
+    const announced = input.length >= 4 ? Buffer.from(input).readUInt32BE() : 0;
+    if (announced > MAX_FRAME_BYTES) assert.match(error.message, /too large/);
+  },
+};
+
+const launchStatus: Target = {
+  name: 'launch-status',
+  seeds: [Uint8Array.of(1, 0, 0, 0, 13, 0, 0, 0, 0x2f, 0x61), Uint8Array.of(18, 0, 0, 0, 2, 0, 0, 0)],
+  maxBytes: 263,
+  check(input) {
+    const status = returnsOr(
+      () => parseStatus(input),
+      (error) => error instanceof RangeError,
+    );
+    if (input.length === 0) return;
+    if (status !== undefined) assert.ok(input.length >= 8 && errnoName(status.errno).length > 0);
+  },
+};
+
+const seccompTable = textTarget({
+  name: 'seccomp-table',
+  seeds: ['# c\nbpf EPERM - all - # why\nclone EPERM 0&0x7e020000 agent ns # no namespaces\n'],
+  words: ['#', ' ', '\t', '\n', ' # '],
+  maxBytes: 32 * 1024,
+  check(text) {
+    const rows = returnsOr(
+      () => parseSeccompTable(text),
+      (error) => error instanceof RangeError,
+    );
+    for (const { call, error } of rows ?? []) assert.match(call + error, /^\S+$/);
+  },
+});
+
+export const WIRE_TARGETS: readonly Target[] = [
+  wireTarget('to-process-role', TO_PROCESS, parseToProcessRole),
+  wireTarget('to-network-role', TO_NETWORK, parseToNetworkRole),
+  channel,
+  frameLength,
+  launchStatus,
+  seccompTable,
+];
