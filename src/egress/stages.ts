@@ -53,6 +53,8 @@ export interface Identity {
   readonly sha256: string;
   /** Nearest parent first, ending below the supervisor. */
   readonly ancestors: readonly string[];
+  /** Descendants that hold the connection too: what one of them may not, may not be done over it. They have no heirs. */
+  readonly heirs?: readonly Identity[];
 }
 
 export type IdentityResult =

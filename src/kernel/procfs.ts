@@ -10,6 +10,8 @@ import { statFields } from './processes.ts';
 const MAX_ANCESTORS = 64;
 /** A process may fork, exec or end while it is looked at; one that does so this often is refused. */
 const MAX_ATTEMPTS = 3;
+/** Different programs on one connection: clients hand theirs down to a helper or two, without meaning to. */
+const MAX_HEIRS = 16;
 const DELETED = ' (deleted)';
 
 export interface ProcessStat {
@@ -60,21 +62,39 @@ async function identify(flow: Flow, options: IdentifierOptions, trust: Executabl
   const socket = posix().tcpSocket(options.diag, family, localAddress, localPort, remoteAddress, remotePort);
   if (socket === undefined) throw new Error('the workload has no such connection');
   const boundary = new Set([1, options.supervisorPid, (await readStat(options.supervisorPid)).parent]);
-  let found: Observation | undefined;
+  const holders = new Map<string, Observation>();
   for (const pid of await posix().socketOwners(socket.inode, options.inode)) {
     const observation = await observe(pid, boundary, trust);
-    found ??= observation;
-    if (found.key !== observation.key)
-      throw new Error(
-        `ambiguous: processes ${found.process.pid} and ${pid} of different origin hold the connection`,
-      );
+    if (!holders.has(observation.key)) holders.set(observation.key, observation);
   }
-  if (found === undefined) throw new Error('no process holds the connection');
-  return { ...found.process, uid: socket.uid };
+  const [eldest, ...others] = [...holders.values()].sort(
+    (one, other) => one.lineage.length - other.lineage.length,
+  );
+  if (eldest === undefined) throw new Error('no process holds the connection');
+  const heirs = others.map((other) => ({ ...heirOf(eldest, other), uid: socket.uid }));
+  if (heirs.length > MAX_HEIRS) throw new Error(`ambiguous: ${heirs.length} programs hold the connection`);
+  return { ...eldest.process, uid: socket.uid, ...(heirs.length > 0 && { heirs }) };
+}
+
+/**
+ * A process that has the connection because it descends from the eldest holder. A socket goes to every child unless a program
+ * closes it, as git's does not. Between processes of no such relation one could borrow the other's rights.
+ */
+function heirOf(eldest: Observation, { process, lineage }: Observation): Observation['process'] {
+  const [self] = eldest.lineage;
+  const place = lineage.findIndex(({ pid, startTime }) => pid === self.pid && startTime === self.startTime);
+  if (place < 1)
+    throw new Error(
+      `ambiguous: processes ${self.pid} and ${process.pid} of different origin hold the connection`,
+    );
+  // Looked at one after the other: in between, the eldest may have become another program.
+  if (JSON.stringify(lineage.slice(place)) !== JSON.stringify(eldest.lineage)) throw new ProcessChanged();
+  return process;
 }
 
 interface Observation {
   readonly process: Omit<Identity, 'uid'>;
+  readonly lineage: readonly [LineageEntry, ...LineageEntry[]];
   /** Equal for processes that a rule cannot tell apart. */
   readonly key: string;
 }
@@ -85,16 +105,17 @@ async function observe(
   boundary: ReadonlySet<number>,
   trust: ExecutableTrust,
 ): Promise<Observation> {
-  const [self, ...parents] = await readLineage(pid, boundary);
+  const lineage = await readLineage(pid, boundary);
+  const [self, ...parents] = lineage;
   await using opened = await openExecutable(pid);
   const { executable, startTime } = self;
   if (executable.startsWith('/memfd:')) throw new Error('the executable lies in memory and has no path');
   const sha256 = await trust(executable, opened);
-  if (JSON.stringify(await readLineage(pid, boundary)) !== JSON.stringify([self, ...parents]))
+  if (JSON.stringify(await readLineage(pid, boundary)) !== JSON.stringify(lineage))
     throw new ProcessChanged();
   const ancestors = parents.map((parent) => parent.executable);
   const key = JSON.stringify([executable, opened.fingerprint, ancestors]);
-  return { process: { pid, startTime, executable, sha256, ancestors }, key };
+  return { process: { pid, startTime, executable, sha256, ancestors }, lineage, key };
 }
 
 class ProcessChanged extends Error {}

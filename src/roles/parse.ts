@@ -14,6 +14,7 @@ const MAX_HOST = 255;
 /** PATH_MAX of Linux. */
 const MAX_PATH = 4096;
 const MAX_ANCESTORS = 64;
+const MAX_HEIRS = 16;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const host = v.pipe(v.string(), v.maxLength(MAX_HOST));
@@ -35,13 +36,18 @@ const flow = v.strictObject({
   remotePort: port,
 });
 
-const identity = v.strictObject({
+const holder = {
   pid: v.pipe(count, v.minValue(1)),
   startTime: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
   uid: count,
   executable: path,
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
   ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
+};
+
+const identity = v.strictObject({
+  ...holder,
+  heirs: v.exactOptional(v.pipe(v.array(v.strictObject(holder)), v.maxLength(MAX_HEIRS))),
 });
 
 const identityResult = v.variant('ok', [
