@@ -66,6 +66,20 @@ const packagesOf = {
     sqlite3: ['/usr/bin/sqlite3'],
     strace: ['/usr/bin/strace'],
   },
+  'test:clients': {
+    wget: ['/usr/bin/wget'],
+    'python3-pip': ['/usr/bin/pip3'],
+    'python3-requests': ['/usr/lib/python3/dist-packages/requests'],
+    'python3-aiohttp': ['/usr/lib/python3/dist-packages/aiohttp'],
+    'python3-websockets': ['/usr/lib/python3/dist-packages/websockets'],
+    'golang-go': ['/usr/lib/go/bin/go'],
+    cargo: ['/usr/bin/cargo'],
+    'default-jdk-headless': ['/usr/bin/javac'],
+    chromium: ['/usr/bin/chromium'],
+    'apache2-bin': ['/usr/sbin/apache2'],
+    postgresql: ['/usr/lib/postgresql'],
+    'redis-server': ['/usr/bin/redis-server'],
+  },
 };
 
 const goals = {
@@ -73,6 +87,7 @@ const goals = {
   fuzz: ['test/fuzz/main.ts'],
   test: ['scripts/test.ts'],
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
+  'test:clients': ['scripts/test.ts', '--suite', 'clients'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
   bench: ['test/bench/main.ts'],

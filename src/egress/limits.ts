@@ -59,7 +59,7 @@ export const EGRESS_LIMITS = {
   dialMs: 30_000,
   /** RFC 8305 §5: the recommended delay before the next address is tried beside the last. */
   dialStaggerMs: 250,
-  /** A TLS handshake of either side, once its connection is open. */
+  /** A TLS handshake of either side, once its connection is open; also for a client that has not begun one where it must. */
   handshakeMs: 15_000,
   /** Of all bodies that are judged as a whole, at once: the role has to live in little memory. */
   bodyBytes: 64 * 1024 * 1024,

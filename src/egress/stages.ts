@@ -55,6 +55,8 @@ export interface Identity {
   readonly ancestors: readonly string[];
   /** SHA-256 of each ancestor; empty for one that cannot be trusted, and so gives no rights. */
   readonly ancestorHashes: readonly string[];
+  /** Descendants that hold the connection too: what one of them may not, may not be done over it. They have no heirs. */
+  readonly heirs?: readonly Identity[];
 }
 
 export type IdentityResult =

@@ -9,6 +9,8 @@ import { posix, type SeenProcess } from './posix.ts';
 const MAX_ATTEMPTS = 3;
 /** Processes whose hashes are known as long as nothing about them changes; the least recently used goes. */
 const MAX_KNOWN = 1024;
+/** Different programs on one connection: clients hand theirs down to a helper or two, without meaning to. */
+const MAX_HEIRS = 16;
 const DELETED = ' (deleted)';
 
 export interface IdentifierOptions {
@@ -67,23 +69,41 @@ async function findOwner(flow: Flow, means: Means): Promise<Identity> {
   const { family, localAddress, localPort, remoteAddress, remotePort } = flow;
   const socket = posix().tcpSocket(means.diag, family, localAddress, localPort, remoteAddress, remotePort);
   if (socket === undefined) throw new Error('the workload has no such connection');
-  let found: Observation | undefined;
+  const holders = new Map<string, Observation>();
   for (const pid of await posix().socketOwners(socket.inode, means.inode)) {
     const observation = await observe(pid, means);
-    found ??= observation;
-    if (found.key !== observation.key)
-      throw new Error(
-        `ambiguous: processes ${found.process.pid} and ${pid} of different origin hold the connection`,
-      );
+    if (!holders.has(observation.key)) holders.set(observation.key, observation);
   }
-  if (found === undefined) throw new Error('no process holds the connection');
-  return { ...found.process, uid: socket.uid };
+  const [eldest, ...others] = [...holders.values()].sort(
+    (one, other) => one.lineage.length - other.lineage.length,
+  );
+  if (eldest === undefined) throw new Error('no process holds the connection');
+  const heirs = others.map((other) => ({ ...heirOf(eldest, other), uid: socket.uid }));
+  if (heirs.length > MAX_HEIRS) throw new Error(`ambiguous: ${heirs.length} programs hold the connection`);
+  return { ...eldest.process, uid: socket.uid, ...(heirs.length > 0 && { heirs }) };
+}
+
+/**
+ * A process that has the connection because it descends from the eldest holder. A socket goes to every child unless a program
+ * closes it, as git's does not. Between processes of no such relation one could borrow the other's rights.
+ */
+function heirOf(eldest: Observation, { process, lineage }: Observation): Observation['process'] {
+  const [self] = eldest.lineage;
+  const place = lineage.findIndex(({ pid, startTime }) => pid === self.pid && startTime === self.startTime);
+  if (place < 1)
+    throw new Error(
+      `ambiguous: processes ${self.pid} and ${process.pid} of different origin hold the connection`,
+    );
+  // Looked at one after the other: in between, the eldest may have become another program.
+  if (JSON.stringify(lineage.slice(place)) !== JSON.stringify(eldest.lineage)) throw new ProcessChanged();
+  return process;
 }
 
 interface Observation {
   /** All that was seen of it and its ancestors: while that stays equal, so does the rest. */
   readonly view: string;
   readonly process: Omit<Identity, 'uid'>;
+  readonly lineage: readonly [SeenProcess, ...SeenProcess[]];
   /** Equal for processes that a rule cannot tell apart. */
   readonly key: string;
 }
@@ -115,7 +135,7 @@ async function observe(pid: number, means: Means): Promise<Observation> {
   const ancestors = parents.map((parent) => parent.executable);
   const process = { pid, startTime, executable, sha256, ancestors, ancestorHashes };
   const key = JSON.stringify([executable, sha256, ancestors, ancestorHashes]);
-  const observation = { view, process, key };
+  const observation = { view, process, lineage, key };
   // What stood in the way of trust, such as a slow disk, may be over.
   if (!ancestorHashes.includes('')) known.set(pid, observation);
   for (const oldest of known.keys()) {

@@ -129,6 +129,32 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
   };
 }
 
+/** For programs that share a connection: what one of them may not, none may. */
+export function jointPolicy(one: RequestPolicy, other: RequestPolicy): RequestPolicy {
+  return {
+    encodedSlash: one.encodedSlash && other.encodedSlash,
+    route(path) {
+      const [first, second] = [one.route(path), other.route(path)];
+      if (!('judge' in first)) return first;
+      if (!('judge' in second)) return second;
+      if (first.protocol !== second.protocol)
+        return denial(
+          'request_unreadable',
+          `programs share the connection, for which it is ${first.protocol} and ${second.protocol}`,
+        );
+      return {
+        ...first,
+        judge(request) {
+          const judged = first.judge(request);
+          if (!judged.allow) return judged;
+          const again = second.judge(request);
+          return again.allow && again.violation === undefined ? judged : again;
+        },
+      };
+    },
+  };
+}
+
 /** Among equals the one that names the host most closely, and among these, which the parser has seen to agree, the smallest rule name. */
 function mostSpecific(endpoints: readonly InspectedEndpoint[]): InspectedEndpoint | undefined {
   let best: InspectedEndpoint | undefined;

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { SECRET_FILE_NAMES } from '../config/config.ts';
+import type { Identity } from '../egress/stages.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
 import { policyRules } from './parse-policy.ts';
 
@@ -14,6 +15,7 @@ const MAX_HOST = 255;
 /** PATH_MAX of Linux. */
 const MAX_PATH = 4096;
 const MAX_ANCESTORS = 64;
+const MAX_HEIRS = 16;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const host = v.pipe(v.string(), v.maxLength(MAX_HOST));
@@ -35,18 +37,25 @@ const flow = v.strictObject({
   remotePort: port,
 });
 
+const holder = {
+  pid: v.pipe(count, v.minValue(1)),
+  startTime: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
+  uid: count,
+  executable: path,
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
+  ancestorHashes: v.array(v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{64})?$/))),
+};
+/** One too few would leave an ancestor without the mark that it is not trusted. */
+const isAHashEach = ({ ancestors, ancestorHashes }: Pick<Identity, 'ancestors' | 'ancestorHashes'>) =>
+  ancestors.length === ancestorHashes.length;
+const heir = v.pipe(
+  v.strictObject(holder),
+  v.check((each) => isAHashEach(each), 'not a hash each'),
+);
 const identity = v.pipe(
-  v.strictObject({
-    pid: v.pipe(count, v.minValue(1)),
-    startTime: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
-    uid: count,
-    executable: path,
-    sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-    ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
-    ancestorHashes: v.array(v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{64})?$/))),
-  }),
-  // One too few would leave an ancestor without the mark that it is not trusted.
-  v.check(({ ancestors, ancestorHashes }) => ancestors.length === ancestorHashes.length, 'not a hash each'),
+  v.strictObject({ ...holder, heirs: v.exactOptional(v.pipe(v.array(heir), v.maxLength(MAX_HEIRS))) }),
+  v.check((each) => isAHashEach(each), 'not a hash each'),
 );
 
 const identityResult = v.variant('ok', [

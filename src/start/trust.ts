@@ -1,17 +1,25 @@
 /**
  * The agent's trust in the certificate authority by which opened TLS is proved. Programs find it by the variables of their
- * libraries, and in the system's own bundle, which the agent sees with the authority added; the image's files stay as they are.
+ * libraries, in the system's own bundle and Java's stores, which the agent sees with the authority added, and in the settings
+ * of browsers; the image's files stay as they are.
  */
+import { fstatSync, type Stats } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
-import { readSystemBundle, SYSTEM_BUNDLES } from '../kernel/trust-bundles.ts';
+import {
+  certificatesIn,
+  possibleJavaStores,
+  readSystemBundle,
+  SYSTEM_BUNDLES,
+} from '../kernel/trust-bundles.ts';
 import { trustEnvironment } from '../launch/environment.ts';
 import type { MountStep } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
+import { openBrowserSettings } from './browser-settings.ts';
 import { type GrantedPath, openExisting } from './filesystem.ts';
 import { covers } from './path-plan.ts';
 
@@ -41,6 +49,9 @@ export interface TrustRequest {
 
 const AUTHORITY_FILE = 'castellan-ca.pem';
 const BUNDLE_FILE = 'ca-bundle.pem';
+const JAVA_FILE = 'java-cacerts';
+/** Nobody has more; each is a mount, of which a view has a limited number. */
+const MAX_JAVA_STORES = 32;
 const NOTHING: TrustStore = {
   mounts: [],
   cover: undefined,
@@ -71,38 +82,57 @@ export async function openTrustStore({
   const store = join(directory, 'trust');
   await mkdir(store, { mode: 0o755 });
   await chmod(store, 0o755);
-  for (const name of [AUTHORITY_FILE, BUNDLE_FILE])
-    await writeFile(join(store, name), '', { mode: 0o444, flag: 'wx' });
+  const javaStores = (await possibleJavaStores()).filter(isPlainFile).slice(0, MAX_JAVA_STORES);
+  const files = [AUTHORITY_FILE, BUNDLE_FILE, ...(javaStores.length > 0 ? [JAVA_FILE] : [])];
+  for (const name of files) await writeFile(join(store, name), '', { mode: 0o444, flag: 'wx' });
   const place = visiblePlace(config);
   await mkdir(place, { recursive: true, mode: 0o700 });
   const cover = { path: place, descriptor: hold(store) };
-  const bundle = hold(join(store, BUNDLE_FILE));
-  const bundles = SYSTEM_BUNDLES.filter(isPlainFile);
+  const over = (paths: readonly string[], file: string): MountStep[] => {
+    if (paths.length === 0) return [];
+    const descriptor = hold(file);
+    return paths.map((path) => ({ kind: 'bind', descriptor, path }));
+  };
+  const browsers = await openBrowserSettings(join(directory, 'browsers'), isPlainDirectory);
+  const mounts = [
+    ...over(SYSTEM_BUNDLES.filter(isPlainFile), join(store, BUNDLE_FILE)),
+    ...over(javaStores, join(store, JAVA_FILE)),
+    ...browsers.places.flatMap(({ path, copy }) => over([path], copy)),
+  ];
   report({
     kind: 'control-applied',
     control: 'trust-store',
-    detail: `${join(place, BUNDLE_FILE)}${bundles.map((path) => `, ${path}`).join('')}`,
+    detail: [join(place, BUNDLE_FILE), ...mounts.map(({ path }) => path)].join(', '),
   });
   const kept = held.move();
   return {
-    mounts: bundles.map((path) => ({ kind: 'bind', descriptor: bundle, path })),
+    mounts,
     cover,
     granted: [{ path: place, descriptor: cover.descriptor, isDirectory: true, access: 'read' }],
     environment: trustEnvironment(join(place, AUTHORITY_FILE), join(place, BUNDLE_FILE)),
     async publish(authority) {
       const system = await readSystemBundle();
+      const bundle = `${system}${system === '' || system.endsWith('\n') ? '' : '\n'}${authority}`;
       await rewrite(join(store, AUTHORITY_FILE), authority);
-      await rewrite(
-        join(store, BUNDLE_FILE),
-        `${system}${system === '' || system.endsWith('\n') ? '' : '\n'}${authority}`,
-      );
+      await rewrite(join(store, BUNDLE_FILE), bundle);
+      if (javaStores.length > 0) await rewrite(join(store, JAVA_FILE), await javaStoreOf(bundle));
+      await browsers.publish(derOf(authority));
     },
     [Symbol.dispose]: () => kept.dispose(),
   };
 }
 
+async function javaStoreOf(bundle: string): Promise<Buffer> {
+  const { javaKeyStore } = await import('../protocol/java-key-store.ts');
+  return javaKeyStore(certificatesIn(bundle).map(derOf), new Date());
+}
+
+function derOf(pem: string): Buffer {
+  return Buffer.from(pem.replaceAll(/-----[^-]*-----|\s/g, ''), 'base64');
+}
+
 /** In place: what is mounted is this very file. */
-async function rewrite(path: string, text: string): Promise<void> {
+async function rewrite(path: string, text: string | Buffer): Promise<void> {
   await chmod(path, 0o644);
   await writeFile(path, text, { flag: 'r+' });
   await chmod(path, 0o444);
@@ -114,14 +144,25 @@ function visiblePlace({ mode, runBase, logDirectory }: RunConfig): string {
 }
 
 function isPlainFile(path: string): boolean {
+  return kindOf(path)?.isFile() ?? false;
+}
+
+function isPlainDirectory(path: string): boolean {
+  return kindOf(path)?.isDirectory() ?? false;
+}
+
+function kindOf(path: string): Stats | undefined {
   try {
     const descriptor = openExisting(path);
-    if (descriptor === undefined) return false;
-    posix().close(descriptor);
-    return true;
+    if (descriptor === undefined) return undefined;
+    try {
+      return fstatSync(descriptor);
+    } finally {
+      posix().close(descriptor);
+    }
   } catch (error) {
     // Reached through a link: the file behind it is in the list itself, or is not the system's.
-    if (error instanceof CastellanError) return false;
+    if (error instanceof CastellanError) return undefined;
     throw error;
   }
 }

@@ -75,7 +75,7 @@ describe.skipIf(!isRoot).each(MODES)('inspected requests, %s (needs root to make
     const setup = prepare(sharedWorld(), mode);
     const { stdout } = await sh(
       setup,
-      'ls -A "$(dirname "$NODE_EXTRA_CA_CERTS")"; echo x > "$SSL_CERT_FILE" || echo unwritten; ls "$(dirname "$SSL_CERT_FILE")/.." | grep -c castellan-ca; grep -c CERTIFICATE "$NODE_EXTRA_CA_CERTS"',
+      'ls -A "$(dirname "$NODE_EXTRA_CA_CERTS")" | grep -vx java-cacerts; echo x > "$SSL_CERT_FILE" || echo unwritten; ls "$(dirname "$SSL_CERT_FILE")/.." | grep -c castellan-ca; grep -c CERTIFICATE "$NODE_EXTRA_CA_CERTS"',
     );
     expect(stdout).toBe('ca-bundle.pem\ncastellan-ca.pem\nunwritten\n0\n2\n');
   });
@@ -92,5 +92,18 @@ describe.skipIf(!isRoot)('other systems (needs root to make them)', () => {
       run(setup, ['curl', '-sS', `${URL}/public/a`], { policy, through }),
     );
     expect(stdout, stderr).toBe('GET allowed.demo.test:8443 /public/a 0\n');
+  });
+
+  it('shows Java’s stores and the settings of browsers with the authority', async () => {
+    const setup = prepare(sharedWorld(), 'root');
+    const [java, chrome] = ['/opt/java/jdk/lib/security', '/etc/opt/chrome/policies/managed'];
+    const furnish = `mount -t tmpfs none /opt && mount -t tmpfs none /etc/opt && mkdir -p ${java} ${chrome} && echo old > ${java}/cacerts && echo '{}' > ${chrome}/own.json && exec "$@"`;
+    const look = `od -An -tx1 -N4 ${java}/cacerts; ls ${chrome}; grep -o CACertificates ${chrome}/castellan.json
+for file in ${java}/cacerts ${chrome}/castellan.json ${chrome}/new; do (echo x > $file) 2>/dev/null || echo unwritten; done`;
+    const policy = writePolicy(setup, READ_ONLY, '', ['/opt']);
+    const through = ['unshare', '--mount', 'sh', '-c', furnish, 'sh'];
+    const { stdout, stderr } = await finish(run(setup, ['/bin/sh', '-c', look], { policy, through }));
+    const unwritten = 'unwritten\n'.repeat(3);
+    expect(stdout, stderr).toBe(` fe ed fe ed\ncastellan.json\nown.json\nCACertificates\n${unwritten}`);
   });
 });

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
-import { CALLER_UID, CASTELLAN, createWorld, type World } from '../fakes/world.ts';
+import { CALLER_UID, CASTELLAN, createWorld, type World, type WorldOptions } from '../fakes/world.ts';
 
 export { CALLER_UID } from '../fakes/world.ts';
 
@@ -14,10 +14,10 @@ export const AGENT_UID = 20_101;
 export const isRoot = process.getuid?.() === 0;
 
 /** One world for the tests of a file, made before the first and taken down after the last; only root can make it. */
-export function useWorld(): () => World {
+export function useWorld(options?: WorldOptions): () => World {
   let world: World | undefined;
   beforeAll(async () => {
-    if (isRoot) world = await createWorld();
+    if (isRoot) world = await createWorld(options);
   });
   afterAll(async () => {
     await world?.[Symbol.asyncDispose]();

@@ -25,21 +25,33 @@ export interface World extends AsyncDisposable {
   spawn(argv: readonly string[], options?: SpawnOptions & { readonly asUid?: number }): ChildProcess;
 }
 
-export async function createWorld(): Promise<World> {
+export interface WorldOptions {
+  /** The program that serves the origin's address: gets the world's directory, and prints `ready`. */
+  readonly origin?: string;
+  readonly names?: readonly string[];
+  /** Fills the directory before the origin starts. */
+  readonly furnish?: (directory: string) => Promise<void>;
+}
+
+export async function createWorld({
+  origin = join(import.meta.dirname, 'origin.ts'),
+  names = NAMES,
+  furnish,
+}: WorldOptions = {}): Promise<World> {
   const directory = mkdtempSync(join(tmpdir(), 'castellan-world-'));
   chmodSync(directory, 0o755);
-  writeFileSync(join(directory, 'hosts'), `127.0.0.1 localhost\n${ORIGIN_ADDRESS} ${NAMES.join(' ')}\n`);
+  writeFileSync(join(directory, 'hosts'), `127.0.0.1 localhost\n${ORIGIN_ADDRESS} ${names.join(' ')}\n`);
   writeFileSync(join(directory, 'resolv.conf'), 'nameserver 127.0.0.53\n');
   const accounts = readFileSync('/etc/passwd', 'utf8');
   writeFileSync(
     join(directory, 'passwd'),
     `${accounts}caller:x:${CALLER_UID}:${CALLER_UID}::/sandbox:/bin/sh\n`,
   );
-  makeCertificates(directory);
+  makeCertificates(directory, names);
+  await furnish?.(directory);
   const root = process.getuid?.() === 0;
   const unshare = root ? [] : ['--user', '--map-root-user'];
   const script = join(import.meta.dirname, 'world-main.sh');
-  const origin = join(import.meta.dirname, 'origin.ts');
   const host = spawn(
     'unshare',
     [...unshare, '--net', '--mount', '/bin/sh', script, directory, process.execPath, origin],
@@ -95,10 +107,10 @@ async function ready(host: ChildProcess): Promise<void> {
   if (!String(first).includes('ready')) throw new Error(`the origin said ${String(first)}`);
 }
 
-function makeCertificates(directory: string): void {
+function makeCertificates(directory: string, names: readonly string[]): void {
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: directory, stdio: 'pipe' });
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  const extensions = `subjectAltName=${NAMES.map((name) => `DNS:${name}`).join(',')},IP:${ORIGIN_ADDRESS}`;
+  const extensions = `subjectAltName=${names.map((name) => `DNS:${name}`).join(',')},IP:${ORIGIN_ADDRESS}`;
   writeFileSync(join(directory, 'extensions'), extensions);
   openssl(
     'req',

@@ -1,4 +1,5 @@
 import { Resolver } from 'node:dns/promises';
+import { once } from 'node:events';
 import { createServer as createHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { connect as connectTls } from 'node:tls';
@@ -14,6 +15,7 @@ import {
   startWorld,
   tcpServer,
 } from './egress-world.ts';
+import { inspected } from './inspect-world.ts';
 
 let certificate: Certificate;
 beforeAll(() => {
@@ -185,6 +187,19 @@ test('a client that hesitates and then speaks HTTP is still judged request by re
   await client.until(/\/one/);
   client.socket.write('GET /two HTTP/1.1\r\nHost: other.test\r\n\r\n');
   expect(await client.end()).toMatch(/HTTP\/1\.1 403 [\s\S]*name_mismatch/);
+});
+
+test('a client that hesitates is waited for where its requests are inspected', async () => {
+  await using it = await inspected('protocol: rest, access: read-only', { limits: { openingNamedMs: 20 } });
+  await dial(it.world, 'api.test', it.port);
+  const client = rawClient(it.world.transparentPort);
+  expect((await it.world.fact('connection-allowed')).intent).toMatchObject({ host: 'api.test' });
+  const ca = it.world.egress.authority ?? '';
+  const secure = connectTls({ socket: client.socket, servername: 'api.test', ca });
+  await once(secure, 'secureConnect');
+  secure.write(`GET /v1 HTTP/1.1\r\nHost: api.test:${it.port}\r\n\r\n`);
+  expect(String(await once(secure, 'data'))).toMatch(/^HTTP\/1\.1 200 /);
+  secure.destroy();
 });
 
 test('a client that hesitates and then speaks TLS for another name is refused', async () => {

@@ -116,15 +116,45 @@ test('many questions at once have the same answer', async () => {
 });
 
 test.each([
-  ['another program', 'subprocess.Popen(["/bin/cat"], pass_fds=[client.fileno()])'],
-  ['a child of its own', 'os.fork() or sys.stdin.read()'],
-])('a connection shared with %s is ambiguous', async (_, share) => {
+  ['another program', 'subprocess.Popen(["/bin/cat"], pass_fds=[client.fileno()])', realpathSync('/bin/cat')],
+  ['a child of its own', 'os.fork() or sys.stdin.read()', pythonPath],
+])('a connection shared with %s is the eldest’s, and the other is told', async (_, share, heir) => {
   const script = `
 import os, socket, subprocess, sys
 client = socket.create_connection(('1.2.3.4', 443))
 line = client.makefile().readline().strip()
 ${share}
 print(line, flush=True)
+sys.stdin.read()`;
+  const flow = await connect(PYTHON, '-c', script);
+  expect(await identify(flow)).toMatchObject({
+    ok: true,
+    identity: {
+      pid: program?.pid,
+      executable: pythonPath,
+      ancestors: [],
+      heirs: [{ executable: heir, ancestors: [pythonPath] }],
+    },
+  });
+});
+
+test('a connection handed to a process that is no descendant is ambiguous', async () => {
+  const script = `
+import os, socket, sys
+mine, theirs = socket.socketpair()
+if os.fork() == 0:
+    _, [kept], _, _ = socket.recv_fds(mine, 1, 1)
+    os.set_inheritable(kept, True)
+    os.set_inheritable(mine.fileno(), True)
+    os.execl('/bin/sh', 'sh', '-c', f'echo >&{mine.fileno()}; read x')
+if os.fork() == 0:
+    client = socket.create_connection(('1.2.3.4', 443))
+    line = client.makefile().readline().strip()
+    socket.send_fds(theirs, [b'x'], [client.fileno()])
+    theirs.recv(1)
+    print(line, flush=True)
+    sys.stdin.read()
+    os._exit(0)
 sys.stdin.read()`;
   const flow = await connect(PYTHON, '-c', script);
   expect(await identify(flow)).toEqual({ ok: false, reason: expect.stringContaining('ambiguous') });

@@ -178,7 +178,7 @@ function connectArrival(exchange: Exchange, authority: Authority, means: Means):
     },
     async open() {
       socket.write(ESTABLISHED);
-      const read = await readOpening(socket, limits, limits.openingUnnamedMs);
+      const read = await readOpening(socket, limits, limits.handshakeMs);
       return openInspected(
         { client, flow, host: authority.host, port: authority.port, adapter: 'connect' },
         read,

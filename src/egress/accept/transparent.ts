@@ -104,7 +104,12 @@ function tunnelArrival(
       opening.kind === 'silent'
         ? relaySilent(client, flow, host, upstream.socket, grant, means)
         : relayTunnel(client.socket, upstream.socket, { limits, opening: read.bytes, judge: () => 'pass' }),
-    open: () => openInspected({ client, flow, host, port: flow.remotePort, adapter }, read, means),
+    async open() {
+      // Where requests are inspected the client has to speak first, however busy it is.
+      const heard =
+        opening.kind === 'silent' ? await readOpening(client.socket, limits, limits.handshakeMs) : read;
+      return openInspected({ client, flow, host, port: flow.remotePort, adapter }, heard, means);
+    },
   };
 }
 

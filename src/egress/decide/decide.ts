@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Decider } from '../../policy/compile.ts';
-import type { DenyVerdict, Query } from '../../policy/verdict.ts';
+import { jointPolicy } from '../../policy/judge.ts';
+import type { AllowVerdict, DenyVerdict, Query, Verdict } from '../../policy/verdict.ts';
 import type { Arrival, Decision, IdentityResult } from '../stages.ts';
 
 /** What the policy is asked about a connection; a process that is not known stands for no binary, nor does an ancestor that is not trusted. */
@@ -26,7 +28,11 @@ export function decide(
   const deny = (verdict: DenyVerdict): Decision => ({ ok: false, verdict, identity: who });
   if (arrival.objection !== undefined)
     return deny({ allow: false, nearest: undefined, ...arrival.objection });
-  const verdict = decider.decide(queryOf(arrival, identity));
+  const ask = (one: IdentityResult): Verdict => decider.decide(queryOf(arrival, one));
+  const verdict = (who?.heirs ?? []).reduce(
+    (sofar, heir) => (sofar.allow ? together(sofar, ask({ ok: true, identity: heir })) : sofar),
+    ask(identity),
+  );
   if (identity.ok && verdict.allow) return { ok: true, grant: { verdict, identity: identity.identity } };
   if (verdict.allow) return deny(unidentified(identity, '', verdict.rule));
   return deny(
@@ -34,6 +40,25 @@ export function decide(
       ? unidentified(identity, `${verdict.detail}: `, verdict.nearest)
       : verdict,
   );
+}
+
+/** The right of the eldest who holds a connection, as far as a descendant who holds it too has it. */
+function together(eldest: AllowVerdict, heir: Verdict): Verdict {
+  if (!heir.allow) return heir;
+  const { rule: nearest, requests } = eldest;
+  const sameReach =
+    isDeepStrictEqual(heir.allowedIps, eldest.allowedIps) &&
+    heir.exactHost === eldest.exactHost &&
+    (heir.protocol === eldest.protocol || heir.requests !== undefined);
+  if (!sameReach)
+    return {
+      allow: false,
+      reason: 'binary_not_listed',
+      detail: `programs share the connection, and rules "${nearest}" and "${heir.rule}" treat it in two ways`,
+      nearest,
+    };
+  if (heir.requests === undefined) return eldest;
+  return { ...eldest, requests: requests ? jointPolicy(requests, heir.requests) : heir.requests };
 }
 
 function unidentified(identity: IdentityResult, detail: string, nearest: string | undefined): DenyVerdict {

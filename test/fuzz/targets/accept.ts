@@ -220,22 +220,24 @@ const syntheticNames = choiceTarget({
   check(choices) {
     let now = 0;
     const table = createSyntheticNames({ capacity: CAPACITY, graceMs: GRACE_MS, now: () => now });
-    const given = new Map<string, { readonly address: string; usedAt: number }>();
+    const given = new Map<string, { readonly address: string; readonly other: string; usedAt: number }>();
     const holds = new Map<string, Disposable[]>();
     while (!choices.exhausted) {
       const name = choices.pick(['a', 'b', 'c', 'd', 'e', 'f']);
       const known = given.get(name);
       switch (choices.below(4)) {
         case 0: {
-          const address = table.addressOf(name);
-          if (address === undefined) break;
-          assert.ok(isSynthetic(address) && table.nameOf(address) === name);
-          given.set(name, { address, usedAt: now });
+          const addresses = table.addressesOf(name);
+          if (addresses === undefined) break;
+          const { ipv4: address, ipv6: other } = addresses;
+          for (const each of [address, other]) assert.ok(isSynthetic(each) && table.nameOf(each) === name);
+          given.set(name, { address, other, usedAt: now });
           break;
         }
         case 1:
           if (known !== undefined && table.nameOf(known.address) === name) {
-            holds.set(name, [...(holds.get(name) ?? []), table.hold(known.address)]);
+            const held = choices.pick([known.address, known.other]);
+            holds.set(name, [...(holds.get(name) ?? []), table.hold(held)]);
             known.usedAt = now;
           }
           break;
@@ -249,6 +251,8 @@ const syntheticNames = choiceTarget({
       for (const [held, each] of holds)
         if (each.length > 0)
           assert.equal(table.nameOf(given.get(held)?.address ?? ''), held, 'a held address was freed');
+      for (const { address, other } of given.values())
+        assert.equal(table.nameOf(address), table.nameOf(other), 'one was freed without the other');
       const live = [...given].filter(([each, { address }]) => table.nameOf(address) === each);
       assert.ok(live.length <= CAPACITY);
       assert.equal(new Set(live.map(([, { address }]) => address)).size, live.length);

@@ -29,6 +29,12 @@ function dnsQuery(name: string, type: 'A' | 'AAAA', edns: boolean): Uint8Array {
   });
 }
 
+const RECORDS = [
+  { type: 'A', value: '198.18.0.7' },
+  { type: 'AAAA', value: '100::7' },
+  { type: 'PTR', value: 'a.example.com' },
+] as const;
+
 const dns: Target = {
   name: 'dns-message',
   seeds: [
@@ -44,17 +50,20 @@ const dns: Target = {
     const { query } = request;
     if (request.state === 'query') checkQuestion(input, query);
     const rcode = request.state === 'refuse' ? request.rcode : 0;
-    const ipv4 =
-      request.state === 'query' ? Array.from({ length: (input[0] ?? 0) % 100 }, () => '198.18.0.7') : [];
+    const kind = RECORDS[(input[1] ?? 0) % RECORDS.length] ?? RECORDS[0];
+    const records =
+      request.state === 'query' ? Array.from({ length: (input[0] ?? 0) % 100 }, () => kind) : [];
     for (const transport of ['udp', 'tcp'] as const) {
-      const response = renderDnsResponse(query, { rcode, ipv4, ttlSeconds: 10 }, transport);
+      const response = renderDnsResponse(query, { rcode, records, ttlSeconds: 10 }, transport);
       assert.equal(parseDnsRequest(response).state, 'drop', 'an answer to an answer would be a loop');
       if (transport === 'udp')
         assert.ok(response.length <= Math.max(512, Math.min(1232, query.ednsPayload ?? 0)));
       const decoded = dnsPacket.decode(Buffer.from(response));
       assert.equal(decoded.id, query.id);
       const isCut = ((decoded.flags ?? 0) & 0x0200) !== 0;
-      assert.equal(decoded.answers?.length, isCut ? 0 : ipv4.length);
+      assert.equal(decoded.answers?.length, isCut ? 0 : records.length);
+      for (const answer of decoded.answers ?? [])
+        assert.deepEqual([answer.type, 'data' in answer && answer.data], [kind.type, kind.value]);
     }
   },
 };

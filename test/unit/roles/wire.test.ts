@@ -183,6 +183,18 @@ describe('what the network role may say', () => {
   });
 });
 
+test.each([
+  ['one', [{ ...IDENTITY, pid: 8 }], true],
+  ['none', [], true],
+  ['one without a program', [{ ...IDENTITY, executable: undefined }], false],
+  ['one with heirs of its own', [{ ...IDENTITY, heirs: [] }], false],
+  ['too many', Array(17).fill(IDENTITY), false],
+])('heirs of a connection: %s', (_, heirs, taken) => {
+  const answer = { type: 'answer', id: 1, result: { ok: true, identity: { ...IDENTITY, heirs } } };
+  if (taken) expect(parseToNetworkRole(answer)).toEqual(answer);
+  else expect(() => parseToNetworkRole(answer)).toThrow();
+});
+
 test('what the process role may say', () => {
   const position = { line: 1, column: 1 };
   const endpoint = { host: 'a.test', ports: [443], protocol: '', allowedIps: ['10.0.0.0/8'], position };
