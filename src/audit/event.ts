@@ -121,6 +121,13 @@ export type AuditFact =
       readonly address: string | undefined;
     }
   | {
+      /** What a client asks for over a WebSocket that is open already: an operation, or its first text. */
+      readonly kind: 'message-allowed';
+      readonly intent: Intent & { readonly http: RequestLine };
+      readonly identity: Identity;
+      readonly rule: string;
+    }
+  | {
       /** A request that no rule allows, or that one refuses, and that passes because its endpoint is in audit. */
       readonly kind: 'request-violation';
       readonly intent: Intent & { readonly http: RequestLine };

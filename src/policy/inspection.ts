@@ -7,6 +7,7 @@ import {
   type RequestPattern,
   type SourcePosition,
 } from './document.ts';
+import { speaksGraphql } from './judge.ts';
 import { PATH_GLOB, parseGlob } from './match/glob.ts';
 import { type GraphqlOperation, WEBSOCKET_TEXT } from './request.ts';
 import { ALLOW, DENY, type RuleContext, readRequestPattern } from './request-pattern.ts';
@@ -40,9 +41,9 @@ export type InspectionKey = (typeof INSPECTION_KEYS)[number];
 /** Keys that mean something for some protocols only. */
 const KEYS_OF: Readonly<Partial<Record<InspectionKey, readonly InspectedProtocol[]>>> = {
   access: ['rest', 'websocket', 'graphql'],
-  persisted_queries: ['graphql'],
-  graphql_persisted_queries: ['graphql'],
-  graphql_max_body_bytes: ['graphql'],
+  persisted_queries: ['graphql', 'websocket'],
+  graphql_persisted_queries: ['graphql', 'websocket'],
+  graphql_max_body_bytes: ['graphql', 'websocket'],
   json_rpc: ['json-rpc'],
   mcp: ['mcp'],
 };
@@ -104,11 +105,14 @@ export function readInspection(source: InspectionSource, findings: Findings): In
   const context = { protocol, where, strictToolNames, allowKnownMethods };
   const bodyLimit =
     fields.get('graphql_max_body_bytes') ?? mcp.get('max_body_bytes') ?? jsonRpc.get('max_body_bytes');
+  const allow = readAllow(source, context, findings);
+  const deny = readRules(fields.get('deny_rules'), DENY, context, findings);
+  if (protocol === 'websocket') checkGraphqlWebSocket(source, [allow, deny], findings);
   return {
     path: readEndpointPath(fields.get('path'), where, findings),
     enforcement: enforcement ?? 'enforce',
-    allow: readAllow(source, context, findings),
-    deny: readRules(fields.get('deny_rules'), DENY, context, findings),
+    allow,
+    deny,
     allowEncodedSlash:
       readBoolean(fields.get('allow_encoded_slash'), 'allow_encoded_slash', findings) ?? false,
     maxBodyBytes:
@@ -117,6 +121,45 @@ export function readInspection(source: InspectionSource, findings: Findings): In
     strictToolNames,
     allowKnownMethods,
   };
+}
+
+const GRAPHQL_KEYS = ['persisted_queries', 'graphql_persisted_queries', 'graphql_max_body_bytes'] as const;
+
+/** A WebSocket carries operations of GraphQL, or text that nobody looks into. */
+function checkGraphqlWebSocket(
+  { fields, where, position }: InspectionSource,
+  [allow, deny]: readonly [readonly RequestPattern[], readonly RequestPattern[]],
+  findings: Findings,
+): void {
+  if (!speaksGraphql({ allow, deny })) {
+    for (const key of GRAPHQL_KEYS) {
+      const node = fields.get(key);
+      if (node !== undefined)
+        refuse(
+          findings,
+          node.position,
+          `key ${quote(key)} of ${where} takes rules about operations of GraphQL`,
+        );
+    }
+    return;
+  }
+  const text = [...allow, ...deny].find(
+    ({ kind, ...rest }) => kind === 'http' && 'method' in rest && rest.method === WEBSOCKET_TEXT,
+  );
+  if (text !== undefined)
+    refuse(
+      findings,
+      text.position,
+      `${where} has rules about operations of GraphQL, and therefore none about ${WEBSOCKET_TEXT}`,
+    );
+  if (!allow.some(({ kind }) => kind === 'graphql'))
+    refuse(findings, position, `${where} refuses operations of GraphQL, and has no rule that allows one`);
+  if (!allow.some(({ kind }) => kind === 'http'))
+    notice(
+      findings,
+      position,
+      `${where} has no rule for the GET that opens the WebSocket, and can never be used`,
+    );
 }
 
 function refuseForeignKeys(

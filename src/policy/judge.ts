@@ -36,6 +36,8 @@ export interface Route {
   readonly rule: string;
   readonly protocol: InspectedProtocol;
   readonly inspection: Inspection;
+  /** A WebSocket whose messages are operations of GraphQL. */
+  readonly speaksGraphql: boolean;
   readonly judge: (request: Omit<RequestFacts, 'path'>) => RequestVerdict;
 }
 
@@ -112,6 +114,7 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
         rule,
         protocol,
         inspection,
+        speaksGraphql: protocol === 'websocket' && speaksGraphql(inspection),
         judge(request) {
           const facts = { ...request, path };
           const subjects = allowSubjects(facts);
@@ -127,6 +130,11 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
       };
     },
   };
+}
+
+/** Endpoints of one path agree on it: the parser has seen to that. */
+export function speaksGraphql({ allow, deny }: Pick<Inspection, 'allow' | 'deny'>): boolean {
+  return [...allow, ...deny].some(({ kind }) => kind === 'graphql');
 }
 
 /** Among equals, which the parser has seen to agree, the smallest rule name. */

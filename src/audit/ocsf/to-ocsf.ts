@@ -60,6 +60,7 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
     case 'connection-allowed':
       return networkActivity(fact, stamp, context);
     case 'request-violation':
+    case 'message-allowed':
       return httpActivity(fact, fact.intent.http, stamp, context);
     case 'connection-denied':
     case 'connection-failed':

@@ -222,6 +222,25 @@ export const SAMPLES: SampleTable = {
       address: '203.0.113.6',
     },
   ],
+  'message-allowed': [
+    {
+      kind: 'message-allowed',
+      intent: {
+        ...request('GET'),
+        http: {
+          method: 'GET',
+          path: '/graphql',
+          scheme: 'https',
+          inspected: {
+            protocol: 'websocket',
+            operations: [{ type: 'subscription', name: 'Ticks', fields: ['tick'] }],
+          },
+        },
+      },
+      identity: IDENTITY,
+      rule: 'items',
+    },
+  ],
   'request-violation': [
     {
       kind: 'request-violation',
