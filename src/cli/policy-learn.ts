@@ -1,5 +1,3 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { readObservation } from '../audit/observation.ts';
 import { verifyChain } from '../audit/verify.ts';
 import { readTarget } from '../egress/inspect/path.ts';
@@ -7,6 +5,7 @@ import { escapeText } from '../lib/escape.ts';
 import { createLearner, type Learner } from '../policy/learn/learn.ts';
 import type { ObservedPath } from '../policy/learn/observation.ts';
 import { loadPolicy } from '../start/policy.ts';
+import { logLines } from './log-lines.ts';
 import type { Verb } from './verb.ts';
 
 /** `castellan policy learn LOG…`: a policy that allows what the logs tell. 1 where a log is not whole and unaltered. */
@@ -18,8 +17,7 @@ export const verb: Verb = async ({ options, operands }, { stdout, stderr }) => {
     includeDenied: options.has('include-denied'),
   });
   for (const log of operands) {
-    const lines = createInterface({ input: createReadStream(log), crlfDelay: Number.POSITIVE_INFINITY });
-    const learned = learnedOnTheWay(lines, learner);
+    const learned = learnedOnTheWay(logLines(log), learner);
     if (options.has('unverified')) {
       for await (const _ of learned);
       continue;
