@@ -8,7 +8,7 @@ import {
   type SourcePosition,
 } from './document.ts';
 import { speaksGraphql } from './judge.ts';
-import { PATH_GLOB, parseGlob } from './match/glob.ts';
+import { PATH_GLOB, parseGlob, TEXT_GLOB } from './match/glob.ts';
 import { type GraphqlOperation, WEBSOCKET_TEXT } from './request.ts';
 import { ALLOW, DENY, type RuleContext, readRequestPattern } from './request-pattern.ts';
 import {
@@ -108,6 +108,7 @@ export function readInspection(source: InspectionSource, findings: Findings): In
   const allow = readAllow(source, context, findings);
   const deny = readRules(fields.get('deny_rules'), DENY, context, findings);
   if (protocol === 'websocket') checkGraphqlWebSocket(source, [allow, deny], findings);
+  if (protocol === 'mcp') refuseBroadTools(allow, where, findings);
   return {
     path: readEndpointPath(fields.get('path'), where, findings),
     enforcement: enforcement ?? 'enforce',
@@ -121,6 +122,25 @@ export function readInspection(source: InspectionSource, findings: Findings): In
     strictToolNames,
     allowKnownMethods,
   };
+}
+
+/** Beside a rule for every tool, those for single ones look as if they narrowed something. */
+function refuseBroadTools(allow: readonly RequestPattern[], where: string, findings: Findings): void {
+  const calls = allow.filter((pattern) => pattern.kind === 'rpc');
+  const isAboutTools = ({ tool, arguments: values }: (typeof calls)[number]) =>
+    tool.length + values.length > 0;
+  const broad = calls.find((each) => !isAboutTools(each) && covers(each.method, 'tools/call'));
+  if (broad !== undefined && calls.some(isAboutTools))
+    refuse(
+      findings,
+      broad.position,
+      `${where} allows every tool by ${quote(broad.method ?? '*')} beside rules for single tools`,
+    );
+}
+
+function covers(pattern: string | undefined, method: string): boolean {
+  const glob = parseGlob(pattern ?? '*', TEXT_GLOB);
+  return 'matches' in glob && glob.matches(method);
 }
 
 const GRAPHQL_KEYS = ['persisted_queries', 'graphql_persisted_queries', 'graphql_max_body_bytes'] as const;

@@ -5,12 +5,13 @@ import { checkAmbiguity } from './ambiguity.ts';
 import type { NetworkRule, PolicyDocument, SourcePosition } from './document.ts';
 import { readFilesystem } from './filesystem.ts';
 import { readLandlock } from './landlock.ts';
+import { refuseMiddlewares } from './middlewares.ts';
 import { readNetwork } from './network.ts';
 import { readProcess } from './process.ts';
 import { readSeccomp } from './seccomp.ts';
 import { isAbsent, readFields, readInteger } from './source/fields.ts';
 import { type Findings, type PolicyProblem, refuse } from './source/findings.ts';
-import { readTree, type TreeNode } from './source/tree.ts';
+import { readTree } from './source/tree.ts';
 
 export type { PolicyProblem } from './source/findings.ts';
 
@@ -89,15 +90,6 @@ function readPolicy(
     notices: findings.notices,
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
   };
-}
-
-function refuseMiddlewares(node: TreeNode | undefined, findings: Findings): void {
-  if (node === undefined || (node.kind === 'map' && node.entries.size === 0)) return;
-  refuse(
-    findings,
-    node.position,
-    'network_middlewares needs request inspection, which this version does not have',
-  );
 }
 
 function inTextOrder(a: SourcePosition, b: SourcePosition): number {

@@ -6,6 +6,8 @@ import type { LearnedRule, PlacedEndpoint } from './rules.ts';
 /** Programs that run whatever they are given. */
 const INTERPRETERS =
   /^(?:node|nodejs|deno|bun|python[\d.]*|pypy[\d.]*|ruby[\d.]*|perl[\d.]*|php[\d.]*|lua[\d.]*|java|sh|bash|dash|zsh|ash|busybox|pwsh)$/;
+/** Where programs of the image are, which an agent cannot write. */
+const SYSTEM = /^\/(?:usr|bin|sbin|lib|lib64|opt)\//;
 /** Hosts of one domain before a wildcard is worth a thought. */
 const MIN_SIBLINGS = 3;
 
@@ -40,8 +42,13 @@ function writeRule({ name, endpoints, binaries }: LearnedRule, document: Documen
   const binaryList = document.createNode([]) as YAMLSeq;
   for (const path of binaries) {
     const item = quoted({ path: pathPattern(path) }, document);
-    if (INTERPRETERS.test(path.slice(path.lastIndexOf('/') + 1)))
-      item.commentBefore = comment(['an interpreter: whatever it runs has these rights']);
+    const remarks = [
+      ...(INTERPRETERS.test(path.slice(path.lastIndexOf('/') + 1))
+        ? ['an interpreter: whatever it runs has these rights']
+        : []),
+      ...(SYSTEM.test(path) ? [] : ['whoever may write this program has these rights']),
+    ];
+    if (remarks.length > 0) item.commentBefore = comment(remarks);
     binaryList.add(item);
   }
   value.add(document.createPair('endpoints', endpointList));

@@ -274,3 +274,8 @@ describe('the text', () => {
     `);
   });
 });
+
+it('programs that an agent may have written are marked', () => {
+  expect(learned([connection(A, '/work/tool')])).toContain('# whoever may write this program');
+  expect(learned([connection(A)])).not.toContain('whoever may write');
+});
