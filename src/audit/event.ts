@@ -63,6 +63,13 @@ export type AuditFact =
       readonly effect: 'kept' | 'denied';
     }
   | {
+      /** Rules of the policy in force whose time is over. */
+      readonly kind: 'rules-expired';
+      readonly rules: readonly string[];
+      /** Connections that lost their right by it. */
+      readonly closed: number;
+    }
+  | {
       readonly kind: 'identity-resolved';
       readonly user: string;
       readonly uid: number;

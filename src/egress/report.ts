@@ -48,13 +48,8 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
         return;
       }
       const { reason, detail, nearest: rule = granted } = refusal;
-      report({
-        kind: verdict.allow ? 'request-violation' : 'connection-denied',
-        ...asking,
-        reason,
-        detail,
-        rule,
-      });
+      const told = { ...asking, reason, detail, rule };
+      report(verdict.allow ? { kind: 'request-violation', ...told } : { kind: 'connection-denied', ...told });
     },
     violated({ identity, verdict }, { reason, detail, nearest = verdict.rule }) {
       const { http } = intent;

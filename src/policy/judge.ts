@@ -46,6 +46,8 @@ export interface InspectedEndpoint {
   readonly endpoint: Endpoint;
   readonly protocol: InspectedProtocol;
   readonly inspection: Inspection;
+  /** Its rule has ended: it grants nothing, and still inspects and refuses. */
+  readonly isOver: boolean;
 }
 
 interface Row<Owner> {
@@ -67,7 +69,7 @@ export class RequestIndex<Owner extends InspectedEndpoint> {
       const { path, allow, deny } = owner.inspection;
       this.#routes.add(path, owner);
       for (const [index, patterns] of [
-        [this.#allow, allow],
+        [this.#allow, owner.isOver ? [] : allow],
         [this.#deny, deny],
       ] as const)
         for (const pattern of patterns)
@@ -123,6 +125,7 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
             hit === undefined ? unlisted(indexes, owners, path, subjects, rule) : refusedBy(hit);
           const isAudited =
             inspection.enforcement === 'audit' &&
+            !best.isOver &&
             (hit === undefined || hit.row.owner.inspection.enforcement === 'audit');
           if (refusal === undefined || isAudited) return { allow: true, rule, violation: refusal };
           return refusal;
@@ -146,7 +149,8 @@ function mostSpecific(endpoints: readonly InspectedEndpoint[]): InspectedEndpoin
 
 function comesBefore(a: InspectedEndpoint, b: InspectedEndpoint): boolean {
   const difference = specificity(a.inspection) - specificity(b.inspection);
-  return difference === 0 ? a.rule < b.rule : difference > 0;
+  if (difference !== 0) return difference > 0;
+  return a.isOver === b.isOver ? a.rule < b.rule : b.isOver;
 }
 
 /** Characters of the path that are no stars. */
@@ -213,7 +217,7 @@ function passesUnlisted(subject: Subject, endpoints: ReadonlySet<InspectedEndpoi
   const { role, method } = subject.call;
   if (role !== 'call') return true;
   if (!KNOWN_MCP_METHODS.has(method)) return false;
-  const inspections = [...endpoints].map(({ inspection }) => inspection);
+  const inspections = [...endpoints].filter(({ isOver }) => !isOver).map(({ inspection }) => inspection);
   if (!inspections.some(({ allowKnownMethods }) => allowKnownMethods)) return false;
   return method !== 'tools/call' || !inspections.some(({ allow }) => allow.some(narrowsTools));
 }

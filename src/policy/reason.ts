@@ -58,6 +58,16 @@ const ADVICE: Readonly<Record<DenyReason, Advice>> = {
   host_not_listed: A_RULE_HELPS,
   port_not_listed: A_RULE_HELPS,
   binary_not_listed: A_RULE_HELPS,
+  rule_expired: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'ask_operator',
+        detail: 'The right to this has ended at the time that detail names; only the operator can extend it.',
+      },
+      DO_NOT_CIRCUMVENT,
+    ],
+  },
   identity_unknown: {
     ruleHelps: false,
     steps: [

@@ -16,6 +16,7 @@ export type DenyReason =
   | 'host_not_listed' // no endpoint names the host on any port
   | 'port_not_listed' // the host is named, but not on this port
   | 'binary_not_listed' // host and port are named, but not for this binary
+  | 'rule_expired' // a rule allowed it until some time ago
   | 'identity_unknown' // the calling process could not be established
   | 'address_not_allowed' // the destination check refused every resolved address or one of them
   | 'name_mismatch' // SNI or Host differs from the name the connection was opened for

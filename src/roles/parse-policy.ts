@@ -68,6 +68,7 @@ const networkRules = v.array(
     name: text,
     endpoints: v.array(endpoint),
     binaries: v.array(v.strictObject({ path: v.pipe(v.string(), v.maxLength(MAX_PATH)) })),
+    expires: v.optional(v.pipe(v.number(), v.safeInteger())),
     position,
   }),
 );

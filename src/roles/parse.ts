@@ -90,6 +90,7 @@ const denyReason = v.picklist([
   'host_not_listed',
   'port_not_listed',
   'binary_not_listed',
+  'rule_expired',
   'identity_unknown',
   'address_not_allowed',
   'name_mismatch',
@@ -166,6 +167,11 @@ const networkFact = v.variant('kind', [
     source: socketAddress,
     destination: socketAddress,
     uid: v.optional(count),
+  }),
+  v.strictObject({
+    kind: v.literal('rules-expired'),
+    rules: v.pipe(v.array(text), v.maxLength(16)),
+    closed: count,
   }),
   v.strictObject({ kind: v.literal('internal-error'), where: text, message: text }),
 ]);

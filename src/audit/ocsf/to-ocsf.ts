@@ -44,6 +44,7 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
       return eventLogActivity(fact, context);
     case 'policy-loaded':
     case 'policy-rejected':
+    case 'rules-expired':
     case 'identity-resolved':
     case 'path-skipped':
     case 'workspace-owned':

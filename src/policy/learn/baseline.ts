@@ -20,9 +20,11 @@ export interface Baseline {
 }
 
 export function createBaseline(rules: readonly NetworkRule[]): Baseline {
-  const strict = compilePolicy(rules);
+  // What has ended was limited on purpose, and is not to come back without end.
+  const ever = Number.NEGATIVE_INFINITY;
+  const strict = compilePolicy(rules, ever);
   // The log has no queries and no arguments: where a rule asks for some, what was allowed had them.
-  const loose = compilePolicy(rules.map(withoutConditions));
+  const loose = compilePolicy(rules.map(withoutConditions), ever);
   const endpoints = rules.flatMap((rule) => rule.endpoints);
   return {
     names: new Set(rules.map(({ name }) => name)),

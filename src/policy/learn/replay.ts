@@ -7,7 +7,7 @@ import type { Bodies, Cell } from './table.ts';
 
 /** How many of the things that were seen the rules do not allow. */
 export function countRefused(cells: Iterable<Cell>, rules: readonly NetworkRule[]): number {
-  const { decide } = compilePolicy(rules);
+  const { decide } = compilePolicy(rules, Number.NEGATIVE_INFINITY);
   let refused = 0;
   for (const cell of cells) {
     const { host, port, binary } = cell;

@@ -147,6 +147,7 @@ export const SAMPLES: SampleTable = {
       effect: 'denied',
     },
   ],
+  'rules-expired': [{ kind: 'rules-expired', rules: ['items'], closed: 2 }],
   'identity-resolved': [
     { kind: 'identity-resolved', user: 'sandbox', uid: 20001, gid: 20001, source: 'the policy' },
   ],

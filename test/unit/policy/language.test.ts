@@ -121,3 +121,13 @@ it('a GraphQL WebSocket that nobody may open is told', () => {
     { message: expect.stringContaining('has no rule for the GET that opens the WebSocket') },
   ]);
 });
+
+it.each([
+  ['2026-12-31T18:00:00Z', Date.UTC(2026, 11, 31, 18)],
+  ['2026-12-31T18:00+02:00', Date.UTC(2026, 11, 31, 16)],
+])('a rule may end: %s', (text, expected) => {
+  const { network } = parsePolicy(rule('tls: skip').replace('{r: {', `{r: {expires: ${text}, `), 'p');
+  expect(network[0]?.expires).toBe(expected);
+  const sent = JSON.parse(JSON.stringify({ type: 'policy', generation: 1, rules: network }));
+  expect(parseToNetworkRole(sent)).toEqual(sent);
+});
