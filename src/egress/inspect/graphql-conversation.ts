@@ -62,10 +62,10 @@ export function graphqlConversation(options: GraphqlConversationOptions): Graphq
     const body = { kind: 'graphql', operations: [read.operation], asText: true } as const;
     const facts = { ...opening, body };
     const verdict = route.judge(facts);
+    if (verdict.allow && running.size >= MAX_OPERATIONS && !running.has(id))
+      throw new Unreadable(`more than ${MAX_OPERATIONS} operations are under way`);
     witness.asked(requestNames('websocket', body), verdict);
     if (!verdict.allow) return refuse(id, verdict, spoken);
-    if (running.size >= MAX_OPERATIONS && !running.has(id))
-      throw new Unreadable(`more than ${MAX_OPERATIONS} operations are under way`);
     running.set(id, facts);
     return PASS;
   };

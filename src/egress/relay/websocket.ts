@@ -220,11 +220,18 @@ function pass(
       judging === undefined ? mayPass(data, isBinary) : judging.then(() => mayPass(data, isBinary));
     if (typeof judged === 'boolean') return void (judged && send(data, isBinary));
     from.pause();
-    const done = judged.then((passes) => {
-      if (judging === done) judging = undefined;
-      from.resume();
-      if (passes) send(data, isBinary);
-    });
+    const done = judged.then(
+      (passes) => {
+        if (judging === done) judging = undefined;
+        from.resume();
+        if (passes) send(data, isBinary);
+      },
+      () => {
+        // What could not be judged does not pass, and nothing behind it.
+        from.terminate();
+        to.terminate();
+      },
+    );
     judging = done;
   });
   from.on('ping', (data) => to.readyState === WebSocket.OPEN && to.ping(data));
