@@ -63,6 +63,13 @@ export type AuditFact =
       readonly effect: 'kept' | 'denied';
     }
   | {
+      /** Rules of the policy in force whose time is over. */
+      readonly kind: 'rules-expired';
+      readonly rules: readonly string[];
+      /** Connections that lost their right by it. */
+      readonly closed: number;
+    }
+  | {
       readonly kind: 'identity-resolved';
       readonly user: string;
       readonly uid: number;
@@ -119,6 +126,13 @@ export type AuditFact =
       readonly rule: string;
       /** Undefined for a tunnel that is opened: its requests are dialled one by one. */
       readonly address: string | undefined;
+    }
+  | {
+      /** What a client asks for over a WebSocket that is open already: an operation, or its first text. */
+      readonly kind: 'message-allowed';
+      readonly intent: Intent & { readonly http: RequestLine };
+      readonly identity: Identity;
+      readonly rule: string;
     }
   | {
       /** A request that no rule allows, or that one refuses, and that passes because its endpoint is in audit. */

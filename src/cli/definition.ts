@@ -14,7 +14,7 @@ export interface VerbDefinition {
   readonly summary: string;
   readonly options: readonly OptionDefinition[];
   /** What may follow the options. */
-  readonly operands: 'none' | 'one' | 'two' | 'optional-command';
+  readonly operands: 'none' | 'one' | 'two' | 'some' | 'optional-command';
   /** Internal verbs are left out of help. */
   readonly hidden?: boolean;
 }
@@ -201,6 +201,25 @@ export const VERBS = [
     summary: 'tell what one policy grants more and less than another (exit code 1: they differ)',
     operands: 'two',
     options: [JSON_OUTPUT],
+  },
+  {
+    name: 'policy learn',
+    synopsis: 'castellan policy learn LOG… [OPTIONS]',
+    summary: 'write a policy that allows what audit logs tell (exit code 1: a log does not verify)',
+    operands: 'some',
+    options: [
+      {
+        name: 'base',
+        value: 'FILE',
+        help: 'learn only what this policy does not allow yet, as an addition to it',
+      },
+      {
+        name: 'include-denied',
+        help: 'grant what was refused for want of a rule, instead of only telling it',
+      },
+      { name: 'exact', help: 'keep paths as they were seen, also where they differ only in identifiers' },
+      { name: 'unverified', help: 'learn from logs whose hash chain does not verify' },
+    ],
   },
   {
     name: 'audit',

@@ -88,6 +88,8 @@ function checkOperands(verb: VerbDefinition, operands: readonly string[]): void 
     throw usage(`${verb.name} takes no operand`, operands[0]);
   if (verb.operands === 'one' && operands.length !== 1)
     throw usage(`${verb.name} takes one operand`, verb.synopsis);
+  if (verb.operands === 'some' && operands.length === 0)
+    throw usage(`${verb.name} takes at least one operand`, verb.synopsis);
   if (verb.operands === 'two' && operands.length !== 2)
     throw usage(`${verb.name} takes two operands`, verb.synopsis);
 }

@@ -23,7 +23,7 @@ export const verb: Verb = async ({ options, operands: [file = ''] }, { stdout })
     body: bodyFile === undefined ? undefined : await readFile(bodyFile, 'utf8'),
   });
   const { network } = await loadPolicy(file);
-  const answer = await simulate(compilePolicy(network), question);
+  const answer = await simulate(compilePolicy(network, Date.now()), question);
   const position = network.find(({ name }) => name === answer.rule)?.position;
   const at = position && `${file}:${position.line}`;
   if (options.has('json')) printJson(stdout, { ...answer, at });

@@ -18,7 +18,7 @@ interface Result {
 export const verb: Verb = async ({ options, operands: [file = '', assertionFile = ''] }, { stdout }) => {
   const assertions = parseAssertions(await readFile(assertionFile, 'utf8'), assertionFile);
   const { network } = await loadPolicy(file);
-  const decider = compilePolicy(network);
+  const decider = compilePolicy(network, Date.now());
   const results: Result[] = [];
   for (const assertion of assertions) {
     const answer = await simulate(decider, questionOf(assertion));

@@ -45,7 +45,8 @@ export function meaningOf(policy: PolicyDocument): string[] {
   ];
 }
 
-function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): string[] {
+function endpointLines({ name: rule, binaries, expires }: NetworkRule, endpoint: Endpoint): string[] {
+  const name = expires === undefined ? rule : `${rule}, until ${new Date(expires).toISOString()}`;
   const { host, ports, allowedIps, protocol, inspection } = endpoint;
   const programs = binaries.map(binaryText).join(', ') || 'nobody';
   const addresses = allowedIps.length === 0 || host === '' ? '' : ` at ${allowedIps.join(', ')}`;

@@ -105,7 +105,11 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
     using place = house.quota.take(grant.identity);
     if (place === undefined) return refuse(TOO_MANY);
     using live = house.live.enter(arrival, grant);
-    const inspected = await inspect(arrival, grant);
+    const inspected = await inspect(arrival, grant, {
+      ready: house.congestion,
+      asked: (names, verdict) => record.asked(grant, names, verdict),
+    });
+    record.read(inspected.names);
     if (inspected.kind === 'denied') return deny(inspected.verdict, inspected.shape);
     live.admission = inspected.admission;
     if (inspected.violation !== undefined) record.violated(grant, inspected.violation);

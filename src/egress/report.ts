@@ -1,5 +1,7 @@
 /** The record of one connection or request: what became of it, in the words of the audit. */
 import type { Report } from '../audit/event.ts';
+import type { RequestVerdict } from '../policy/judge.ts';
+import type { RequestNames } from '../policy/request-names.ts';
 import type { DenyVerdict } from '../policy/verdict.ts';
 import type { Grant, Identity, Intent, Outcome, Refusal } from './stages.ts';
 
@@ -7,14 +9,19 @@ export interface ConnectionRecord {
   refused(refusal: Refusal, identity: Identity | undefined, rule: string | undefined): void;
   /** `address` is undefined for a tunnel whose requests are dialled one by one. */
   allowed(grant: Grant, address: string | undefined): void;
+  /** What the request was found to ask for. */
+  read(names: RequestNames | undefined): void;
+  /** The same of a message over a WebSocket, with what became of it. */
+  asked(grant: Grant, names: RequestNames, verdict: RequestVerdict): void;
   violated(grant: Grant, violation: DenyVerdict): void;
   /** `lost` is set where the policy has changed meanwhile, and ended it. */
   ended(outcome: Outcome, grant: Grant, address: string | undefined, lost: DenyVerdict | undefined): void;
 }
 
 /** Starts the clock of the connection. */
-export function startRecord(intent: Intent, report: Report): ConnectionRecord {
+export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
   const began = performance.now();
+  let intent = arrived;
   return {
     refused(refusal, identity, rule) {
       if (refusal.result === 'failed') {
@@ -26,6 +33,23 @@ export function startRecord(intent: Intent, report: Report): ConnectionRecord {
     },
     allowed({ identity, verdict }, address) {
       report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address });
+    },
+    read(names) {
+      const { http } = intent;
+      if (http !== undefined && names !== undefined)
+        intent = { ...intent, http: { ...http, inspected: names } };
+    },
+    asked({ identity, verdict: { rule: granted } }, names, verdict) {
+      if (intent.http === undefined) return;
+      const asking = { intent: { ...intent, http: { ...intent.http, inspected: names } }, identity };
+      const refusal = verdict.allow ? verdict.violation : verdict;
+      if (refusal === undefined) {
+        report({ kind: 'message-allowed', ...asking, rule: verdict.allow ? verdict.rule : granted });
+        return;
+      }
+      const { reason, detail, nearest: rule = granted } = refusal;
+      const told = { ...asking, reason, detail, rule };
+      report(verdict.allow ? { kind: 'request-violation', ...told } : { kind: 'connection-denied', ...told });
     },
     violated({ identity, verdict }, { reason, detail, nearest = verdict.rule }) {
       const { http } = intent;

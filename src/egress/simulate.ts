@@ -2,6 +2,7 @@
 import type { Decider } from '../policy/compile.ts';
 import type { DenyReason, DenyVerdict } from '../policy/verdict.ts';
 import { decide } from './decide/decide.ts';
+import type { Witness } from './inspect/conversation.ts';
 import { inspect } from './inspect/inspect.ts';
 import type { Arrival, Flow, Identity } from './stages.ts';
 
@@ -42,6 +43,9 @@ const NO_FLOW: Flow = {
   remotePort: 0,
 };
 
+/** Over a WebSocket nothing is said. */
+const NOBODY: Witness = { ready: () => undefined, asked() {} };
+
 /** Asks the decision of the policy and the inspectors of requests. */
 export async function simulate(decider: Decider, question: Question): Promise<Answer> {
   const { host, port, request } = question;
@@ -54,7 +58,7 @@ export async function simulate(decider: Decider, question: Question): Promise<An
     const inside = requests === undefined ? '' : '; its requests are inspected';
     return allowed('connection', rule, `rule "${rule}" allows ${host}:${port} for ${matchedBinary}${inside}`);
   }
-  const inspected = await inspect(arrival, decision.grant);
+  const inspected = await inspect(arrival, decision.grant, NOBODY);
   if (inspected.kind === 'denied') return denied('request', inspected.verdict);
   if (inspected.kind === 'tunnel') throw new TypeError('a request is no tunnel');
   if (inspected.violation !== undefined)

@@ -4,7 +4,9 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
+import type { RequestNames } from '../policy/request-names.ts';
 import type { AllowVerdict, DenyReason, DenyVerdict } from '../policy/verdict.ts';
+import type { Conversation } from './inspect/conversation.ts';
 import type { Origins } from './relay/origins.ts';
 
 /** How the destination was learned. */
@@ -41,6 +43,8 @@ export interface RequestLine {
   readonly path: string;
   /** `https` for a request inside TLS that was opened here. */
   readonly scheme: 'http' | 'https';
+  /** Set once it has been inspected. */
+  readonly inspected?: RequestNames;
 }
 
 /** The process behind a connection, as the process role established it. */
@@ -160,8 +164,8 @@ export interface RequestContent {
   readonly target: string;
   /** Undefined where the body was not read, and is still to be streamed. */
   readonly body: Buffer | undefined;
-  /** Set for a WebSocket that may be opened, and over which the client may send no text. */
-  readonly refusesText?: DenyVerdict | undefined;
+  /** Set for a WebSocket whose messages are judged. */
+  readonly conversation?: Conversation | undefined;
 }
 
 export interface Objection {

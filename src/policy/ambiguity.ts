@@ -3,7 +3,7 @@
  * hang on the names of rules. Such a policy is refused at load.
  */
 import type { Endpoint, Inspection, NetworkRule } from './document.ts';
-import { specificity } from './judge.ts';
+import { speaksGraphql, specificity } from './judge.ts';
 import { globsOverlap, PATH_GLOB } from './match/glob.ts';
 import { type HostPattern, hostPatternsOverlap, parseHostPattern } from './match/host.ts';
 import { type Findings, MAX_PROBLEMS, notice, quote, refuse } from './source/findings.ts';
@@ -130,6 +130,8 @@ function differing(a: Placed, one: Inspection, b: Placed, other: Inspection): st
   if (one.allowEncodedSlash !== other.allowEncodedSlash) return 'allow_encoded_slash';
   if (one.maxBodyBytes !== other.maxBodyBytes) return 'the limit of bodies';
   if (one.strictToolNames !== other.strictToolNames) return 'strict_tool_names';
+  if (a.endpoint.protocol === 'websocket' && speaksGraphql(one) !== speaksGraphql(other))
+    return 'whether the WebSocket carries operations of GraphQL';
   if (a.persistedQueries !== b.persistedQueries) return 'the persisted queries';
   return undefined;
 }

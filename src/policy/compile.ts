@@ -27,6 +27,8 @@ interface Candidate {
   readonly endpoint: Endpoint;
   readonly exactHost: boolean;
   readonly binaries: BinarySet;
+  readonly expires: number | undefined;
+  readonly isOver: boolean;
 }
 
 /** Contents of which one has to be met; undefined where any will do. */
@@ -53,11 +55,12 @@ const MAX_LISTED = 3;
 const SHA256_DIGITS = 64;
 
 /**
- * Compiles the rules of a parsed policy.
+ * Compiles the rules of a parsed policy, as they are at `now` (milliseconds since the epoch); to who does not say when it is,
+ * every rule that ends is over.
  * @throws CastellanError `policy_invalid` for a host or binary pattern that parsePolicy would have refused.
  */
-export function compilePolicy(rules: readonly NetworkRule[]): Decider {
-  const index = indexRules(rules);
+export function compilePolicy(rules: readonly NetworkRule[], now = Number.POSITIVE_INFINITY): Decider {
+  const index = indexRules(rules, now);
   return {
     decide: ({ host, port, binaries, hashes = [] }) => {
       if (rules.length === 0)
@@ -72,20 +75,27 @@ export function compilePolicy(rules: readonly NetworkRule[]): Decider {
     inspects: rules.some(({ endpoints }) => endpoints.some(({ inspection }) => inspection !== undefined)),
     mayName: (host) => {
       const name = canonicalHost(host);
-      return name !== undefined && index.find(name).some((tier) => tier.length > 0);
+      return name !== undefined && index.find(name).some((tier) => tier.some(hasLive));
     },
   };
 }
 
-function indexRules(rules: readonly NetworkRule[]): HostIndex<Ports> {
+function hasLive(ports: Ports): boolean {
+  return [...ports.values()].some(({ candidates }) => candidates.some(isLive));
+}
+
+function indexRules(rules: readonly NetworkRule[], now: number): HostIndex<Ports> {
   const index = new HostIndex<Ports>();
   for (const rule of rules.toSorted((a, b) => compareText(a.name, b.name))) {
     const binaries = compileBinaries(rule);
+    const { expires } = rule;
+    const isOver = expires !== undefined && expires <= now;
     for (const endpoint of rule.endpoints) {
       const pattern = parseHostPattern(endpoint.host);
       if ('problem' in pattern) throw invalid(rule, `host ${endpoint.host} ${pattern.problem}`);
       const ports = index.entry(pattern, () => new Map());
-      const candidate = { rule: rule.name, endpoint, exactHost: pattern.kind === 'exact', binaries };
+      const exactHost = pattern.kind === 'exact';
+      const candidate = { rule: rule.name, endpoint, exactHost, binaries, expires, isOver };
       for (const port of endpoint.ports) {
         const entry = ports.get(port) ?? { candidates: [] };
         entry.candidates.push(candidate);
@@ -117,7 +127,7 @@ function allowed(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdi
   const { port } = query;
   for (const tier of tiers) {
     const best = first(tier, (ports) =>
-      ports.get(port)?.candidates.find((each) => matchedBinary(each, query) !== undefined),
+      ports.get(port)?.candidates.find((each) => !each.isOver && matchedBinary(each, query) !== undefined),
     );
     if (best === undefined) continue;
     const { rule, endpoint, exactHost } = best;
@@ -150,22 +160,29 @@ interface InspectedCandidate extends InspectedEndpoint {
   readonly binaries: BinarySet;
 }
 
-function inspectedEndpoint({ rule, endpoint, binaries }: Candidate): InspectedCandidate[] {
+function inspectedEndpoint({ rule, endpoint, binaries, isOver }: Candidate): InspectedCandidate[] {
   const { inspection, protocol } = endpoint;
   if (inspection === undefined || protocol === '' || protocol === 'tcp') return [];
-  return [{ rule, endpoint, protocol, inspection, binaries }];
+  return [{ rule, endpoint, protocol, inspection, binaries, isOver }];
 }
 
 /** Why the query failed, told by the candidate that matched most of it. */
 function nearestMiss(tiers: readonly (readonly Ports[])[], query: Query): DenyVerdict {
   const { host, port, binaries } = query;
+  const over = firstOfTiers(tiers, (ports) =>
+    ports.get(port)?.candidates.find((each) => each.isOver && matchedBinary(each, query) !== undefined),
+  );
+  if (over !== undefined) {
+    const until = new Date(over.expires ?? 0).toISOString();
+    return denial('rule_expired', `rule "${over.rule}" allowed ${host}:${port} until ${until}`, over.rule);
+  }
   const pinned = firstOfTiers(tiers, (ports) =>
-    ports.get(port)?.candidates.find((each) => unmetPin(each, query) !== undefined),
+    ports.get(port)?.candidates.find((each) => isLive(each) && unmetPin(each, query) !== undefined),
   );
   const unmet = pinned && unmetPin(pinned, query);
   if (unmet !== undefined)
     return denial('binary_hash_differs', `rule "${pinned?.rule}" pins ${unmet}`, pinned?.rule);
-  const near = firstOfTiers(tiers, (ports) => ports.get(port)?.candidates[0]);
+  const near = firstOfTiers(tiers, (ports) => ports.get(port)?.candidates.find(isLive));
   if (near !== undefined) {
     const allows = `rule "${near.rule}" allows ${host}:${port} for ${listBinaries(near.binaries)}`;
     const [caller] = binaries;
@@ -182,11 +199,17 @@ function nearestMiss(tiers: readonly (readonly Ports[])[], query: Query): DenyVe
     );
   }
   // A rule without a host names none, so its other ports are no near miss.
-  const otherPort = firstOfTiers(tiers.slice(0, 2), (ports) => ports.values().next().value?.candidates[0]);
+  const otherPort = firstOfTiers(tiers.slice(0, 2), (ports) =>
+    [...ports.values()].flatMap(({ candidates }) => candidates).find(isLive),
+  );
   if (otherPort === undefined) return denial('host_not_listed', `no rule names ${host}`);
   const { rule, endpoint } = otherPort;
   const listed = list(endpoint.ports.map(String));
   return denial('port_not_listed', `rule "${rule}" allows ${host} on port ${listed}, not on ${port}`, rule);
+}
+
+function isLive({ isOver }: Candidate): boolean {
+  return !isOver;
 }
 
 function firstOfTiers(

@@ -44,6 +44,8 @@ export interface NetworkRule {
   readonly name: string;
   readonly endpoints: readonly Endpoint[];
   readonly binaries: readonly BinaryPattern[];
+  /** Milliseconds since the epoch. From then on the rule grants nothing; what it inspects and refuses stays so. */
+  readonly expires?: number | undefined;
   readonly position: SourcePosition;
 }
 

@@ -146,7 +146,10 @@ function blockOf(literal: string): string | undefined {
 
 function readPorts(fields: Fields<Key>, where: string, endpoint: TreeNode, findings: Findings): number[] {
   const single = fields.get('port');
-  const several = fields.get('ports');
+  const listed = fields.get('ports');
+  // Tools that write policies write out lists that are empty.
+  const several =
+    single !== undefined && listed?.kind === 'list' && listed.items.length === 0 ? undefined : listed;
   if (single !== undefined && several !== undefined)
     refuse(findings, several.position, `${where} has both port and ports`);
   const nodes =
@@ -166,7 +169,11 @@ function readProtocol(node: TreeNode | undefined, findings: Findings): Endpoint[
   const protocol = PROTOCOLS.find((known) => known === text);
   if (protocol !== undefined) return protocol;
   if (UNREAD_PROTOCOLS.includes(text))
-    refuse(findings, node.position, `protocol ${quote(text)} cannot be inspected by this version`);
+    refuse(
+      findings,
+      node.position,
+      `protocol ${quote(text)} has no inspector; leave it out, and the connection alone is judged`,
+    );
   else {
     const suggestion = didYouMean(text, [...PROTOCOLS, ...UNREAD_PROTOCOLS]);
     refuse(findings, node.position, `unknown protocol ${quote(text)}${suggestion}`);

@@ -7,7 +7,8 @@ import {
   type RequestPattern,
   type SourcePosition,
 } from './document.ts';
-import { PATH_GLOB, parseGlob } from './match/glob.ts';
+import { speaksGraphql } from './judge.ts';
+import { PATH_GLOB, parseGlob, TEXT_GLOB } from './match/glob.ts';
 import { type GraphqlOperation, WEBSOCKET_TEXT } from './request.ts';
 import { ALLOW, DENY, type RuleContext, readRequestPattern } from './request-pattern.ts';
 import {
@@ -40,9 +41,9 @@ export type InspectionKey = (typeof INSPECTION_KEYS)[number];
 /** Keys that mean something for some protocols only. */
 const KEYS_OF: Readonly<Partial<Record<InspectionKey, readonly InspectedProtocol[]>>> = {
   access: ['rest', 'websocket', 'graphql'],
-  persisted_queries: ['graphql'],
-  graphql_persisted_queries: ['graphql'],
-  graphql_max_body_bytes: ['graphql'],
+  persisted_queries: ['graphql', 'websocket'],
+  graphql_persisted_queries: ['graphql', 'websocket'],
+  graphql_max_body_bytes: ['graphql', 'websocket'],
   json_rpc: ['json-rpc'],
   mcp: ['mcp'],
 };
@@ -104,11 +105,15 @@ export function readInspection(source: InspectionSource, findings: Findings): In
   const context = { protocol, where, strictToolNames, allowKnownMethods };
   const bodyLimit =
     fields.get('graphql_max_body_bytes') ?? mcp.get('max_body_bytes') ?? jsonRpc.get('max_body_bytes');
+  const allow = readAllow(source, context, findings);
+  const deny = readRules(fields.get('deny_rules'), DENY, context, findings);
+  if (protocol === 'websocket') checkGraphqlWebSocket(source, [allow, deny], findings);
+  if (protocol === 'mcp') refuseBroadTools(allow, where, findings);
   return {
     path: readEndpointPath(fields.get('path'), where, findings),
     enforcement: enforcement ?? 'enforce',
-    allow: readAllow(source, context, findings),
-    deny: readRules(fields.get('deny_rules'), DENY, context, findings),
+    allow,
+    deny,
     allowEncodedSlash:
       readBoolean(fields.get('allow_encoded_slash'), 'allow_encoded_slash', findings) ?? false,
     maxBodyBytes:
@@ -117,6 +122,64 @@ export function readInspection(source: InspectionSource, findings: Findings): In
     strictToolNames,
     allowKnownMethods,
   };
+}
+
+/** Beside a rule for every tool, those for single ones look as if they narrowed something. */
+function refuseBroadTools(allow: readonly RequestPattern[], where: string, findings: Findings): void {
+  const calls = allow.filter((pattern) => pattern.kind === 'rpc');
+  const isAboutTools = ({ tool, arguments: values }: (typeof calls)[number]) =>
+    tool.length + values.length > 0;
+  const broad = calls.find((each) => !isAboutTools(each) && covers(each.method, 'tools/call'));
+  if (broad !== undefined && calls.some(isAboutTools))
+    refuse(
+      findings,
+      broad.position,
+      `${where} allows every tool by ${quote(broad.method ?? '*')} beside rules for single tools`,
+    );
+}
+
+function covers(pattern: string | undefined, method: string): boolean {
+  const glob = parseGlob(pattern ?? '*', TEXT_GLOB);
+  return 'matches' in glob && glob.matches(method);
+}
+
+const GRAPHQL_KEYS = ['persisted_queries', 'graphql_persisted_queries', 'graphql_max_body_bytes'] as const;
+
+/** A WebSocket carries operations of GraphQL, or text that nobody looks into. */
+function checkGraphqlWebSocket(
+  { fields, where, position }: InspectionSource,
+  [allow, deny]: readonly [readonly RequestPattern[], readonly RequestPattern[]],
+  findings: Findings,
+): void {
+  if (!speaksGraphql({ allow, deny })) {
+    for (const key of GRAPHQL_KEYS) {
+      const node = fields.get(key);
+      if (node !== undefined)
+        refuse(
+          findings,
+          node.position,
+          `key ${quote(key)} of ${where} takes rules about operations of GraphQL`,
+        );
+    }
+    return;
+  }
+  const text = [...allow, ...deny].find(
+    ({ kind, ...rest }) => kind === 'http' && 'method' in rest && rest.method === WEBSOCKET_TEXT,
+  );
+  if (text !== undefined)
+    refuse(
+      findings,
+      text.position,
+      `${where} has rules about operations of GraphQL, and therefore none about ${WEBSOCKET_TEXT}`,
+    );
+  if (!allow.some(({ kind }) => kind === 'graphql'))
+    refuse(findings, position, `${where} refuses operations of GraphQL, and has no rule that allows one`);
+  if (!allow.some(({ kind }) => kind === 'http'))
+    notice(
+      findings,
+      position,
+      `${where} has no rule for the GET that opens the WebSocket, and can never be used`,
+    );
 }
 
 function refuseForeignKeys(

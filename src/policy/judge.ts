@@ -36,6 +36,8 @@ export interface Route {
   readonly rule: string;
   readonly protocol: InspectedProtocol;
   readonly inspection: Inspection;
+  /** A WebSocket whose messages are operations of GraphQL. */
+  readonly speaksGraphql: boolean;
   readonly judge: (request: Omit<RequestFacts, 'path'>) => RequestVerdict;
 }
 
@@ -44,6 +46,8 @@ export interface InspectedEndpoint {
   readonly endpoint: Endpoint;
   readonly protocol: InspectedProtocol;
   readonly inspection: Inspection;
+  /** Its rule has ended: it grants nothing, and still inspects and refuses. */
+  readonly isOver: boolean;
 }
 
 interface Row<Owner> {
@@ -65,7 +69,7 @@ export class RequestIndex<Owner extends InspectedEndpoint> {
       const { path, allow, deny } = owner.inspection;
       this.#routes.add(path, owner);
       for (const [index, patterns] of [
-        [this.#allow, allow],
+        [this.#allow, owner.isOver ? [] : allow],
         [this.#deny, deny],
       ] as const)
         for (const pattern of patterns)
@@ -112,6 +116,7 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
         rule,
         protocol,
         inspection,
+        speaksGraphql: protocol === 'websocket' && speaksGraphql(inspection),
         judge(request) {
           const facts = { ...request, path };
           const subjects = allowSubjects(facts);
@@ -120,6 +125,7 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
             hit === undefined ? unlisted(indexes, owners, path, subjects, rule) : refusedBy(hit);
           const isAudited =
             inspection.enforcement === 'audit' &&
+            !best.isOver &&
             (hit === undefined || hit.row.owner.inspection.enforcement === 'audit');
           if (refusal === undefined || isAudited) return { allow: true, rule, violation: refusal };
           return refusal;
@@ -127,6 +133,11 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
       };
     },
   };
+}
+
+/** Endpoints of one path agree on it: the parser has seen to that. */
+export function speaksGraphql({ allow, deny }: Pick<Inspection, 'allow' | 'deny'>): boolean {
+  return [...allow, ...deny].some(({ kind }) => kind === 'graphql');
 }
 
 /** For programs that share a connection: what one of them may not, none may. */
@@ -165,7 +176,8 @@ function mostSpecific(endpoints: readonly InspectedEndpoint[]): InspectedEndpoin
 function comesBefore(a: InspectedEndpoint, b: InspectedEndpoint): boolean {
   const difference =
     specificity(a.inspection) - specificity(b.inspection) || closeness(a.endpoint) - closeness(b.endpoint);
-  return difference === 0 ? a.rule < b.rule : difference > 0;
+  if (difference !== 0) return difference > 0;
+  return a.isOver === b.isOver ? a.rule < b.rule : b.isOver;
 }
 
 /** An exact host, a wildcard, or none: the order in which connections are decided too. */
@@ -242,7 +254,7 @@ function passesUnlisted(subject: Subject, endpoints: ReadonlySet<InspectedEndpoi
   const { role, method } = subject.call;
   if (role !== 'call') return true;
   if (!KNOWN_MCP_METHODS.has(method)) return false;
-  const inspections = [...endpoints].map(({ inspection }) => inspection);
+  const inspections = [...endpoints].filter(({ isOver }) => !isOver).map(({ inspection }) => inspection);
   if (!inspections.some(({ allowKnownMethods }) => allowKnownMethods)) return false;
   return method !== 'tools/call' || !inspections.some(({ allow }) => allow.some(narrowsTools));
 }

@@ -35,7 +35,7 @@ function readRule(name: string, { keyPosition, value }: MapEntry, findings: Find
       `rule name ${quote(name)} begins with ${quote(RESERVED_PREFIX)}, which is reserved`,
     );
   const rule = `rule ${quote(name)}`;
-  const fields = readFields(value, rule, ['name', 'endpoints', 'binaries'], findings);
+  const fields = readFields(value, rule, ['name', 'endpoints', 'binaries', 'expires'], findings);
   const label = readText(fields.get('name'), `name of ${rule}`, findings);
   if (label !== undefined && label !== name)
     notice(findings, keyPosition, `${rule} is called by its key; its name ${quote(label)} is not used`);
@@ -56,8 +56,25 @@ function readRule(name: string, { keyPosition, value }: MapEntry, findings: Find
     name,
     endpoints: endpointNodes.flatMap((node) => readEndpoint(node, name, findings) ?? []),
     binaries,
+    expires: readTime(fields.get('expires'), `expires of ${rule}`, findings),
     position: keyPosition,
   };
+}
+
+/** RFC 3339, of which only what names one moment everywhere. */
+function readTime(node: TreeNode | undefined, where: string, findings: Findings): number | undefined {
+  const text = readText(node, where, findings);
+  if (node === undefined || text === undefined) return undefined;
+  const [, date = ''] = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d)$/.exec(text) ?? [];
+  const day = Date.parse(`${date}T00:00:00Z`);
+  const time = Date.parse(text);
+  if (Number.isFinite(time) && Number.isFinite(day) && new Date(day).toISOString().startsWith(date))
+    return time;
+  return refuse(
+    findings,
+    node.position,
+    `${where} must be a time such as 2026-12-31T18:00:00Z, with Z or an offset, not ${quote(text)}`,
+  );
 }
 
 function readBinary(node: TreeNode, rule: string, findings: Findings): BinaryPattern | undefined {

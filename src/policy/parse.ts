@@ -2,15 +2,16 @@
 import { createHash } from 'node:crypto';
 import { CastellanError } from '../errors.ts';
 import { checkAmbiguity } from './ambiguity.ts';
-import type { PolicyDocument, SourcePosition } from './document.ts';
+import type { NetworkRule, PolicyDocument, SourcePosition } from './document.ts';
 import { readFilesystem } from './filesystem.ts';
 import { readLandlock } from './landlock.ts';
+import { refuseMiddlewares } from './middlewares.ts';
 import { readNetwork } from './network.ts';
 import { readProcess } from './process.ts';
 import { readSeccomp } from './seccomp.ts';
 import { isAbsent, readFields, readInteger } from './source/fields.ts';
 import { type Findings, type PolicyProblem, refuse } from './source/findings.ts';
-import { readTree, type TreeNode } from './source/tree.ts';
+import { readTree } from './source/tree.ts';
 
 export type { PolicyProblem } from './source/findings.ts';
 
@@ -54,15 +55,19 @@ export function parsePolicy(text: string, file: string): PolicyDocument {
   );
 }
 
-/** Like parsePolicy, with all problems as values. */
-export function checkPolicy(text: string, file: string): PolicyCheck {
+/** Like parsePolicy, with all problems as values. `beside`: rules of another policy that it has to go with. */
+export function checkPolicy(text: string, file: string, beside: readonly NetworkRule[] = []): PolicyCheck {
   const findings: Findings = { file, problems: [], notices: [] };
-  const document = readPolicy(text, findings);
+  const document = readPolicy(text, beside, findings);
   const problems = findings.problems.toSorted((a, b) => inTextOrder(a.position, b.position));
   return { document: problems.length === 0 ? document : undefined, problems };
 }
 
-function readPolicy(text: string, findings: Findings): PolicyDocument | undefined {
+function readPolicy(
+  text: string,
+  beside: readonly NetworkRule[],
+  findings: Findings,
+): PolicyDocument | undefined {
   if (Buffer.byteLength(text) > MAX_POLICY_BYTES)
     return refuse(findings, START, `the policy is larger than ${MAX_POLICY_BYTES} bytes`);
   const tree = readTree(text, findings);
@@ -74,7 +79,7 @@ function readPolicy(text: string, findings: Findings): PolicyDocument | undefine
   refuseMiddlewares(fields.get('network_middlewares'), findings);
   const network = readNetwork(fields.get('network_policies'), findings);
   // A problem of its own would only be told twice.
-  if (findings.problems.length === 0) checkAmbiguity(network, findings);
+  if (findings.problems.length === 0) checkAmbiguity([...beside, ...network], findings);
   return {
     version: 1,
     filesystem: readFilesystem(fields.get('filesystem_policy'), findings),
@@ -85,15 +90,6 @@ function readPolicy(text: string, findings: Findings): PolicyDocument | undefine
     notices: findings.notices,
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
   };
-}
-
-function refuseMiddlewares(node: TreeNode | undefined, findings: Findings): void {
-  if (node === undefined || (node.kind === 'map' && node.entries.size === 0)) return;
-  refuse(
-    findings,
-    node.position,
-    'network_middlewares needs request inspection, which this version does not have',
-  );
 }
 
 function inTextOrder(a: SourcePosition, b: SourcePosition): number {

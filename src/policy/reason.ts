@@ -69,6 +69,16 @@ const ADVICE: Readonly<Record<DenyReason, Advice>> = {
       DO_NOT_CIRCUMVENT,
     ],
   },
+  rule_expired: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'ask_operator',
+        detail: 'The right to this has ended at the time that detail names; only the operator can extend it.',
+      },
+      DO_NOT_CIRCUMVENT,
+    ],
+  },
   identity_unknown: {
     ruleHelps: false,
     steps: [

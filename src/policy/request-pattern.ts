@@ -38,8 +38,9 @@ export function readRequestPattern(
   if (rule === undefined) return refuse(findings, node.position, `${where} needs the key "allow"`);
   switch (context.protocol) {
     case 'rest':
-    case 'websocket':
       return readHttp(rule, where, list, findings);
+    case 'websocket':
+      return readWebSocket(rule, where, list, findings);
     case 'graphql':
       return readGraphql(rule, where, list, findings);
     case 'json-rpc':
@@ -47,6 +48,25 @@ export function readRequestPattern(
     case 'mcp':
       return readMcp(rule, where, context, findings);
   }
+}
+
+/** About the request that opens it and text, or about operations of GraphQL. */
+function readWebSocket(
+  node: TreeNode,
+  where: string,
+  list: typeof ALLOW | typeof DENY,
+  findings: Findings,
+): RequestPattern | undefined {
+  const keys = node.kind === 'map' ? [...node.entries.keys()] : [];
+  const http = keys.find((key) => HTTP_KEYS.some((known) => known === key));
+  const graphql = keys.find((key) => GRAPHQL_KEYS.some((known) => known === key));
+  if (graphql === undefined) return readHttp(node, where, list, findings);
+  if (http === undefined) return readGraphql(node, where, list, findings);
+  return refuse(
+    findings,
+    node.position,
+    `${where} has both ${http} and ${graphql}: one rule is about the opening, another about operations`,
+  );
 }
 
 function readHttp(

@@ -26,7 +26,7 @@ export function allowSubjects(facts: RequestFacts): Subject[] {
     case 'uninspected':
       return [httpSubject(facts)];
     case 'websocket-text':
-      return [{ ...httpSubject(facts), method: WEBSOCKET_TEXT, query: [] }];
+      return [textSubject(facts)];
     case 'graphql':
       return body.operations.map((operation) => ({ kind: 'graphql', operation }));
     case 'json-rpc':
@@ -37,7 +37,14 @@ export function allowSubjects(facts: RequestFacts): Subject[] {
 
 /** The parts of which none may be refused: those that have to be allowed, and the request that carries them. */
 export function denySubjects(facts: RequestFacts, allow: readonly Subject[]): readonly Subject[] {
-  return facts.body.kind === 'uninspected' ? allow : [...allow, httpSubject(facts)];
+  const { body } = facts;
+  if (body.kind === 'uninspected') return allow;
+  const isText = body.kind === 'graphql' && body.asText === true;
+  return [...allow, httpSubject(facts), ...(isText ? [textSubject(facts)] : [])];
+}
+
+function textSubject(facts: RequestFacts): Subject {
+  return { ...httpSubject(facts), method: WEBSOCKET_TEXT, query: [] };
 }
 
 function httpSubject({ method, path, query }: RequestFacts): Extract<Subject, { kind: 'http' }> {

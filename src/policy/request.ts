@@ -25,7 +25,12 @@ export interface PathReadings {
 export type BodyFacts =
   /** Not looked at: the rules of the endpoint are about method, path and query. */
   | { readonly kind: 'uninspected' }
-  | { readonly kind: 'graphql'; readonly operations: readonly GraphqlOperation[] }
+  | {
+      readonly kind: 'graphql';
+      readonly operations: readonly GraphqlOperation[];
+      /** It came as text over a WebSocket that the request opened. */
+      readonly asText?: true;
+    }
   | { readonly kind: 'json-rpc'; readonly calls: readonly RpcCall[] }
   | { readonly kind: 'mcp'; readonly calls: readonly RpcCall[] }
   /** One text message of a client over a WebSocket that this request opened. */

@@ -71,6 +71,10 @@ const endpoint = map({
 
 const rule = map({
   name: text,
+  expires: described('from then on the rule grants nothing (2026-12-31T18:00:00Z)', {
+    type: 'string',
+    format: 'date-time',
+  }),
   endpoints: { type: 'array', items: endpoint },
   binaries: {
     type: 'array',

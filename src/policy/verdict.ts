@@ -19,6 +19,7 @@ export type DenyReason =
   | 'port_not_listed' // the host is named, but not on this port
   | 'binary_not_listed' // host and port are named, but not for this binary
   | 'binary_hash_differs' // host, port and binary are named, but the rule pins another content of it
+  | 'rule_expired' // a rule allowed it until some time ago
   | 'identity_unknown' // the calling process could not be established
   | 'address_not_allowed' // the destination check refused every resolved address or one of them
   | 'name_mismatch' // SNI or Host differs from the name the connection was opened for

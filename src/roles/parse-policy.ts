@@ -76,6 +76,7 @@ const networkRules = v.array(
         sha256: v.exactOptional(v.pipe(v.array(sha256), v.minLength(1))),
       }),
     ),
+    expires: v.optional(v.pipe(v.number(), v.safeInteger())),
     position,
   }),
 );

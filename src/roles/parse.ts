@@ -6,6 +6,8 @@ import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { SECRET_FILE_NAMES } from '../config/config.ts';
 import type { Identity } from '../egress/stages.ts';
+import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
+import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
 import { policyRules } from './parse-policy.ts';
 
@@ -63,10 +65,29 @@ const identityResult = v.variant('ok', [
   v.strictObject({ ok: v.literal(false), reason: text }),
 ]);
 
+const name = v.pipe(v.string(), v.maxLength(MAX_NAME_LENGTH));
+const names = <Item extends v.GenericSchema>(item: Item) => v.pipe(v.array(item), v.maxLength(MAX_NAMES));
+const requestNames = v.strictObject({
+  protocol: v.picklist(INSPECTED_PROTOCOLS),
+  operations: v.exactOptional(
+    names(
+      v.strictObject({
+        type: v.picklist(['query', 'mutation', 'subscription']),
+        name,
+        fields: names(name),
+      }),
+    ),
+  ),
+  calls: v.exactOptional(names(v.strictObject({ method: name, tool: v.exactOptional(name) }))),
+  text: v.exactOptional(v.literal(true)),
+  partial: v.exactOptional(v.literal(true)),
+});
+
 const requestLine = v.strictObject({
   method: v.pipe(v.string(), v.maxLength(64)),
   path: text,
   scheme: v.picklist(['http', 'https']),
+  inspected: v.exactOptional(requestNames),
 });
 
 const connection = {
@@ -85,6 +106,7 @@ const denyReason = v.picklist([
   'port_not_listed',
   'binary_not_listed',
   'binary_hash_differs',
+  'rule_expired',
   'identity_unknown',
   'address_not_allowed',
   'name_mismatch',
@@ -112,6 +134,12 @@ const networkFact = v.variant('kind', [
     identity,
     rule: text,
     address: v.optional(address),
+  }),
+  v.strictObject({
+    kind: v.literal('message-allowed'),
+    intent: v.strictObject({ ...connection, http: requestLine }),
+    identity,
+    rule: text,
   }),
   v.strictObject({
     kind: v.literal('request-violation'),
@@ -155,6 +183,11 @@ const networkFact = v.variant('kind', [
     source: socketAddress,
     destination: socketAddress,
     uid: v.optional(count),
+  }),
+  v.strictObject({
+    kind: v.literal('rules-expired'),
+    rules: v.pipe(v.array(text), v.maxLength(16)),
+    closed: count,
   }),
   v.strictObject({ kind: v.literal('internal-error'), where: text, message: text }),
 ]);

@@ -6,12 +6,13 @@ import { type Egress, startEgress } from '../egress/egress.ts';
 import { watchBypass } from '../kernel/bypass-watch.ts';
 import { posix } from '../kernel/posix.ts';
 import { certificatesIn, readSystemBundle } from '../kernel/trust-bundles.ts';
-import { compilePolicy } from '../policy/compile.ts';
+import type { Decider } from '../policy/compile.ts';
 import { type Asker, createAsker } from '../roles/ask.ts';
 import { type Channel, openChannel, roleLost } from '../roles/channel.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from '../roles/message.ts';
 import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
+import { watchExpiry } from './expiry.ts';
 
 export interface NetworkRoleProcess {
   readonly controlDescriptor: number;
@@ -43,6 +44,10 @@ export async function runNetworkRole({ controlDescriptor, signal }: NetworkRoleP
 async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<void> {
   const phases = keepPhase(FROM_PROCESS_ROLE);
   let egress: Egress | undefined;
+  using expiry = watchExpiry(
+    (decider) => egress?.replacePolicy(decider) ?? 0,
+    (fact) => wire.send({ type: 'fact', fact }),
+  );
   let generation = 0;
   let stopped: Promise<void> | undefined;
   let failure: unknown;
@@ -51,7 +56,10 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
     switch (message.type) {
       case 'start':
         generation = message.policy.generation;
-        egress = await serve(message, wire, asker, signal);
+        egress = await serve(message, expiry.follow(message.policy.rules), wire, asker, signal);
+        // One may have ended while it was starting.
+        if (message.policy.rules.some(({ expires }) => expires !== undefined))
+          egress.replacePolicy(expiry.follow(message.policy.rules));
         phases.enter('running');
         wire.send({ type: 'ready', authority: egress.authority });
         break;
@@ -59,7 +67,11 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
         if (message.generation <= generation)
           throw roleLost(`policy ${message.generation} came after ${generation}`);
         generation = message.generation;
-        wire.send({ type: 'policy-applied', generation, closed: replacePolicy(egress, message.rules) });
+        wire.send({
+          type: 'policy-applied',
+          generation,
+          closed: egress?.replacePolicy(expiry.follow(message.rules)) ?? 0,
+        });
         break;
       case 'answer':
         asker.settle(message.id, message.result);
@@ -81,10 +93,15 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
   await stopped;
 }
 
-async function serve(message: StartMessage, wire: Wire, asker: Asker, signal: AbortSignal): Promise<Egress> {
+async function serve(
+  message: StartMessage,
+  decider: Decider,
+  wire: Wire,
+  asker: Asker,
+  signal: AbortSignal,
+): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
   const { listeners, policy } = message;
-  const decider = compilePolicy(policy.rules);
   const mayInspect = decider.inspects || policy.mayChange;
   watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
@@ -97,10 +114,6 @@ async function serve(message: StartMessage, wire: Wire, asker: Asker, signal: Ab
     signal,
     congestion: wire.congestion,
   });
-}
-
-function replacePolicy(egress: Egress | undefined, rules: StartMessage['policy']['rules']): number {
-  return egress?.replacePolicy(compilePolicy(rules)) ?? 0;
 }
 
 async function stop(egress: Egress | undefined, wire: Wire): Promise<void> {

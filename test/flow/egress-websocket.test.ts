@@ -97,6 +97,12 @@ describe('an inspected WebSocket', () => {
     expect(client.protocol).toBe('second');
     client.send('héllo');
     expect(await message(client)).toBe('héllo');
+    client.send('again');
+    expect(await message(client)).toBe('again');
+    // Once: what a text says is nobody's to know.
+    expect(it.it.world.facts.filter(({ kind }) => kind === 'message-allowed')).toMatchObject([
+      { rule: 'api', intent: { http: { inspected: { protocol: 'websocket', text: true } } } },
+    ]);
     const bytes = Buffer.alloc(300_000, 7);
     client.send(bytes);
     const [back, isBinary] = await once(client, 'message');
@@ -107,7 +113,12 @@ describe('an inspected WebSocket', () => {
     await expect
       .poll(() => requestRecord(it.it))
       .toMatchObject({ httpStatus: 101, bytesOut: expect.any(Number) });
-    expect(requestRecord(it.it)?.intent.http).toEqual({ method: 'GET', path: '/chat/1', scheme: 'https' });
+    expect(requestRecord(it.it)?.intent.http).toEqual({
+      method: 'GET',
+      path: '/chat/1',
+      scheme: 'https',
+      inspected: { protocol: 'websocket' },
+    });
     expect(it.closes).toEqual([4000]);
     expect(it.requests[0]?.url).toBe('/chat/1?x=y');
     expect(it.requests[0]?.headers.host).toBe(`api.test:${it.it.port}`);
@@ -143,6 +154,7 @@ describe('an inspected WebSocket', () => {
     expect([code, String(reason)]).toEqual([1008, expect.stringContaining('WEBSOCKET_TEXT')]);
     expect(await it.it.world.fact('connection-denied')).toMatchObject({ reason: 'request_not_listed' });
     expect(it.messages).toEqual(['bytes pass']);
+    expect(it.it.world.facts.filter(({ kind }) => kind === 'message-allowed')).toEqual([]);
   });
 
   test('in audit, text that no rule allows passes and is told', async () => {

@@ -8,6 +8,7 @@ type ConfigFact = Extract<
     kind:
       | 'policy-loaded'
       | 'policy-rejected'
+      | 'rules-expired'
       | 'identity-resolved'
       | 'control-applied'
       | 'control-degraded'
@@ -52,6 +53,12 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
         detail: fact.reason,
         message: `policy ${fact.path} was rejected: ${fact.effect === 'kept' ? 'the last one stays in force' : 'nothing may be reached'}`,
         unmapped: { setting: 'policy', effect: fact.effect },
+      };
+    case 'rules-expired':
+      return {
+        ...parts,
+        message: `rules ${fact.rules.join(', ')} have ended, and with them ${fact.closed} connections`,
+        unmapped: { setting: 'policy', rules: fact.rules, closed_connections: fact.closed },
       };
     case 'identity-resolved':
       return {

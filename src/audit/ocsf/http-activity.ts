@@ -5,7 +5,14 @@ import { actorOf, flowOf, requestUrl, ruleOf, spanOf, trafficOf } from './object
 
 type RequestFact = Extract<
   AuditFact,
-  { kind: 'request-violation' | 'connection-denied' | 'connection-failed' | 'connection-closed' }
+  {
+    kind:
+      | 'request-violation'
+      | 'message-allowed'
+      | 'connection-denied'
+      | 'connection-failed'
+      | 'connection-closed';
+  }
 >;
 
 /** What the proxy itself answers to a request that the policy does not allow. */
@@ -31,7 +38,11 @@ export function httpActivity(
     // The schema's methods are a closed list: another one stays in `unmapped`.
     http_request: { http_method: known && method, url },
   };
-  const unmapped = { adapter: intent.adapter, http_method: known === undefined ? method : undefined };
+  const unmapped = {
+    adapter: intent.adapter,
+    http_method: known === undefined ? method : undefined,
+    inspected: http.inspected,
+  };
   const activity = known === undefined ? method : Number(known[0]);
   const parts = { class: 'http', activity, correlation: intent.connectionId, unmapped } as const;
   const target = `${method} ${http.scheme}://${intent.host}:${intent.port}${url.path}`;
@@ -45,6 +56,15 @@ export function httpActivity(
         code: fact.reason,
         detail: fact.detail,
         message: `${target} passes only because its endpoint is in audit: ${fact.reason}`,
+        body: { ...body, firewall_rule: ruleOf(rule) },
+      };
+    case 'message-allowed':
+      return {
+        ...parts,
+        severity: 1,
+        success: true,
+        action: 'allowed',
+        message: `${target}: a message allowed by ${rule}`,
         body: { ...body, firewall_rule: ruleOf(rule) },
       };
     case 'connection-denied':

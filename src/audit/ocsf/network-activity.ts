@@ -25,7 +25,7 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
     url: http && requestUrl(intent, http),
     actor: actorOf(identity, context),
   };
-  const unmapped = { adapter: intent.adapter };
+  const unmapped = { adapter: intent.adapter, http_method: http?.method, inspected: http?.inspected };
   const parts = { class: 'network', correlation: intent.connectionId, unmapped } as const;
   const target = `${intent.host}:${intent.port}`;
   if (fact.kind === 'connection-denied')
@@ -52,6 +52,8 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
         success: true,
         action: 'allowed',
         message: `${target} allowed by ${rule}`,
+        // Nothing was dialled: its requests are.
+        unmapped: { ...unmapped, opened: fact.address === undefined ? true : undefined },
       };
     case 'connection-failed':
       return {

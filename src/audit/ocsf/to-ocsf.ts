@@ -44,6 +44,7 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
       return eventLogActivity(fact, context);
     case 'policy-loaded':
     case 'policy-rejected':
+    case 'rules-expired':
     case 'identity-resolved':
     case 'path-skipped':
     case 'workspace-owned':
@@ -60,6 +61,7 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
     case 'connection-allowed':
       return networkActivity(fact, stamp, context);
     case 'request-violation':
+    case 'message-allowed':
       return httpActivity(fact, fact.intent.http, stamp, context);
     case 'connection-denied':
     case 'connection-failed':

@@ -54,7 +54,7 @@ export function webSocketArrival(
         limits,
         authority: formatAuthority(authority, scheme === 'https' ? 443 : 80),
         path: content?.target ?? path,
-        refusesText: content?.refusesText,
+        conversation: content?.conversation,
         revoked: revoked.signal,
       }),
   };

@@ -2,6 +2,7 @@
 import type { Decider } from '../../policy/compile.ts';
 import type { checkDestination } from '../../policy/destination.ts';
 import type { InspectedProtocol } from '../../policy/document.ts';
+import type { Route } from '../../policy/judge.ts';
 import type { RequestFacts } from '../../policy/request.ts';
 import type { DenyVerdict } from '../../policy/verdict.ts';
 import type { Arrival, Grant } from '../stages.ts';
@@ -15,6 +16,8 @@ export type Admission =
       readonly kind: 'request';
       readonly protocol: InspectedProtocol;
       readonly facts: readonly [RequestFacts, ...RequestFacts[]];
+      /** Told what judges from now on. */
+      readonly renew?: (route: Route) => void;
     };
 
 export interface LiveConnection extends Disposable {
@@ -105,5 +108,7 @@ function lostRight(
   if (!('judge' in route)) return { ...route, nearest };
   if (route.protocol !== protocol)
     return uninspected(`the request was read as ${protocol}, and is to be read as ${route.protocol} now`);
-  return facts.map(route.judge).find((judged) => !judged.allow);
+  const lost = facts.map(route.judge).find((judged) => !judged.allow);
+  if (lost === undefined) admission.renew?.(route);
+  return lost;
 }

@@ -42,6 +42,22 @@ export function readGraphql(request: SentRequest, options: GraphqlOptions): Read
   }
 }
 
+/** One operation as a value that was JSON. Never throws. */
+export function readGraphqlPayload(
+  value: unknown,
+  options: GraphqlOptions,
+):
+  | { readonly ok: true; readonly operation: GraphqlOperation }
+  | { readonly ok: false; readonly detail: string } {
+  try {
+    const payload = new Map(Object.entries(asObject(value, 'an operation')));
+    return { ok: true, operation: operationOf(payload, options) };
+  } catch (error) {
+    if (error instanceof Unreadable) return { ok: false, detail: error.message };
+    throw error;
+  }
+}
+
 type Payload = ReadonlyMap<string, unknown>;
 
 function fromQuery({ query, body }: SentRequest): Payload {

@@ -1,9 +1,13 @@
 /** The stage between a granted connection and its dial: requests to inspected endpoints are read and judged by themselves. */
 import type { Route } from '../../policy/judge.ts';
 import type { BodyFacts, RequestFacts } from '../../policy/request.ts';
-import type { DenyReason, DenyVerdict } from '../../policy/verdict.ts';
+import { type RequestNames, requestNames } from '../../policy/request-names.ts';
+import type { DenyReason, DenyVerdict, Query } from '../../policy/verdict.ts';
+import { queryOf } from '../decide/decide.ts';
 import type { Admission } from '../decide/live.ts';
 import type { Arrival, Grant, InspectableRequest, Outcome, RequestContent } from '../stages.ts';
+import { textConversation, type Witness } from './conversation.ts';
+import { offersGraphql } from './graphql-subprotocols.ts';
 import { readJsonRpc, readMcp } from './json-rpc.ts';
 import { readTarget } from './path.ts';
 import { graphqlShape, plainShape, rpcShape, type Shape } from './shape.ts';
@@ -18,6 +22,8 @@ export type Inspected =
       /** Set where only audit lets the request pass. */
       readonly violation: DenyVerdict | undefined;
       readonly admission: Admission;
+      /** What it asks for, for the record; undefined where nothing was read. */
+      readonly names: RequestNames | undefined;
     }
   /** Nothing to dial: what is inside arrives by itself. */
   | {
@@ -25,8 +31,14 @@ export type Inspected =
       readonly open: () => Promise<Outcome>;
       readonly admission: Admission;
       readonly violation?: undefined;
+      readonly names?: undefined;
     }
-  | { readonly kind: 'denied'; readonly verdict: DenyVerdict; readonly shape: Shape };
+  | {
+      readonly kind: 'denied';
+      readonly verdict: DenyVerdict;
+      readonly shape: Shape;
+      readonly names: RequestNames | undefined;
+    };
 
 /** A body as its inspector reads it, with how its client wants to be refused. */
 export type ReadBody =
@@ -43,10 +55,12 @@ const OVERRIDES: readonly string[] = [
 ];
 
 /** Never rejects for anything a client may send. */
-export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected> {
+export async function inspect(arrival: Arrival, grant: Grant, witness: Witness): Promise<Inspected> {
   const { requests, rule } = grant.verdict;
-  if (requests === undefined)
-    return { kind: 'pass', content: undefined, rule, violation: undefined, admission: { kind: 'unread' } };
+  if (requests === undefined) {
+    const admission = { kind: 'unread' } as const;
+    return { kind: 'pass', content: undefined, rule, violation: undefined, admission, names: undefined };
+  }
   const { request } = arrival;
   if (request === undefined) {
     const { open } = arrival;
@@ -79,25 +93,59 @@ export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected
   const { facts: body, shape } = read;
   const facts = { method: request.method, path, query, body };
   const verdict = route.judge(facts);
-  if (!verdict.allow) return denied(verdict, shape);
-  const text =
-    route.protocol === 'websocket' ? { ...facts, body: { kind: 'websocket-text' } as const } : undefined;
-  const sending = text && route.judge(text);
-  const refusesText = sending?.allow === false ? sending : undefined;
-  const content = { target: target.forward, body: read.body, refusesText };
-  const admission: Admission = {
-    kind: 'request',
-    protocol: route.protocol,
-    facts: text === undefined || refusesText !== undefined ? [facts] : [facts, text],
+  const names = requestNames(route.protocol, body);
+  if (!verdict.allow) return denied(verdict, shape, names);
+  const passed = { kind: 'pass', rule: verdict.rule, violation: verdict.violation, names } as const;
+  const sent = { target: target.forward, body: read.body };
+  const { protocol } = route;
+  if (protocol !== 'websocket')
+    return { ...passed, content: sent, admission: { kind: 'request', protocol, facts: [facts] } };
+  const { conversation, admission } = route.speaksGraphql
+    ? await converse(facts, route, witness, queryOf(arrival, { ok: true, identity: grant.identity }))
+    : sendText(facts, route, witness);
+  return { ...passed, content: { ...sent, conversation }, admission };
+}
+
+/** The right to send text is known when the WebSocket is opened. */
+function sendText(facts: RequestFacts, route: Route, witness: Witness) {
+  const text = { ...facts, body: { kind: 'websocket-text' } } as const;
+  const verdict = route.judge(text);
+  return {
+    conversation: textConversation(verdict, witness),
+    admission: {
+      kind: 'request',
+      protocol: 'websocket',
+      facts: verdict.allow ? [facts, text] : [facts],
+    } satisfies Admission,
   };
-  const violation = verdict.violation ?? (sending?.allow === true ? sending.violation : undefined);
-  return { kind: 'pass', content, rule: verdict.rule, violation, admission };
+}
+
+async function converse(facts: RequestFacts, route: Route, witness: Witness, query: Query) {
+  // The parser costs a while to load, which runs without GraphQL need not pay.
+  const { graphqlConversation } = await import('./graphql-conversation.ts');
+  const conversation = graphqlConversation({ facts, route, witness, query });
+  const admission = {
+    kind: 'request',
+    protocol: 'websocket',
+    get facts() {
+      return conversation.facts;
+    },
+    renew: conversation.renew,
+  } satisfies Admission;
+  return { conversation, admission };
 }
 
 /** Only some protocols are about WebSocket, and one is about nothing else. */
-function webSocketMisfit({ isWebSocket }: InspectableRequest, { protocol }: Route): string | undefined {
-  if (protocol === 'websocket')
-    return isWebSocket ? undefined : 'this endpoint is for WebSocket, and the request opens none';
+function webSocketMisfit(
+  { isWebSocket, headers }: InspectableRequest,
+  { protocol, speaksGraphql }: Route,
+): string | undefined {
+  if (protocol === 'websocket') {
+    if (!isWebSocket) return 'this endpoint is for WebSocket, and the request opens none';
+    return speaksGraphql && !offersGraphql(headers['sec-websocket-protocol'])
+      ? 'this endpoint is for GraphQL, whose subprotocols are graphql-transport-ws and graphql-ws'
+      : undefined;
+  }
   return isWebSocket && protocol !== 'rest'
     ? `the endpoint is inspected as ${protocol}, which nothing in a WebSocket is`
     : undefined;
@@ -143,6 +191,6 @@ function refused(reason: DenyReason, detail: string, nearest: string, shape?: Sh
   return denied({ allow: false, reason, detail, nearest }, shape);
 }
 
-function denied(verdict: DenyVerdict, shape: Shape = plainShape): Inspected {
-  return { kind: 'denied', verdict, shape };
+function denied(verdict: DenyVerdict, shape: Shape = plainShape, names?: RequestNames): Inspected {
+  return { kind: 'denied', verdict, shape, names };
 }

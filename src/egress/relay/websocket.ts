@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { DenyVerdict } from '../../policy/verdict.ts';
 import { linger, refuseSocket } from '../accept/refusal.ts';
+import type { Conversation, Ruling } from '../inspect/conversation.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Outcome } from '../stages.ts';
 import { requestFields, responseFields, toHeaderObject } from './headers.ts';
@@ -19,8 +20,8 @@ export interface WebSocketOptions {
   readonly limits: EgressLimits;
   readonly authority: string;
   readonly path: string;
-  /** Set where the client may open the connection, and not send text over it. */
-  readonly refusesText: DenyVerdict | undefined;
+  /** Set where messages are judged. */
+  readonly conversation: Conversation | undefined;
   /** Aborted when the right is lost, with why as its reason. */
   readonly revoked: AbortSignal;
 }
@@ -157,7 +158,7 @@ function acceptClient(
 function join(
   client: WebSocket,
   origin: WebSocket,
-  { refusesText, limits, revoked }: WebSocketOptions,
+  { conversation, limits, revoked }: WebSocketOptions,
 ): Promise<DenyVerdict | undefined> {
   const { promise, resolve } = Promise.withResolvers<DenyVerdict | undefined>();
   let denied: DenyVerdict | undefined;
@@ -165,14 +166,27 @@ function join(
     client.close(CLOSE.policy, closeReason(why));
     origin.close(CLOSE.goingAway);
   };
-  pass(client, origin, limits, (isText) => {
-    if (!isText || refusesText === undefined) return true;
-    denied = refusesText;
-    end(refusesText.detail);
-    return false;
+  const carryOut = (ruling: Ruling): boolean => {
+    if (ruling.kind === 'close' && denied === undefined) {
+      denied = ruling.verdict;
+      end(denied.detail);
+    }
+    if (ruling.kind === 'answer' && client.readyState === WebSocket.OPEN) client.send(ruling.text);
+    return ruling.kind === 'pass';
+  };
+  conversation?.opened?.(origin.protocol);
+  pass(client, origin, limits, (message, isBinary) => {
+    if (conversation === undefined) return true;
+    // What came behind a message that ended everything was never asked for.
+    if (denied !== undefined || revoked.aborted) return false;
+    const ruling = conversation.judge(message, isBinary);
+    return ruling instanceof Promise ? ruling.then(carryOut) : carryOut(ruling);
   });
   revoked.addEventListener('abort', () => end(String(revoked.reason)));
-  pass(origin, client, limits, () => true);
+  pass(origin, client, limits, (message, isBinary) => {
+    if (!isBinary) conversation?.answered?.(message);
+    return true;
+  });
   const closed = (): void => {
     if (client.readyState === WebSocket.CLOSED && origin.readyState === WebSocket.CLOSED) resolve(denied);
   };
@@ -181,28 +195,51 @@ function join(
   return promise;
 }
 
+/** Messages and the close go on in their order. */
 function pass(
   from: WebSocket,
   to: WebSocket,
   limits: EgressLimits,
-  mayPass: (isText: boolean) => boolean,
+  mayPass: (message: Buffer, isBinary: boolean) => boolean | Promise<boolean>,
 ): void {
   const idle = setTimeout(() => {
     from.close(CLOSE.goingAway, 'idle');
     to.close(CLOSE.goingAway, 'idle');
   }, limits.tunnelIdleMs);
-  from.on('message', (data, isBinary) => {
-    idle.refresh();
-    if (!mayPass(!isBinary) || to.readyState !== WebSocket.OPEN) return;
+  /** Of the last message that is still being judged. */
+  let judging: Promise<void> | undefined;
+  const send = (message: Buffer, isBinary: boolean): void => {
+    if (to.readyState !== WebSocket.OPEN) return;
     // One message at a time: a slow reader slows the sender down.
     from.pause();
-    to.send(data, { binary: isBinary }, () => from.resume());
+    to.send(message, { binary: isBinary }, () => from.resume());
+  };
+  from.on('message', (data: Buffer, isBinary) => {
+    idle.refresh();
+    const judged =
+      judging === undefined ? mayPass(data, isBinary) : judging.then(() => mayPass(data, isBinary));
+    if (typeof judged === 'boolean') return void (judged && send(data, isBinary));
+    from.pause();
+    const done = judged.then(
+      (passes) => {
+        if (judging === done) judging = undefined;
+        from.resume();
+        if (passes) send(data, isBinary);
+      },
+      () => {
+        // What could not be judged does not pass, and nothing behind it.
+        from.terminate();
+        to.terminate();
+      },
+    );
+    judging = done;
   });
   from.on('ping', (data) => to.readyState === WebSocket.OPEN && to.ping(data));
   from.on('pong', (data) => to.readyState === WebSocket.OPEN && to.pong(data));
   from.on('error', () => {});
-  from.once('close', (code, reason) => {
+  from.once('close', async (code, reason) => {
     clearTimeout(idle);
+    await judging;
     if (to.readyState !== WebSocket.OPEN) return;
     if (code === CLOSE.noStatus) to.close();
     else if (code === CLOSE.abnormal || code === CLOSE.tlsFailed) to.terminate();

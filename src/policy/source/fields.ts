@@ -66,7 +66,7 @@ export function readInteger(
   findings: Findings,
 ): number | undefined {
   if (node === undefined) return undefined;
-  const value = node.kind === 'scalar' && /^(?:0|[1-9][0-9]*)$/.test(node.source) ? node.value : undefined;
+  const value = node.kind === 'scalar' && /^(?:0|-?[1-9][0-9]*)$/.test(node.source) ? node.value : undefined;
   if (typeof value === 'number' && value >= least && value <= most) return value;
   const range = least === most ? `${least}` : `a whole number from ${least} to ${most}`;
   return refuse(findings, node.position, `${where} must be ${range}, not ${describe(node)}`);

@@ -11,7 +11,7 @@ import { parseToNetworkRole, parseToProcessRole } from '../../../src/roles/parse
 import { choiceTarget, returnsOr, type Target, textTarget } from '../target.ts';
 
 const FLOW = '{"family":4,"localAddress":"10.0.0.1","localPort":1,"remoteAddress":"10.0.0.2","remotePort":2}';
-const IDENTITY = `{"pid":2,"startTime":"5","uid":7,"executable":"/b","sha256":"${'a'.repeat(64)}","ancestors":["/c"]}`;
+const IDENTITY = `{"pid":2,"startTime":"5","uid":7,"executable":"/b","sha256":"${'a'.repeat(64)}","ancestors":["/c"],"ancestorHashes":[""]}`;
 const INTENT = `{"connectionId":"a-1.2","adapter":"connect","host":"a","port":1,"flow":${FLOW},"startedAt":1.5,"http":{"method":"GET","path":"/","scheme":"http"}}`;
 const TO_PROCESS = [
   '{"type":"hello","version":3,"pid":3}',

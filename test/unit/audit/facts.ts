@@ -148,6 +148,7 @@ export const SAMPLES: SampleTable = {
       effect: 'denied',
     },
   ],
+  'rules-expired': [{ kind: 'rules-expired', rules: ['items'], closed: 2 }],
   'identity-resolved': [
     { kind: 'identity-resolved', user: 'sandbox', uid: 20001, gid: 20001, source: 'the policy' },
   ],
@@ -221,6 +222,25 @@ export const SAMPLES: SampleTable = {
       identity: IDENTITY,
       rule: 'items',
       address: '203.0.113.6',
+    },
+  ],
+  'message-allowed': [
+    {
+      kind: 'message-allowed',
+      intent: {
+        ...request('GET'),
+        http: {
+          method: 'GET',
+          path: '/graphql',
+          scheme: 'https',
+          inspected: {
+            protocol: 'websocket',
+            operations: [{ type: 'subscription', name: 'Ticks', fields: ['tick'] }],
+          },
+        },
+      },
+      identity: IDENTITY,
+      rule: 'items',
     },
   ],
   'request-violation': [
