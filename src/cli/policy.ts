@@ -45,7 +45,7 @@ export function meaningOf(policy: PolicyDocument): string[] {
 }
 
 function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): string[] {
-  const { host, ports, allowedIps, protocol, inspection } = endpoint;
+  const { host, ports, allowedIps, protocol, inspection, tlsAuthority, allowsEncryptedHello } = endpoint;
   const programs = binaries.map(({ path }) => path).join(', ') || 'nobody';
   const addresses = allowedIps.length === 0 || host === '' ? '' : ` at ${allowedIps.join(', ')}`;
   const destination = `${host === '' ? allowedIps.join(',') : host}:${ports.join(',')}`;
@@ -54,8 +54,13 @@ function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): str
       ? ''
       : ` as ${protocol}${inspection?.path === undefined ? '' : ` below ${inspection.path}`}`;
   const audit = inspection?.enforcement === 'audit' ? ', audit only' : '';
+  const trust =
+    tlsAuthority === undefined
+      ? ''
+      : `, certified by ${tlsAuthority.path} (${tlsAuthority.digest.slice(0, 19)})`;
+  const hidden = allowsEncryptedHello ? ', may hide its name' : '';
   return [
-    `connect       ${destination}${addresses}${about}${audit} by ${programs}  (${name})`,
+    `connect       ${destination}${addresses}${about}${audit}${trust}${hidden} by ${programs}  (${name})`,
     ...(inspection?.deny ?? []).map(
       (pattern) => `  refuse      ${destination} ${patternText(pattern)}  (${name})`,
     ),

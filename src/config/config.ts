@@ -6,6 +6,7 @@ import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
 import { type Limits, readLimits } from './limits.ts';
 import { mainProcessSpec } from './main-process-spec.ts';
 import type { Surroundings } from './surroundings.ts';
+import { readUpstreamProxy, type UpstreamProxy } from './upstream-proxy.ts';
 
 /** The words of the command line after the verb. */
 export interface VerbArguments {
@@ -49,6 +50,8 @@ export interface RunConfig {
   readonly reload: ReloadConfig | undefined;
   /** Paths of files that only the network role reads. */
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
+  /** Undefined: origins are dialled from this machine. */
+  readonly upstreamProxy: UpstreamProxy | undefined;
   readonly quiet: boolean;
 }
 
@@ -123,6 +126,7 @@ export function readRunConfig(
     ownership: readOwnership(option('ownership')),
     reload: readReload(option('reload'), option('on-invalid-policy')),
     secretFiles: readSecretFiles(command, absolute),
+    upstreamProxy: readUpstreamProxy(command.options),
     quiet: command.options.has('quiet'),
   });
 }

@@ -50,6 +50,12 @@ export const EGRESS_LIMITS = {
   dialMs: 30_000,
   /** RFC 8305 §5: the recommended delay before the next address is tried beside the last. */
   dialStaggerMs: 250,
+  /** The operator's proxy, to its answer: it dials for itself meanwhile. */
+  upstreamProxyMs: 30_000,
+  /** When it is asked for the next address beside the last. */
+  upstreamProxyStaggerMs: 5000,
+  /** The head of its answer. */
+  upstreamProxyHeadBytes: 8 * 1024,
   /** A TLS handshake of either side, once its connection is open. */
   handshakeMs: 15_000,
   /** Of all bodies that are judged as a whole, at once: the role has to live in little memory. */

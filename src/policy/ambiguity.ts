@@ -77,6 +77,9 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
     clash(earlier, later, 'the addresses it may lead to (allowed_ips)', findings);
   const [one, other] = [a.inspection, b.inspection];
   if (one !== undefined && other !== undefined) {
+    // A connection is verified once, whatever the paths of its requests.
+    if (a.tlsAuthority?.digest !== b.tlsAuthority?.digest)
+      clash(earlier, later, 'whom it has to be certified by (tls_authority)', findings);
     // Whether paths meet costs far more to find out, and most endpoints agree.
     const difference = differing(earlier, one, later, other);
     if (difference !== undefined && pathsMeet(one, other)) clash(earlier, later, difference, findings);
@@ -86,6 +89,8 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
       b.position,
       `rules ${quote(earlier.rule)} and ${quote(later.rule)} name the same destination and only one inspects: all its requests are inspected`,
     );
+  else if (a.allowsEncryptedHello !== b.allowsEncryptedHello)
+    clash(earlier, later, 'allow_encrypted_client_hello', findings);
 }
 
 /** Of two paths the more specific one decides; only equals have to agree. */

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { SECRET_FILE_NAMES } from '../config/config.ts';
+import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
 import { policyRules } from './parse-policy.ts';
 
@@ -80,6 +81,16 @@ const denyReason = v.picklist([
   'protocol_not_inspected',
 ]);
 
+const shortText = v.pipe(v.string(), v.maxLength(256));
+const tlsFacts = v.strictObject({
+  version: shortText,
+  cipher: shortText,
+  serverName: v.optional(host),
+  isResumed: v.boolean(),
+  issuer: v.optional(shortText),
+  serialNumber: v.optional(shortText),
+});
+
 const rule = v.optional(text);
 const socketAddress = v.strictObject({ address, port });
 const dns = {
@@ -97,6 +108,8 @@ const networkFact = v.variant('kind', [
     identity,
     rule: text,
     address: v.optional(address),
+    proxy: v.exactOptional(v.strictObject({ host, port })),
+    tls: v.exactOptional(tlsFacts),
   }),
   v.strictObject({
     kind: v.literal('request-violation'),
@@ -154,6 +167,23 @@ const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('stopped') }),
 ]);
 
+const upstreamProxy = v.strictObject({
+  scheme: v.picklist(['http', 'https']),
+  host,
+  port,
+  exceptions: v.pipe(
+    v.array(
+      v.strictObject({
+        kind: v.picklist(['any', 'domain', 'subdomains', 'block']),
+        value: host,
+        port: v.optional(port),
+      }),
+    ),
+    v.maxLength(MAX_PROXY_EXCEPTIONS),
+  ),
+  byHostName: v.boolean(),
+});
+
 const descriptors = v.pipe(v.array(descriptor), v.maxLength(8));
 const policyUpdate = { generation: count, rules: policyRules };
 const toNetworkRole = v.variant('type', [
@@ -168,6 +198,7 @@ const toNetworkRole = v.variant('type', [
       nflog: descriptor,
     }),
     secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(descriptor))),
+    upstreamProxy: v.exactOptional(upstreamProxy),
     policy: v.strictObject({ ...policyUpdate, mayChange: v.boolean() }),
   }),
   v.strictObject({ type: v.literal('policy'), ...policyUpdate }),
@@ -183,5 +214,5 @@ export function parseToProcessRole(value: unknown): ToProcessRole {
 
 /** A message of the process role. @throws ValiError for anything else. */
 export function parseToNetworkRole(value: unknown): ToNetworkRole {
-  return v.parse(toNetworkRole, value);
+  return v.parse(toNetworkRole, value) as ToNetworkRole;
 }

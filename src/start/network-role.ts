@@ -3,15 +3,18 @@ import { Socket } from 'node:net';
 import type { AuditFact } from '../audit/event.ts';
 import { listenersOf } from '../egress/accept/listeners.ts';
 import { type Egress, startEgress } from '../egress/egress.ts';
+import { CastellanError } from '../errors.ts';
 import { watchBypass } from '../kernel/bypass-watch.ts';
 import { posix } from '../kernel/posix.ts';
-import { certificatesIn, readSystemBundle } from '../kernel/trust-bundles.ts';
+import { readSystemBundle } from '../kernel/trust-bundles.ts';
 import { compilePolicy } from '../policy/compile.ts';
+import { certificatesIn } from '../protocol/pem.ts';
 import { type Asker, createAsker } from '../roles/ask.ts';
 import { type Channel, openChannel, roleLost } from '../roles/channel.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from '../roles/message.ts';
 import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
+import { readSecretFile } from './secret-files.ts';
 
 export interface NetworkRoleProcess {
   readonly controlDescriptor: number;
@@ -83,7 +86,8 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
 
 async function serve(message: StartMessage, wire: Wire, asker: Asker, signal: AbortSignal): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
-  const { listeners, policy } = message;
+  const { listeners, policy, upstreamProxy, secrets } = message;
+  const credentials = proxyCredentials(secrets.upstreamProxyAuth);
   const decider = compilePolicy(policy.rules);
   const mayInspect = decider.inspects || policy.mayChange;
   watchBypass(listeners.nflog, report, { signal });
@@ -91,12 +95,27 @@ async function serve(message: StartMessage, wire: Wire, asker: Asker, signal: Ab
     listeners: listenersOf(listeners),
     decider,
     mayInspect,
-    roots: mayInspect ? certificatesIn(await readSystemBundle()) : [],
+    roots: mayInspect || upstreamProxy?.scheme === 'https' ? certificatesIn(await readSystemBundle()) : [],
+    ...(upstreamProxy && { upstreamProxy: { ...upstreamProxy, credentials } }),
     identify: asker.identify,
     report,
     signal,
     congestion: wire.congestion,
   });
+}
+
+/** @throws CastellanError `usage` where the file holds something else than one line `user:password` */
+function proxyCredentials(descriptor: number | undefined): string | undefined {
+  if (descriptor === undefined) return undefined;
+  const line = readSecretFile(descriptor).replace(/\r?\n$/, '');
+  if (/^[^:\p{Cc}]+:\P{Cc}*$/u.test(line)) return line;
+  throw new CastellanError(
+    'usage',
+    'the file of --upstream-proxy-auth-file has to hold one line, user:password',
+    {
+      step: 'network-role',
+    },
+  );
 }
 
 function replacePolicy(egress: Egress | undefined, rules: StartMessage['policy']['rules']): number {
