@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { type ReadOpening, readOpening } from '../accept/opening.ts';
+import { breakOff } from '../accept/refusal.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Objection, Outcome } from '../stages.ts';
 
@@ -69,7 +70,7 @@ function joinFates(client: Socket, upstream: Socket, limits: EgressLimits): Bond
       failure ??= `${name}: ${error.message}`;
     };
     const onClose = (broken: boolean): void => {
-      if (broken && to.writableLength === 0) to.resetAndDestroy();
+      if (broken && to.writableLength === 0) breakOff(to);
       else to.destroySoon();
       if (to.closed) resolve(failure);
     };

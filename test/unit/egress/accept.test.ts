@@ -323,6 +323,6 @@ describe('the first bytes of a tunnel', () => {
     ],
     ['anything else', 'a.test', '', { kind: 'other' }, undefined],
   ] as const)('%s', (_name, host, protocol, opening, reason) => {
-    expect(tunnelObjection(host, protocol)(opening)?.reason).toBe(reason);
+    expect(tunnelObjection(host, { protocol })(opening)?.reason).toBe(reason);
   });
 });
