@@ -26,6 +26,7 @@ const packages = {
 };
 /** What single goals need besides. */
 const packagesOf = {
+  test: { 'tinyproxy-bin': ['/usr/bin/tinyproxy'] },
   bench: { bubblewrap: ['/usr/bin/bwrap'] },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],

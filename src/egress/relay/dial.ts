@@ -3,7 +3,7 @@ import { errnoOf } from '../../errors.ts';
 import { formatAuthority } from '../accept/authority.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { ApprovedAddress, Refusal, UpstreamProxyHop } from '../stages.ts';
-import type { ProxyRoute } from './upstream-proxy.ts';
+import { type ProxyRoute, wantsCredentials } from './upstream-proxy.ts';
 
 export type DialResult =
   | {
@@ -35,9 +35,6 @@ interface Failure {
   readonly proxy: ProxyRoute | undefined;
   readonly proxyStatus?: number | undefined;
 }
-
-/** The same answer would come for every other address. */
-const PROXY_WANTS_CREDENTIALS = 407;
 
 /**
  * Connects to the first of the addresses that answers (RFC 8305: families in turn, the next attempt beside the last after
@@ -80,7 +77,7 @@ export function dial(addresses: readonly ApprovedAddress[], options: DialOptions
         attempts.delete(attempt);
         if ('socket' in outcome) return finish({ ok: true, ...outcome });
         failures.push(outcome);
-        if (outcome.proxyStatus === PROXY_WANTS_CREDENTIALS) waiting.length = 0;
+        if (wantsCredentials(outcome.proxyStatus)) waiting.length = 0;
         next();
       });
       attempts.add(attempt);

@@ -44,7 +44,10 @@ export async function secureUpstream(
     () => settle({ ok: false, refusal: failed(504, `no TLS within ${limits.handshakeMs} ms`) }),
     limits.handshakeMs,
   );
+  let settled = false;
   const settle = (result: Reached): void => {
+    if (settled) return;
+    settled = true;
     clearTimeout(timer);
     if (!result.ok) {
       if (session !== undefined) trust.forgetSession(context, place);

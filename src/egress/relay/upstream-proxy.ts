@@ -161,10 +161,15 @@ function authorization(credentials: string | undefined): string[] {
   return ['Proxy-Authorization', `Basic ${Buffer.from(credentials).toString('base64')}`];
 }
 
+/** The same answer would come for every other destination. Some proxies say 401 to credentials that are wrong. */
+export function wantsCredentials(status: number | undefined): boolean {
+  return status === 407 || status === 401;
+}
+
 /** By status alone: what else the proxy says is not for the agent. */
 function refusalOf(status: number, authority: string, credentials: string | undefined): string {
   const answered = `it answered ${status} to CONNECT ${authority}`;
-  if (status === 407)
+  if (wantsCredentials(status))
     return credentials === undefined
       ? `${answered}: it wants credentials (--upstream-proxy-auth-file)`
       : `${answered}: it does not take the credentials of --upstream-proxy-auth-file`;
