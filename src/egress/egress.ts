@@ -73,7 +73,7 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
     decider: live.decider,
     live,
     limits,
-    quota: createProcessQuota(limits.connectionsPerProcess),
+    quota: createProcessQuota(limits.connectionsPerProcess, limits.underWay),
     trust,
     upstreamProxy: options.upstreamProxy && proxyRoute(options.upstreamProxy, trust, limits),
   };
@@ -174,5 +174,5 @@ const TOO_MANY = {
   result: 'failed',
   status: 429,
   error: 'too_many_connections',
-  detail: 'the process has as many connections open as one may have',
+  detail: 'the process, or the sandbox, has as many connections and requests open as it may have',
 } as const satisfies Refusal;
