@@ -6,6 +6,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
+import type { EgressLimits } from '../limits.ts';
 import { Origins } from '../relay/origins.ts';
 import type { Flow } from '../stages.ts';
 import type { Client } from './entrance.ts';
@@ -28,13 +29,15 @@ export function createHttp2Port(means: RequestMeans): Http2Port {
       const session = openSession(client, means);
       sessions.add(session);
       session.once('close', () => sessions.delete(session));
+      const streams = endWhenIdle(session, means.limits);
       const onLost = (): void => session.close();
       const origins = new Origins({ limits: means.limits, isHttp2: true, onLost });
       client.signal.addEventListener('abort', () => origins.close(), { once: true });
       const conversation: Conversation = { client, flow, dialled, origins, requests: 0, over: false };
-      session.on('stream', (stream, headers, _flags, raw) =>
-        answer(conversation, stream, headers, raw as unknown as readonly string[], means),
-      );
+      session.on('stream', (stream, headers, _flags, raw) => {
+        streams.add(stream);
+        answer(conversation, stream, headers, raw as unknown as readonly string[], means);
+      });
     },
     close() {
       for (const session of sessions) session.close();
@@ -51,6 +54,35 @@ function openSession({ socket }: Client, { limits }: RequestMeans): ServerHttp2S
   session.on('error', () => {});
   session.setTimeout(limits.keepAliveMs, () => session.close());
   return session;
+}
+
+/** Requests keep a session open, and not pings. One that is closing waits until its last frames are read, but not for ever. */
+function endWhenIdle(
+  session: ServerHttp2Session,
+  { keepAliveMs, lingerMs }: EgressLimits,
+): { add(stream: ServerHttp2Stream): void } {
+  let open = 0;
+  let last: NodeJS.Timeout | undefined;
+  const look = (): void => {
+    clearTimeout(last);
+    if (open === 0) last = setTimeout(end, keepAliveMs);
+  };
+  const end = (): void => {
+    session.close();
+    if (!session.destroyed) last = setTimeout(() => session.destroy(), lingerMs);
+  };
+  look();
+  session.once('close', () => clearTimeout(last));
+  return {
+    add(stream) {
+      open += 1;
+      clearTimeout(last);
+      stream.once('close', () => {
+        open -= 1;
+        if (!session.destroyed) look();
+      });
+    },
+  };
 }
 
 function answer(
