@@ -20,6 +20,8 @@ export interface TrustOptions {
 const MAX_CONTEXTS = 64;
 /** A session holds the origin's certificate, some KiB; sandboxes speak to tens of origins. */
 const MAX_SESSIONS = 512;
+/** With a chain in it; the ticket alone could be 64 KiB. */
+const MAX_SESSION_BYTES = 16 * 1024;
 /** A certificate is looked at again at least so often: a resumed session brings none. */
 const SESSION_MS = 60 * 60_000;
 
@@ -63,7 +65,8 @@ export function createTrust(
     keepSession(context, place, session, isResumed) {
       const key = keyOf(context, place);
       const verifiedAt = isResumed ? sessions.get(key)?.verifiedAt : now();
-      if (verifiedAt !== undefined) putLast(sessions, key, { session, verifiedAt }, capacity);
+      if (verifiedAt !== undefined && session.length <= MAX_SESSION_BYTES)
+        putLast(sessions, key, { session, verifiedAt }, capacity);
     },
     forgetSession: (context, place) => void sessions.delete(keyOf(context, place)),
   };
