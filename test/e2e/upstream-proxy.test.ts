@@ -117,6 +117,7 @@ describe.skipIf(!isRoot || !existsSync(TINYPROXY)).each(MODES)(
       const byName = ['--upstream-proxy', URL, '--upstream-proxy-connect-by-hostname', '--', 'true'];
       const { code, stdout, stderr } = await finish(castellan(setup, [...argv, ...byName]));
       expect(code, stderr).toBe(0);
+      expect(stdout).toContain(`origins are reached through ${URL}`);
       expect(stdout).toContain('upstream-proxy: the proxy is told names');
     });
 

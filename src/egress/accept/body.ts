@@ -52,63 +52,102 @@ export function readWhole(
   { maxBytes, ms, roomMs, budget, over }: WholeBodyOptions,
 ): Promise<Buffer | undefined> {
   const { promise, resolve } = Promise.withResolvers<Buffer | undefined>();
-  const chunks: Buffer[] = [];
-  let length = 0;
-  let waiting: Disposable | undefined;
-  let roomTimer: NodeJS.Timeout | undefined;
-  const timer = setTimeout(() => finish(undefined), ms);
-  over(() => {
-    // Nobody is left to be judged: what comes to room later would never be given back.
-    finish(undefined);
-    budget.give(length);
-    length = 0;
-  });
-  let held: Buffer | undefined;
+  const share = createShare(budget, roomMs);
   let ended = false;
-  let isOver = false;
+  let isSettled = false;
+  const timer = setTimeout(() => finish(undefined), ms);
   const finish = (body: Buffer | undefined): void => {
-    if (isOver) return;
-    isOver = true;
+    if (isSettled) return;
+    isSettled = true;
     clearTimeout(timer);
-    clearTimeout(roomTimer);
-    waiting?.[Symbol.dispose]();
+    share.stopWaiting();
     request.off('data', onData).off('end', onEnd).off('close', onClose);
     if (body === undefined) request.pause();
     resolve(body);
   };
-  const keep = (chunk: Buffer): boolean => {
+  const onData = (chunk: Buffer): void => {
+    if (share.length + chunk.length > maxBytes) return void finish(undefined);
+    const isKept = share.keep(chunk, (hasRoom) => {
+      if (!hasRoom) finish(undefined);
+      else if (ended) onEnd();
+      else request.resume();
+    });
+    if (!isKept) request.pause();
+  };
+  // The end comes behind the last piece, even to a stream that is paused there.
+  const onEnd = (): void => {
+    ended = true;
+    if (!share.isWaiting) finish(share.bytes());
+  };
+  const onClose = (): void => {
+    if (!ended) finish(undefined);
+  };
+  over(() => {
+    finish(undefined);
+    share.giveBack();
+  });
+  request.on('data', onData).on('end', onEnd).on('close', onClose);
+  return promise;
+}
+
+/** What one body has of the budget. */
+interface Share {
+  readonly length: number;
+  readonly isWaiting: boolean;
+  bytes(): Buffer;
+  /** False where there is no room yet: `onRoom` then hears once whether some came in time. */
+  keep(chunk: Buffer, onRoom: (hasRoom: boolean) => void): boolean;
+  stopWaiting(): void;
+  /** All of it. */
+  giveBack(): void;
+}
+
+function createShare(budget: BodyBudget, roomMs: number): Share {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  let waiting: Disposable | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const take = (chunk: Buffer): boolean => {
     if (!budget.take(chunk.length)) return false;
     length += chunk.length;
     chunks.push(chunk);
     return true;
   };
-  const onData = (chunk: Buffer): void => {
-    if (length + chunk.length > maxBytes) finish(undefined);
-    else if (!keep(chunk)) waitForRoom(chunk);
+  const stopWaiting = (): void => {
+    clearTimeout(timer);
+    waiting?.[Symbol.dispose]();
+    waiting = undefined;
   };
-  const waitForRoom = (chunk: Buffer): void => {
-    held = chunk;
-    request.pause();
-    roomTimer = setTimeout(() => finish(undefined), roomMs);
-    const onRoom = (): void => {
-      if (!keep(chunk)) waiting = budget.wait(onRoom);
-      else {
-        held = undefined;
-        clearTimeout(roomTimer);
-        if (ended) onEnd();
-        else request.resume();
-      }
-    };
-    waiting = budget.wait(onRoom);
+  return {
+    get length() {
+      return length;
+    },
+    get isWaiting() {
+      return waiting !== undefined;
+    },
+    bytes: () => Buffer.concat(chunks, length),
+    keep(chunk, onRoom) {
+      if (take(chunk)) return true;
+      timer = setTimeout(() => {
+        stopWaiting();
+        onRoom(false);
+      }, roomMs);
+      const look = (): void => {
+        if (!take(chunk)) {
+          waiting = budget.wait(look);
+          return;
+        }
+        stopWaiting();
+        onRoom(true);
+      };
+      waiting = budget.wait(look);
+      return false;
+    },
+    stopWaiting,
+    giveBack() {
+      budget.give(length);
+      length = 0;
+      chunks.length = 0;
+    },
   };
-  // The end comes behind the last piece, even to a stream that is paused there.
-  const onEnd = (): void => {
-    ended = true;
-    if (held === undefined) finish(Buffer.concat(chunks, length));
-  };
-  const onClose = (): void => {
-    if (!ended) finish(undefined);
-  };
-  request.on('data', onData).on('end', onEnd).on('close', onClose);
-  return promise;
 }

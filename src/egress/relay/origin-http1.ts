@@ -142,10 +142,13 @@ function limitHead(
   onLate: () => void,
 ): void {
   let timer: NodeJS.Timeout | undefined;
+  let isOver = false;
   const onData = (): void => {
-    timer ??= setTimeout(onLate, responseHeadMs);
+    // Once more after it has been taken off, where the parser hears of the same piece first.
+    if (!isOver) timer ??= setTimeout(onLate, responseHeadMs);
   };
   const end = (): void => {
+    isOver = true;
     clearTimeout(timer);
     socket.off('data', onData);
   };

@@ -80,6 +80,7 @@ describe('bodies that share a budget', () => {
   test.each([
     ['larger than it may be', { maxBytes: 3 }, (stream: PassThrough) => stream.write('1234')],
     ['not there in time', { ms: 20 }, (stream: PassThrough) => stream.write('1')],
+    ['waiting for room when its time is up', { ms: 20 }, (stream: PassThrough) => stream.end('12345')],
     ['lost with its client', {}, (stream: PassThrough) => stream.destroy()],
   ])('are none when %s, and give back what they had', async (_, options, act) => {
     const budget = createBodyBudget(4);
