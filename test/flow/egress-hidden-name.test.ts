@@ -1,10 +1,9 @@
 /** A ClientHello whose real name may be an encrypted one (RFC 9849): who has the keys of a front reaches all that is behind it. */
 import { once } from 'node:events';
-import { Duplex } from 'node:stream';
-import { connect } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import type { NetworkRule } from '../../src/policy/document.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
+import { clientHello, ECH } from './client-hello.ts';
 import { listen, rawClient, startWorld, tcpServer } from './egress-world.ts';
 
 const bytes = (...codes: number[]) => String.fromCharCode(...codes);
@@ -12,37 +11,14 @@ const ALERT = bytes(21, 3, 1, 0, 2, 2, 49);
 /** A handshake record in which a ServerHello begins. */
 const SERVER_HELLO = new RegExp(`\r\n\r\n${bytes(22, 3, 3)}..${bytes(2)}`, 's');
 
-/** What OpenSSL says to `a.test`, with one extension more. */
-async function helloWithEch(): Promise<Buffer> {
-  const { promise, resolve } = Promise.withResolvers<Buffer>();
-  const wire = new Duplex({ read() {}, write: (chunk: Buffer) => resolve(chunk) });
-  const socket = connect({ socket: wire, servername: 'a.test', ALPNProtocols: ['http/1.1'] });
-  socket.on('error', () => {});
-  const hello = await promise;
-  socket.destroy();
-  // Outer, HKDF-SHA256 with AES-128-GCM, config 7, a key of 32 bytes, a payload of 144: as decoys and real ones are.
-  const body = Buffer.concat([
-    Buffer.from([0, 0, 1, 0, 1, 7, 0, 32]),
-    Buffer.alloc(32, 1),
-    Buffer.from([0, 144]),
-    Buffer.alloc(144, 2),
-  ]);
-  const extension = Buffer.concat([Buffer.from([0xfe, 0x0d, 0, body.length]), body]);
-  const longer = Buffer.concat([hello, extension]);
-  const grow = (at: number): unknown => longer.writeUInt16BE(longer.readUInt16BE(at) + extension.length, at);
-  grow(3);
-  grow(7);
-  grow(extensionsOf(hello));
-  return longer;
-}
-
-/** Where the length of the extensions stands. */
-function extensionsOf(hello: Buffer): number {
-  let at = 9 + 2 + 32;
-  at += 1 + hello.readUInt8(at);
-  at += 2 + hello.readUInt16BE(at);
-  return at + 1 + hello.readUInt8(at);
-}
+/** Outer, HKDF-SHA256 with AES-128-GCM, config 7, a key of 32 bytes, a payload of 144: as decoys and real ones are. */
+const ECH_DATA = Buffer.concat([
+  Buffer.from([0, 0, 1, 0, 1, 7, 0, 32]),
+  Buffer.alloc(32, 1),
+  Buffer.from([0, 144]),
+  Buffer.alloc(144, 2),
+]);
+const helloWithEch = () => clientHello('a.test', (extensions) => [...extensions, [ECH, ECH_DATA]]);
 
 const policy = (port: number, keys: string): readonly NetworkRule[] =>
   parsePolicy(

@@ -141,7 +141,7 @@ export function learn(
 /** Before the policy was asked only the name that can be read has been compared; what may be hidden is its affair. */
 const READABLE = { protocol: '', allowsEncryptedHello: true } as const;
 
-function relayRead(
+async function relayRead(
   client: Socket,
   upstream: Socket,
   host: string,
@@ -149,12 +149,16 @@ function relayRead(
   { verdict }: Grant,
   limits: EgressLimits,
 ): Promise<Outcome> {
-  const objection = tunnelObjection(host, verdict)(opening);
-  if (objection === undefined)
-    return relayTunnel(client, upstream, { limits, opening: bytes, judge: () => 'pass' });
+  const judgeHello = tunnelObjection(host, verdict);
+  const objection = judgeHello(opening);
+  const outcome: Outcome =
+    objection === undefined
+      ? await relayTunnel(client, upstream, { limits, opening: bytes, judge: () => 'pass', judgeHello })
+      : { result: 'denied', detail: objection.detail, bytesOut: 0, bytesIn: 0 };
+  if (outcome.result !== 'denied') return outcome;
   upstream.destroy();
   refuseTls(client, limits.lingerMs);
-  return Promise.resolve({ result: 'denied', detail: objection.detail, bytesOut: 0, bytesIn: 0 });
+  return outcome;
 }
 
 /** The server may be the one to speak first; a client that then turns out to speak HTTP is served as such after all. */
@@ -172,6 +176,7 @@ async function relaySilent(
   const outcome = await relayTunnel(client.socket, upstream, {
     limits,
     opening: undefined,
+    judgeHello: judge,
     judge({ opening, bytes }, serverSpoke) {
       if (opening.kind !== 'http' || serverSpoke || verdict.protocol === 'tcp')
         return judge(opening) ?? 'pass';
