@@ -32,6 +32,7 @@ const packagesOf = {
       (arch) => `/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-${arch}.a`,
     ),
   },
+  test: { 'tinyproxy-bin': ['/usr/bin/tinyproxy'] },
   bench: { bubblewrap: ['/usr/bin/bwrap'] },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],

@@ -3,7 +3,7 @@
  * into its OCSF class. A fact carries raw values: escaping and redaction happen where it is written.
  */
 import type { RunMode } from '../config/config.ts';
-import type { Identity, Intent, RequestLine } from '../egress/stages.ts';
+import type { Identity, Intent, RequestLine, TlsFacts } from '../egress/stages.ts';
 import type { DenyReason } from '../policy/verdict.ts';
 
 export type SessionKind = 'main' | 'shell' | 'exec';
@@ -30,6 +30,7 @@ export type Control =
   | 'network-role'
   | 'account-view'
   | 'trust-store'
+  | 'upstream-proxy'
   | 'limits'
   | 'teardown';
 
@@ -124,8 +125,11 @@ export type AuditFact =
       readonly intent: Intent;
       readonly identity: Identity;
       readonly rule: string;
-      /** Undefined for a tunnel that is opened: its requests are dialled one by one. */
+      /** Undefined for a tunnel that is opened: its requests are dialled one by one; and where the operator's proxy was told the name. */
       readonly address: string | undefined;
+      /** The operator's proxy on the way. */
+      readonly proxy?: { readonly host: string; readonly port: number };
+      readonly tls?: TlsFacts;
     }
   | {
       /** What a client asks for over a WebSocket that is open already: an operation, or its first text. */

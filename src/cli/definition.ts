@@ -67,6 +67,30 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
     repeatable: true,
     help: 'bound memory, pids, cpu (together) or cputime, fsize, stack, nproc, nofile, memlock, as (each process)',
   },
+  {
+    name: 'upstream-proxy',
+    value: 'URL',
+    help: 'reach origins through this proxy (http:// or https://), by CONNECT',
+  },
+  {
+    name: 'upstream-no-proxy',
+    value: 'LIST',
+    repeatable: true,
+    help: 'what is reached without it: names (with all below), .suffixes, addresses, CIDR blocks, each with or without :PORT; or *',
+  },
+  {
+    name: 'upstream-proxy-auth-file',
+    value: 'FILE',
+    help: 'file with user:password for it; only the network role reads it',
+  },
+  {
+    name: 'upstream-proxy-auth-allow-insecure',
+    help: 'send that password to an http:// proxy, unencrypted',
+  },
+  {
+    name: 'upstream-proxy-connect-by-hostname',
+    help: 'tell it names, and not the addresses that were checked: it may then connect elsewhere',
+  },
 ];
 
 export const VERBS = [

@@ -1,12 +1,12 @@
 import { ERROR_CODES } from '../errors.ts';
 import { escapeText } from '../lib/escape.ts';
 import { checkPolicy } from '../policy/parse.ts';
-import { readPolicyFile } from '../start/policy.ts';
+import { policyFiles, readPolicyFile } from '../start/policy.ts';
 import { printJson, type Verb } from './verb.ts';
 
 /** `castellan policy lint FILE`: every problem and notice, where it stands. */
 export const verb: Verb = async ({ options, operands: [file = ''] }, { stdout }) => {
-  const { document, problems } = checkPolicy(await readPolicyFile(file), file);
+  const { document, problems } = checkPolicy(await readPolicyFile(file), file, { files: policyFiles() });
   const notices = document?.notices ?? [];
   if (options.has('json'))
     printJson(stdout, {

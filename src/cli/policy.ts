@@ -47,7 +47,7 @@ export function meaningOf(policy: PolicyDocument): string[] {
 
 function endpointLines({ name: rule, binaries, expires }: NetworkRule, endpoint: Endpoint): string[] {
   const name = expires === undefined ? rule : `${rule}, until ${new Date(expires).toISOString()}`;
-  const { host, ports, allowedIps, protocol, inspection } = endpoint;
+  const { host, ports, allowedIps, protocol, inspection, tlsAuthority, allowsEncryptedHello } = endpoint;
   const programs = binaries.map(binaryText).join(', ') || 'nobody';
   const addresses = allowedIps.length === 0 || host === '' ? '' : ` at ${allowedIps.join(', ')}`;
   const destination = `${host === '' ? allowedIps.join(',') : host}:${ports.join(',')}`;
@@ -56,8 +56,13 @@ function endpointLines({ name: rule, binaries, expires }: NetworkRule, endpoint:
       ? ''
       : ` as ${protocol}${inspection?.path === undefined ? '' : ` below ${inspection.path}`}`;
   const audit = inspection?.enforcement === 'audit' ? ', audit only' : '';
+  const trust =
+    tlsAuthority === undefined
+      ? ''
+      : `, certified by ${tlsAuthority.path} (${tlsAuthority.digest.slice(0, 19)})`;
+  const hidden = allowsEncryptedHello ? ', may hide its name' : '';
   return [
-    `connect       ${destination}${addresses}${about}${audit} by ${programs}  (${name})`,
+    `connect       ${destination}${addresses}${about}${audit}${trust}${hidden} by ${programs}  (${name})`,
     ...(inspection?.deny ?? []).map(
       (pattern) => `  refuse      ${destination} ${patternText(pattern)}  (${name})`,
     ),

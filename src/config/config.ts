@@ -7,6 +7,7 @@ import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
 import { type Limits, readLimits } from './limits.ts';
 import { mainProcessSpec } from './main-process-spec.ts';
 import type { Surroundings } from './surroundings.ts';
+import { readUpstreamProxy, type UpstreamProxy } from './upstream-proxy.ts';
 
 /** The words of the command line after the verb. */
 export interface VerbArguments {
@@ -52,6 +53,8 @@ export interface RunConfig {
   /** Where probes are answered besides the socket in the run directory. */
   readonly healthListener: HealthListener | undefined;
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
+  /** Undefined: origins are dialled from this machine. */
+  readonly upstreamProxy: UpstreamProxy | undefined;
   readonly quiet: boolean;
 }
 
@@ -132,6 +135,7 @@ export function readRunConfig(
     reload: readReload(option('reload'), option('on-invalid-policy')),
     healthListener: readHealthListener(option('health-listen'), option('roles')),
     secretFiles: readSecretFiles(command, absolute),
+    upstreamProxy: readUpstreamProxy(command.options),
     quiet: command.options.has('quiet'),
   });
 }

@@ -1,6 +1,6 @@
 /** A CONNECTION: accept → identify → decide → inspect → dial → relay → record. A stage is a file or folder beside this one. */
-import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Report } from '../audit/event.ts';
+import type { UpstreamProxy } from '../config/upstream-proxy.ts';
 import type { Decider } from '../policy/compile.ts';
 import { checkDestination } from '../policy/destination.ts';
 import { openAdapters } from './accept/adapters.ts';
@@ -15,7 +15,9 @@ import { createCertificateAuthority } from './intercept/authority.ts';
 import { EGRESS_LIMITS, type EgressLimits } from './limits.ts';
 import { createRefuser } from './refuse.ts';
 import { type ReachOptions, reach } from './relay/reach.ts';
-import { startRecord } from './report.ts';
+import { createTrust, type Trust } from './relay/trust.ts';
+import { createProxyRoute, type ProxyRoute } from './relay/upstream-proxy.ts';
+import { type OriginPath, startRecord } from './report.ts';
 import type { Arrival, Flow, Grant, IdentityResult, Outcome, Refusal } from './stages.ts';
 
 export interface EgressOptions {
@@ -32,6 +34,8 @@ export interface EgressOptions {
   readonly congestion?: () => Promise<void> | undefined;
   /** PEM certificates that origins are verified by where their TLS is opened; without them, those Node brings. */
   readonly roots?: readonly string[];
+  /** The operator's proxy, which everything but its exceptions goes through; `credentials` are `user:password`. */
+  readonly upstreamProxy?: UpstreamProxy & { readonly credentials: string | undefined };
   /** The rest has one right answer in a sandbox; tests give others. */
   readonly resolve?: Resolver;
   readonly check?: typeof checkDestination;
@@ -56,6 +60,7 @@ export interface Egress {
 export async function startEgress(options: EgressOptions): Promise<Egress> {
   const limits = { ...EGRESS_LIMITS, ...options.limits };
   const check = options.check ?? checkDestination;
+  const trust = createTrust(options.roots ?? []);
   const live = createLiveConnections(options.decider, check);
   const house: House = {
     congestion: () => undefined,
@@ -68,28 +73,29 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
     decider: live.decider,
     live,
     limits,
-    quota: createProcessQuota(limits.connectionsPerProcess),
-    trust: trustIn(options.roots ?? []),
+    quota: createProcessQuota(limits.connectionsPerProcess, limits.underWay),
+    trust,
+    upstreamProxy: options.upstreamProxy && proxyRoute(options.upstreamProxy, trust, limits),
   };
   const authority = house.mayInspect ? createCertificateAuthority() : undefined;
   const adapters = await openAdapters({ ...house, authority, carry: (arrival) => carry(arrival, house) });
   return { ...adapters, authority: authority?.certificatePem, replacePolicy: live.replace };
 }
 
-/** Made when first asked for: it parses every authority there is, and most runs open no TLS. */
-function trustIn(roots: readonly string[]): () => SecureContext {
-  let context: SecureContext | undefined;
-  return () => {
-    context ??= createSecureContext({ minVersion: 'TLSv1.2', ...(roots.length > 0 && { ca: [...roots] }) });
-    return context;
-  };
+function proxyRoute(
+  { credentials, ...proxy }: NonNullable<EgressOptions['upstreamProxy']>,
+  trust: Trust,
+  limits: EgressLimits,
+): ProxyRoute {
+  return createProxyRoute(proxy, { credentials, limits, trust: () => trust.contextFor(undefined) });
 }
 
-interface House extends Required<EgressOptions> {
+interface House extends Required<Omit<EgressOptions, 'upstreamProxy'>> {
   readonly limits: EgressLimits;
   readonly live: LiveConnections;
   readonly quota: ProcessQuota;
-  readonly trust: () => SecureContext;
+  readonly trust: Trust;
+  readonly upstreamProxy: ProxyRoute | undefined;
 }
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
@@ -121,9 +127,9 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
       return deny(lost);
     }
     if (!reached.ok) return refuse(reached.refusal);
-    record.allowed(grant, reached.address);
+    record.allowed(grant, reached.address, reached.path);
     live.signal.addEventListener('abort', () => revoke(live.lost));
-    record.ended(await reached.relay(), grant, reached.address, live.lost);
+    record.ended(await reached.relay(), grant, live.lost);
   } catch (error) {
     house.report({
       kind: 'internal-error',
@@ -138,6 +144,7 @@ type Approach =
   | {
       readonly ok: true;
       readonly address: string | undefined;
+      readonly path: OriginPath;
       readonly relay: () => Promise<Outcome>;
       readonly abandon: () => void;
     }
@@ -151,13 +158,14 @@ async function approach(
   options: ReachOptions,
 ): Promise<Approach> {
   if (inspected.kind === 'tunnel')
-    return { ok: true, address: undefined, relay: inspected.open, abandon() {} };
+    return { ok: true, address: undefined, path: {}, relay: inspected.open, abandon() {} };
   const reached = await reach(arrival, grant, options);
   if (!reached.ok) return reached;
   const { upstream } = reached;
   return {
     ok: true,
     address: upstream.address,
+    path: upstream,
     relay: () => arrival.relay(upstream, grant, inspected.content),
     abandon() {
       // Other requests may share the other kind.
@@ -170,5 +178,5 @@ const TOO_MANY = {
   result: 'failed',
   status: 429,
   error: 'too_many_connections',
-  detail: 'the process has as many connections open as one may have',
+  detail: 'the process, or the sandbox, has as many connections and requests open as it may have',
 } as const satisfies Refusal;

@@ -8,6 +8,8 @@ export const EGRESS_LIMITS = {
   turnedAway: 64,
   /** Of all, by one process: a runaway program must leave room for the others. */
   connectionsPerProcess: 1024,
+  /** Tunnels and requests of all processes: one connection of HTTP/2 carries a hundred, and each may cost its origin's buffers. */
+  underWay: 8192,
 
   /** A request head, as most servers limit it. */
   headBytes: 16 * 1024,
@@ -27,6 +29,8 @@ export const EGRESS_LIMITS = {
   responseHeadBytes: 64 * 1024,
   /** Without a byte either way during a request: language models may think this long before the first. */
   requestIdleMs: 15 * 60_000,
+  /** From the first byte of a response head, or of what follows an interim one, to its end. */
+  responseHeadMs: 60_000,
   /** Interim (1xx) responses to one request. */
   interimResponses: 16,
 
@@ -59,10 +63,18 @@ export const EGRESS_LIMITS = {
   dialMs: 30_000,
   /** RFC 8305 §5: the recommended delay before the next address is tried beside the last. */
   dialStaggerMs: 250,
+  /** The operator's proxy, to its answer: it dials for itself meanwhile. */
+  upstreamProxyMs: 30_000,
+  /** When it is asked for the next address beside the last. */
+  upstreamProxyStaggerMs: 5000,
+  /** The head of its answer. */
+  upstreamProxyHeadBytes: 8 * 1024,
   /** A TLS handshake of either side, once its connection is open; also for a client that has not begun one where it must. */
   handshakeMs: 15_000,
   /** Of all bodies that are judged as a whole, at once: the role has to live in little memory. */
   bodyBytes: 64 * 1024 * 1024,
+  /** For one that finds no room: others are soon done, or give up. */
+  bodyRoomMs: 10_000,
   /** To send a body that is judged as a whole. */
   bodyMs: 60_000,
   /** A message over a WebSocket is held until it is whole: of the client, and of its origin. */

@@ -34,8 +34,9 @@ export function createRefuser(
       if (refusal.result === 'denied') return void deny(refusal.verdict);
       record.refused(refusal, who, rule);
       const { host, port } = arrival.intent;
-      const { error, detail } = refusal;
-      arrival.refuse(refusal.status, { error, detail, host, port });
+      const { error, detail, proxyStatus } = refusal;
+      const told = proxyStatus === undefined ? undefined : { proxy_status: proxyStatus };
+      arrival.refuse(refusal.status, { error, detail, host, port, ...told });
     },
     revoke(verdict) {
       if (verdict !== undefined) arrival.revoke(answer(verdict, plainShape).body);

@@ -3,25 +3,29 @@ import type { Report } from '../audit/event.ts';
 import type { RequestVerdict } from '../policy/judge.ts';
 import type { RequestNames } from '../policy/request-names.ts';
 import type { DenyVerdict } from '../policy/verdict.ts';
-import type { Grant, Identity, Intent, Outcome, Refusal } from './stages.ts';
+import type { Grant, Identity, Intent, Outcome, Refusal, Upstream } from './stages.ts';
 
 export interface ConnectionRecord {
   refused(refusal: Refusal, identity: Identity | undefined, rule: string | undefined): void;
   /** `address` is undefined for a tunnel whose requests are dialled one by one. */
-  allowed(grant: Grant, address: string | undefined): void;
+  allowed(grant: Grant, address: string | undefined, path: OriginPath): void;
   /** What the request was found to ask for. */
   read(names: RequestNames | undefined): void;
   /** The same of a message over a WebSocket, with what became of it. */
   asked(grant: Grant, names: RequestNames, verdict: RequestVerdict): void;
   violated(grant: Grant, violation: DenyVerdict): void;
   /** `lost` is set where the policy has changed meanwhile, and ended it. */
-  ended(outcome: Outcome, grant: Grant, address: string | undefined, lost: DenyVerdict | undefined): void;
+  ended(outcome: Outcome, grant: Grant, lost: DenyVerdict | undefined): void;
 }
+
+/** How an origin was reached and proved. */
+export type OriginPath = Pick<Upstream, 'proxy' | 'tls'>;
 
 /** Starts the clock of the connection. */
 export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
   const began = performance.now();
   let intent = arrived;
+  let address: string | undefined;
   return {
     refused(refusal, identity, rule) {
       if (refusal.result === 'failed') {
@@ -31,8 +35,11 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
       const { reason, detail, nearest } = refusal.verdict;
       report({ kind: 'connection-denied', intent, identity, reason, detail, rule: nearest });
     },
-    allowed({ identity, verdict }, address) {
-      report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address });
+    allowed({ identity, verdict }, dialled, { proxy, tls }) {
+      // A proxy that is told the name chooses the address.
+      address = proxy?.byHostName ? undefined : dialled;
+      const via = { ...(proxy && { proxy: { host: proxy.host, port: proxy.port } }), ...(tls && { tls }) };
+      report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address, ...via });
     },
     read(names) {
       const { http } = intent;
@@ -63,7 +70,7 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
           rule: nearest,
         });
     },
-    ended(outcome, { identity, verdict }, address, lost) {
+    ended(outcome, { identity, verdict }, lost) {
       const { bytesOut, bytesIn, httpStatus } = outcome;
       const {
         result,

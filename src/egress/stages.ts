@@ -96,7 +96,27 @@ export type Refusal =
       readonly status: 429 | 500 | 502 | 504;
       readonly error: string;
       readonly detail: string;
+      /** What the operator's proxy answered. */
+      readonly proxyStatus?: number | undefined;
     };
+
+/** The operator's proxy that a connection goes through. */
+export interface UpstreamProxyHop {
+  readonly host: string;
+  readonly port: number;
+  /** It was told the name: which address it took is not known. */
+  readonly byHostName: boolean;
+}
+
+/** TLS with an origin, as it was agreed. */
+export interface TlsFacts {
+  readonly version: string;
+  readonly cipher: string;
+  readonly serverName: string | undefined;
+  readonly isResumed: boolean;
+  readonly issuer: string | undefined;
+  readonly serialNumber: string | undefined;
+}
 
 /** A connection that is open to an origin. */
 export interface Upstream {
@@ -104,6 +124,8 @@ export interface Upstream {
   readonly address: string;
   /** What requests on it have to be written in. */
   readonly protocol: 'http/1.1' | 'h2';
+  readonly proxy?: UpstreamProxyHop | undefined;
+  readonly tls?: TlsFacts | undefined;
 }
 
 export type Reached =

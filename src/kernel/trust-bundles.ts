@@ -86,8 +86,3 @@ async function readBundle(path: string): Promise<string | undefined> {
 function isAbsent(error: unknown): boolean {
   return ['ENOENT', 'EACCES', 'ENOTDIR', 'ELOOP'].includes(errnoOf(error) ?? '');
 }
-
-/** The certificates of a bundle, one PEM text each; comments between them are left out. */
-export function certificatesIn(bundle: string): string[] {
-  return bundle.match(/-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g) ?? [];
-}

@@ -95,6 +95,9 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
   comparePins(later, earlier, findings);
   const [one, other] = [a.inspection, b.inspection];
   if (one !== undefined && other !== undefined) {
+    // A connection is verified once, whatever the paths of its requests.
+    if (a.tlsAuthority?.digest !== b.tlsAuthority?.digest)
+      clash(earlier, later, 'whom it has to be certified by (tls_authority)', findings);
     // Whether paths meet costs far more to find out, and most endpoints agree.
     const difference = differing(earlier, one, later, other);
     if (difference !== undefined && pathsMeet(one, other)) clash(earlier, later, difference, findings);
@@ -104,6 +107,8 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
       b.position,
       `rules ${quote(earlier.rule)} and ${quote(later.rule)} name the same destination and only one inspects: all its requests are inspected`,
     );
+  else if (a.allowsEncryptedHello !== b.allowsEncryptedHello)
+    clash(earlier, later, 'allow_encrypted_client_hello', findings);
 }
 
 /** Rules add up, so that a pin holds only where no other rule lets the same program pass without one. */

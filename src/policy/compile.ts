@@ -139,8 +139,19 @@ function allowed(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdi
       exactHost,
       protocol: endpoint.protocol,
       requests: requestsOf(tiers.flat(), query),
+      tlsAuthority: tlsAuthorityOf(tiers, port),
+      allowsEncryptedHello: endpoint.allowsEncryptedHello === true,
     };
   }
+  return undefined;
+}
+
+/** Those that inspect agree on it: policies in which they do not are refused. */
+function tlsAuthorityOf(tiers: readonly (readonly Ports[])[], port: number): AllowVerdict['tlsAuthority'] {
+  for (const tier of tiers)
+    for (const ports of tier)
+      for (const { endpoint } of ports.get(port)?.candidates ?? [])
+        if (endpoint.tlsAuthority !== undefined) return endpoint.tlsAuthority;
   return undefined;
 }
 

@@ -59,7 +59,20 @@ export interface Endpoint {
   readonly allowedIps: readonly string[];
   /** What is looked at in requests; undefined exactly where the protocol is not an inspected one. */
   readonly inspection?: Inspection | undefined;
+  /** Undefined: the authorities of the system. Only where TLS is opened. */
+  readonly tlsAuthority?: TlsAuthority | undefined;
+  /** TLS that is not opened may hide the name it asks for. */
+  readonly allowsEncryptedHello?: true;
   readonly position: SourcePosition;
+}
+
+/** Whom origins have to be certified by, in the place of the authorities of the system. */
+export interface TlsAuthority {
+  readonly path: string;
+  /** PEM, one certificate each. */
+  readonly certificates: readonly string[];
+  /** `sha256:<hex>` of them: equal digests are the same trust. */
+  readonly digest: string;
 }
 
 export const INSPECTED_PROTOCOLS = ['rest', 'websocket', 'graphql', 'json-rpc', 'mcp'] as const;

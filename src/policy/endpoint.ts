@@ -17,6 +17,7 @@ import {
 } from './source/fields.ts';
 import { type Findings, notice, quote, refuse } from './source/findings.ts';
 import type { TreeNode } from './source/tree.ts';
+import { readTlsAuthority } from './tls-authority.ts';
 
 const KEYS = [
   'host',
@@ -26,6 +27,8 @@ const KEYS = [
   'tls',
   'enforcement',
   'allowed_ips',
+  'tls_authority',
+  'allow_encrypted_client_hello',
   ...INSPECTION_KEYS,
 ] as const;
 type Key = (typeof KEYS)[number];
@@ -72,8 +75,25 @@ export function readEndpoint(node: TreeNode, rule: string, findings: Findings): 
   const { position } = node;
   const inspected = new Map(INSPECTION_KEYS.flatMap((key) => pick(fields, key)));
   const inspection = readInspection({ fields: inspected, protocol, enforcement, where, position }, findings);
+  const tlsAuthority = readTlsAuthority(fields.get('tls_authority'), { protocol, where }, findings);
+  const hello = readEncryptedHello(fields.get('allow_encrypted_client_hello'), protocol, findings);
   if (host === undefined) return undefined;
-  return { host, ports, protocol, allowedIps, inspection, position };
+  return { host, ports, protocol, allowedIps, inspection, tlsAuthority, ...hello, position };
+}
+
+function readEncryptedHello(
+  node: TreeNode | undefined,
+  protocol: Endpoint['protocol'],
+  findings: Findings,
+): Pick<Endpoint, 'allowsEncryptedHello'> {
+  const allows = readBoolean(node, 'allow_encrypted_client_hello', findings) === true;
+  if (node !== undefined && allows && INSPECTED_PROTOCOLS.some((known) => known === protocol))
+    notice(
+      findings,
+      node.position,
+      'allow_encrypted_client_hello has no effect where TLS is opened: nothing is hidden there',
+    );
+  return allows ? { allowsEncryptedHello: true } : {};
 }
 
 function pick<K extends Key>(fields: Fields<Key>, key: K): [K, TreeNode][] {

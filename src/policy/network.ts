@@ -5,6 +5,7 @@ import { parsePath } from './path.ts';
 import { readFields, readList, readMap, readText } from './source/fields.ts';
 import { type Findings, notice, quote, refuse } from './source/findings.ts';
 import type { MapEntry, TreeNode } from './source/tree.ts';
+import { MAX_ALL_AUTHORITIES_BYTES } from './tls-authority.ts';
 
 /** Kept for rules that are made from provider profiles. */
 const RESERVED_PREFIX = '_provider_';
@@ -18,7 +19,20 @@ export function readNetwork(node: TreeNode | undefined, findings: Findings): Net
   const rules = [...entries].map(([name, entry]) => readRule(name, entry, findings));
   if (rules.reduce((sum, { endpoints }) => sum + endpoints.length, 0) > MAX_ENDPOINTS)
     refuse(findings, node.position, `network_policies lists more than ${MAX_ENDPOINTS} endpoints`);
+  if (sizeOfAuthorities(rules) > MAX_ALL_AUTHORITIES_BYTES)
+    refuse(
+      findings,
+      node.position,
+      `the certificates of tls_authority are larger than ${MAX_ALL_AUTHORITIES_BYTES} bytes together, counted for each endpoint`,
+    );
   return rules;
+}
+
+function sizeOfAuthorities(rules: readonly NetworkRule[]): number {
+  const endpoints = rules.flatMap((rule) => rule.endpoints);
+  return endpoints
+    .flatMap(({ tlsAuthority }) => tlsAuthority?.certificates ?? [])
+    .reduce((sum, { length }) => sum + length, 0);
 }
 
 function readRule(name: string, { keyPosition, value }: MapEntry, findings: Findings): NetworkRule {

@@ -12,6 +12,7 @@ import { readSeccomp } from './seccomp.ts';
 import { isAbsent, readFields, readInteger } from './source/fields.ts';
 import { type Findings, type PolicyProblem, refuse } from './source/findings.ts';
 import { readTree } from './source/tree.ts';
+import type { PolicyFiles } from './tls-authority.ts';
 
 export type { PolicyProblem } from './source/findings.ts';
 
@@ -37,11 +38,11 @@ export interface PolicyCheck {
 }
 
 /**
- * The policy a text stands for. `file` names it in messages.
+ * The policy a text stands for. `file` names it in messages; `files` are those it may name itself.
  * @throws CastellanError `policy_invalid`, whose message begins with FILE:LINE:COLUMN of the first problem.
  */
-export function parsePolicy(text: string, file: string): PolicyDocument {
-  const { document, problems } = checkPolicy(text, file);
+export function parsePolicy(text: string, file: string, files?: PolicyFiles): PolicyDocument {
+  const { document, problems } = checkPolicy(text, file, { files });
   if (document !== undefined) return document;
   const [{ position, message } = { position: START, message: 'is not a policy' }, ...others] = problems;
   const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
@@ -55,9 +56,20 @@ export function parsePolicy(text: string, file: string): PolicyDocument {
   );
 }
 
-/** Like parsePolicy, with all problems as values. `beside`: rules of another policy that it has to go with. */
-export function checkPolicy(text: string, file: string, beside: readonly NetworkRule[] = []): PolicyCheck {
-  const findings: Findings = { file, problems: [], notices: [] };
+export interface PolicyContext {
+  /** Those that the policy may name. */
+  readonly files?: PolicyFiles | undefined;
+  /** Rules of another policy that it has to go with. */
+  readonly beside?: readonly NetworkRule[];
+}
+
+/** Like parsePolicy, with all problems as values. */
+export function checkPolicy(
+  text: string,
+  file: string,
+  { files, beside = [] }: PolicyContext = {},
+): PolicyCheck {
+  const findings: Findings = { file, problems: [], notices: [], files };
   const document = readPolicy(text, beside, findings);
   const problems = findings.problems.toSorted((a, b) => inTextOrder(a.position, b.position));
   return { document: problems.length === 0 ? document : undefined, problems };

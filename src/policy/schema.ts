@@ -56,6 +56,11 @@ const endpoint = map({
     enum: ['', 'enforce', 'audit'],
   }),
   allowed_ips: described('addresses or CIDR blocks; needed for private ones', { ...texts, minItems: 1 }),
+  tls_authority: described('PEM file: the only authorities that its certificate may come from', {
+    type: 'string',
+    pattern: '^/',
+  }),
+  allow_encrypted_client_hello: described('lets TLS that is not opened hide the name it asks for', flag),
   path: described('the paths this endpoint is about', text),
   access: { enum: ['', 'read-only', 'read-write', 'full'] },
   rules: { type: 'array', minItems: 1, items: map({ allow: pattern }, ['allow']) },

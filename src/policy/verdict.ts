@@ -1,4 +1,4 @@
-import type { Endpoint } from './document.ts';
+import type { Endpoint, TlsAuthority } from './document.ts';
 import type { RequestPolicy } from './judge.ts';
 
 /** The answer of the one decision function, with everything a refusal has to tell. */
@@ -42,6 +42,10 @@ export type Verdict =
       readonly protocol: Endpoint['protocol'];
       /** Set where each request has to be judged too. */
       readonly requests: RequestPolicy | undefined;
+      /** Whom an origin whose TLS is opened has to be certified by; undefined: the authorities of the system. */
+      readonly tlsAuthority?: TlsAuthority | undefined;
+      /** TLS that is not opened may hide the name it asks for. */
+      readonly allowsEncryptedHello?: boolean;
     }
   | {
       readonly allow: false;

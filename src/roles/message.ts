@@ -4,6 +4,7 @@
  */
 import type { AuditFact } from '../audit/event.ts';
 import type { SecretFileName } from '../config/config.ts';
+import type { UpstreamProxy } from '../config/upstream-proxy.ts';
 import type { Flow, IdentityResult } from '../egress/stages.ts';
 import type { NetworkRule } from '../policy/document.ts';
 
@@ -39,6 +40,8 @@ export type ToNetworkRole =
       readonly version: number;
       readonly listeners: ListenerDescriptors;
       readonly secrets: SecretDescriptors;
+      /** Absent where origins are dialled from here. */
+      readonly upstreamProxy?: UpstreamProxy;
       readonly policy: PolicyUpdate & {
         /** Others may follow, about requests too. */
         readonly mayChange: boolean;

@@ -6,6 +6,8 @@ const MAX_TEXT = 16 * 1024;
 const MAX_HOST = 255;
 /** PATH_MAX of Linux. */
 const MAX_PATH = 4096;
+/** What the parser of policies reads of one file. */
+const MAX_CERTIFICATE = 64 * 1024;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const texts = v.array(text);
@@ -51,18 +53,29 @@ const inspection = v.strictObject({
 });
 
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+const tlsAuthority = v.strictObject({
+  path: v.pipe(v.string(), v.maxLength(MAX_PATH)),
+  certificates: v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_CERTIFICATE))), v.minLength(1)),
+  digest: text,
+});
 
 const common = {
   host: v.pipe(v.string(), v.maxLength(MAX_HOST)),
   ports: v.array(v.pipe(count, v.maxValue(65_535))),
   allowedIps: v.array(v.pipe(v.string(), v.maxLength(MAX_HOST))),
+  allowsEncryptedHello: v.exactOptional(v.literal(true)),
   position,
 };
 
 /** An inspected protocol without an inspection would be an endpoint without rules: such a one is no message. */
 const endpoint = v.variant('protocol', [
   v.strictObject({ ...common, protocol: v.picklist(['', 'tcp']) }),
-  v.strictObject({ ...common, protocol: v.picklist(INSPECTED_PROTOCOLS), inspection }),
+  v.strictObject({
+    ...common,
+    protocol: v.picklist(INSPECTED_PROTOCOLS),
+    inspection,
+    tlsAuthority: v.optional(tlsAuthority),
+  }),
 ]);
 
 const networkRules = v.array(

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { SECRET_FILE_NAMES } from '../config/config.ts';
+import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import type { Identity } from '../egress/stages.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
 import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
@@ -117,6 +118,16 @@ const denyReason = v.picklist([
   'protocol_not_inspected',
 ]);
 
+const shortText = v.pipe(v.string(), v.maxLength(256));
+const tlsFacts = v.strictObject({
+  version: shortText,
+  cipher: shortText,
+  serverName: v.optional(host),
+  isResumed: v.boolean(),
+  issuer: v.optional(shortText),
+  serialNumber: v.optional(shortText),
+});
+
 const rule = v.optional(text);
 const socketAddress = v.strictObject({ address, port });
 const dns = {
@@ -134,6 +145,8 @@ const networkFact = v.variant('kind', [
     identity,
     rule: text,
     address: v.optional(address),
+    proxy: v.exactOptional(v.strictObject({ host, port })),
+    tls: v.exactOptional(tlsFacts),
   }),
   v.strictObject({
     kind: v.literal('message-allowed'),
@@ -202,6 +215,23 @@ const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('stopped') }),
 ]);
 
+const upstreamProxy = v.strictObject({
+  scheme: v.picklist(['http', 'https']),
+  host,
+  port,
+  exceptions: v.pipe(
+    v.array(
+      v.strictObject({
+        kind: v.picklist(['any', 'domain', 'subdomains', 'block']),
+        value: host,
+        port: v.optional(port),
+      }),
+    ),
+    v.maxLength(MAX_PROXY_EXCEPTIONS),
+  ),
+  byHostName: v.boolean(),
+});
+
 const descriptors = v.pipe(v.array(descriptor), v.maxLength(8));
 const policyUpdate = { generation: count, rules: policyRules };
 const toNetworkRole = v.variant('type', [
@@ -216,6 +246,7 @@ const toNetworkRole = v.variant('type', [
       nflog: descriptor,
     }),
     secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(descriptor))),
+    upstreamProxy: v.exactOptional(upstreamProxy),
     policy: v.strictObject({ ...policyUpdate, mayChange: v.boolean() }),
   }),
   v.strictObject({ type: v.literal('policy'), ...policyUpdate }),
@@ -231,5 +262,5 @@ export function parseToProcessRole(value: unknown): ToProcessRole {
 
 /** A message of the process role. @throws ValiError for anything else. */
 export function parseToNetworkRole(value: unknown): ToNetworkRole {
-  return v.parse(toNetworkRole, value);
+  return v.parse(toNetworkRole, value) as ToNetworkRole;
 }

@@ -1,6 +1,7 @@
 /** The wire as the process role holds it: hands over the policy, answers questions, passes facts on. */
 import type { Socket } from 'node:net';
 import type { Report } from '../audit/event.ts';
+import type { UpstreamProxy } from '../config/upstream-proxy.ts';
 import type { CastellanError } from '../errors.ts';
 import { escapeText } from '../lib/escape.ts';
 import type { NetworkRule } from '../policy/document.ts';
@@ -20,6 +21,7 @@ export interface ProcessSideOptions {
   /** The numbers the sockets have in the network role, not here. */
   readonly listeners: ListenerDescriptors;
   readonly secrets: SecretDescriptors;
+  readonly upstreamProxy?: UpstreamProxy | undefined;
   readonly rules: readonly NetworkRule[];
   /** Whether others may follow. */
   readonly mayChange: boolean;
@@ -112,7 +114,9 @@ const FIRST_GENERATION = 1;
 /** Compiling the largest policy takes a second on a loaded machine, and judging thousands of connections another. */
 const APPLY_DEADLINE_MS = 20_000;
 
-function startMessage({ listeners, secrets, rules, mayChange }: ProcessSideOptions): ToNetworkRole {
+function startMessage(options: ProcessSideOptions): ToNetworkRole {
+  const { listeners, secrets, upstreamProxy, rules, mayChange } = options;
   const policy = { generation: FIRST_GENERATION, rules, mayChange };
-  return { type: 'start', version: WIRE_VERSION, listeners, secrets, policy };
+  const proxy = upstreamProxy && { upstreamProxy };
+  return { type: 'start', version: WIRE_VERSION, listeners, secrets, ...proxy, policy };
 }

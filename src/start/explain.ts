@@ -135,6 +135,8 @@ function remark(fact: AuditFact): string[] {
       return [`${fact.path} is not granted: ${fact.reason}`];
     case 'control-degraded':
       return [`${fact.control}: ${fact.reason}`];
+    case 'control-applied':
+      return fact.control === 'upstream-proxy' ? [fact.detail] : [];
     case 'identity-resolved':
       return [`runs as ${fact.user} (${fact.uid}:${fact.gid}), by ${fact.source}`];
     case 'policy-loaded':

@@ -3,16 +3,19 @@ import { Socket } from 'node:net';
 import type { AuditFact } from '../audit/event.ts';
 import { listenersOf } from '../egress/accept/listeners.ts';
 import { type Egress, startEgress } from '../egress/egress.ts';
+import { CastellanError } from '../errors.ts';
 import { watchBypass } from '../kernel/bypass-watch.ts';
 import { posix } from '../kernel/posix.ts';
-import { certificatesIn, readSystemBundle } from '../kernel/trust-bundles.ts';
+import { readSystemBundle } from '../kernel/trust-bundles.ts';
 import type { Decider } from '../policy/compile.ts';
+import { certificatesIn } from '../protocol/pem.ts';
 import { type Asker, createAsker } from '../roles/ask.ts';
 import { type Channel, openChannel, roleLost } from '../roles/channel.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from '../roles/message.ts';
 import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
 import { watchExpiry } from './expiry.ts';
+import { readSecretFile } from './secret-files.ts';
 
 export interface NetworkRoleProcess {
   readonly controlDescriptor: number;
@@ -101,19 +104,35 @@ async function serve(
   signal: AbortSignal,
 ): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
-  const { listeners, policy } = message;
+  const { listeners, policy, upstreamProxy, secrets } = message;
+  const credentials = proxyCredentials(secrets.upstreamProxyAuth);
   const mayInspect = decider.inspects || policy.mayChange;
   watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
     listeners: listenersOf(listeners),
     decider,
     mayInspect,
-    roots: mayInspect ? certificatesIn(await readSystemBundle()) : [],
+    roots: mayInspect || upstreamProxy?.scheme === 'https' ? certificatesIn(await readSystemBundle()) : [],
+    ...(upstreamProxy && { upstreamProxy: { ...upstreamProxy, credentials } }),
     identify: asker.identify,
     report,
     signal,
     congestion: wire.congestion,
   });
+}
+
+/** @throws CastellanError `usage` where the file holds something else than one line `user:password` */
+function proxyCredentials(descriptor: number | undefined): string | undefined {
+  if (descriptor === undefined) return undefined;
+  const line = readSecretFile(descriptor).replace(/\r?\n$/, '');
+  if (/^[^:\p{Cc}]+:\P{Cc}*$/u.test(line)) return line;
+  throw new CastellanError(
+    'usage',
+    'the file of --upstream-proxy-auth-file has to hold one line, user:password',
+    {
+      step: 'network-role',
+    },
+  );
 }
 
 async function stop(egress: Egress | undefined, wire: Wire): Promise<void> {

@@ -81,7 +81,14 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   passOnComplaints(role, report);
   const rules = await followBinaryLinks(policy.network);
   const mayChange = config.reload !== undefined;
-  const side = openProcessSide(socket, { ...there, rules, mayChange, identify, report });
+  const side = openProcessSide(socket, {
+    ...there,
+    upstreamProxy: config.upstreamProxy,
+    rules,
+    mayChange,
+    identify,
+    report,
+  });
   const authority = await untilReady(side, role);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({
@@ -145,10 +152,16 @@ const DNS_PORT = 53;
 const MAX_PORT_RULES = 512;
 
 /** The role never binds a TCP port, and connects to none that no rule names; rules that may change may name any. */
-function rolePorts({ reload }: RunConfig, { network }: PolicyDocument): LandlockPorts {
+export function rolePorts(
+  { reload, upstreamProxy }: Pick<RunConfig, 'reload' | 'upstreamProxy'>,
+  { network }: Pick<PolicyDocument, 'network'>,
+): LandlockPorts {
+  const always = [DNS_PORT, ...(upstreamProxy === undefined ? [] : [upstreamProxy.port])];
+  // Then nothing else is dialled, whatever the rules.
+  if (upstreamProxy?.exceptions.length === 0) return { bind: [], connect: [...new Set(always)] };
   if (reload !== undefined) return { bind: [], connect: undefined };
   const listed = new Set([
-    DNS_PORT,
+    ...always,
     ...network.flatMap(({ endpoints }) => endpoints.flatMap(({ ports }) => ports)),
   ]);
   return { bind: [], connect: listed.size > MAX_PORT_RULES ? undefined : [...listed] };

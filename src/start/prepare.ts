@@ -18,10 +18,11 @@ import { ownPlaces, viewOfRun } from './mount-view.ts';
 import { makeNamespace } from './namespace.ts';
 import { takeOwnership } from './ownership.ts';
 import type { RunStage } from './plan.ts';
-import { loadPolicy, reportPolicy } from './policy.ts';
+import { loadPolicy, refuseWritableFiles, reportPolicy } from './policy.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { openSecretFiles, type SecretFiles } from './secret-files.ts';
 import { openTrustStore, type TrustStore } from './trust.ts';
+import { reportUpstreamProxy } from './upstream-proxy.ts';
 
 export interface PrepareRequest {
   readonly config: RunConfig;
@@ -68,6 +69,8 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
       }),
     ),
   );
+  await refuseWritableFiles(policy, files.granted);
+  reportUpstreamProxy(config.upstreamProxy, report);
   const secrets = held.use(
     openSecretFiles(config.secretFiles, { mode: config.mode, identity, granted: files.granted }),
   );

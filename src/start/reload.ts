@@ -2,6 +2,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Report } from '../audit/event.ts';
 import type { ReloadConfig, RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
@@ -11,8 +12,7 @@ import { parsePolicy } from '../policy/parse.ts';
 import { changedStaticParts } from '../policy/static-parts.ts';
 import type { GrantedPath } from './filesystem.ts';
 import type { NetworkRole } from './network.ts';
-import { covers } from './path-plan.ts';
-import { readPolicyFile, reportPolicy } from './policy.ts';
+import { policyFiles, readPolicyFile, refuseWritableFiles, reportPolicy, writableAbove } from './policy.ts';
 
 export interface PolicyReloadOptions {
   readonly config: RunConfig;
@@ -50,7 +50,7 @@ export async function openPolicyReload(options: PolicyReloadOptions): Promise<Po
 
   const reloadOnce = async (): Promise<void> => {
     const read = await readCandidate(file, policy);
-    if (read.ok && read.candidate.digest === inForce?.digest) return;
+    if (read.ok && inForce !== undefined && isSame(read.candidate, inForce)) return;
     const next = read.ok ? read.candidate : reload.invalid === 'deny' ? undefined : inForce;
     const closed = next === inForce ? 0 : await network.replacePolicy(next?.network ?? []);
     inForce = next;
@@ -92,6 +92,11 @@ export async function openPolicyReload(options: PolicyReloadOptions): Promise<Po
   };
 }
 
+/** The text may be the same, and a file that it names another. */
+function isSame(candidate: PolicyDocument, inForce: PolicyDocument): boolean {
+  return candidate.digest === inForce.digest && isDeepStrictEqual(candidate.network, inForce.network);
+}
+
 interface PolicyFile {
   readonly path: string;
   readonly granted: PolicyReloadOptions['granted'];
@@ -106,7 +111,8 @@ type Candidate =
 async function readCandidate({ path, granted }: PolicyFile, first: PolicyDocument): Promise<Candidate> {
   try {
     await refuseWritable(path, granted);
-    const candidate = parsePolicy(await readPolicyFile(path), path);
+    const candidate = parsePolicy(await readPolicyFile(path), path, policyFiles());
+    await refuseWritableFiles(candidate, granted);
     const changed = changedStaticParts(first, candidate);
     if (changed.length > 0)
       return { ok: false, reason: `${changed.join(', ')} cannot change during a run; start another` };
@@ -120,14 +126,11 @@ async function readCandidate({ path, granted }: PolicyFile, first: PolicyDocumen
 
 /** By its name or by what its name leads to; a directory above that the agent may write would do to exchange it. */
 async function refuseWritable(path: string, granted: PolicyReloadOptions['granted']): Promise<void> {
-  const target = await realpath(path).catch(() => path);
-  const hole = granted.find(
-    (grant) => grant.access === 'write' && (covers(grant.path, path) || covers(grant.path, target)),
-  );
+  const hole = await writableAbove(path, granted);
   if (hole === undefined) return;
   throw new CastellanError(
     'filesystem_refused',
-    `the agent may write ${hole.path}, and so the policy ${path}, which is to be read again`,
+    `the agent may write ${hole}, and so the policy ${path}, which is to be read again`,
     { step: 'reload', object: path },
   );
 }

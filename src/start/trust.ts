@@ -10,15 +10,11 @@ import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
-import {
-  certificatesIn,
-  possibleJavaStores,
-  readSystemBundle,
-  SYSTEM_BUNDLES,
-} from '../kernel/trust-bundles.ts';
+import { possibleJavaStores, readSystemBundle, SYSTEM_BUNDLES } from '../kernel/trust-bundles.ts';
 import { trustEnvironment } from '../launch/environment.ts';
 import type { MountStep } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
+import { certificatesIn } from '../protocol/pem.ts';
 import { openBrowserSettings } from './browser-settings.ts';
 import { type GrantedPath, openExisting } from './filesystem.ts';
 import { covers } from './path-plan.ts';

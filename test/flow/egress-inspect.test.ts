@@ -234,7 +234,7 @@ describe('mcp', () => {
   });
 
   test('bodies that wait hold no more memory than all may have, and give it back', async () => {
-    await using it = await inspected(keys, { limits: { bodyBytes: 1000 } });
+    await using it = await inspected(keys, { limits: { bodyBytes: 1000, bodyRoomMs: 100 } });
     const body = JSON.stringify({
       ...call('read_file'),
       params: { name: 'read_file', arguments: { x: 'y'.repeat(700) } },

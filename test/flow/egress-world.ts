@@ -91,10 +91,10 @@ export async function startWorld(
 }
 
 /** A TCP server on loopback that ends with the test. */
-export async function listen(server: Server): Promise<AsyncDisposable & { readonly port: number }> {
+export async function listen(server: Server, port = 0): Promise<AsyncDisposable & { readonly port: number }> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => sockets.add(socket.on('error', () => {})));
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,

@@ -70,8 +70,12 @@ export interface Inspected extends AsyncDisposable {
 type Running = AsyncDisposable & { readonly port: number };
 
 export interface InspectedOptions
-  extends Partial<Pick<EgressOptions, 'check' | 'identify' | 'resolve' | 'mayInspect'>> {
+  extends Partial<
+    Pick<EgressOptions, 'check' | 'identify' | 'resolve' | 'mayInspect' | 'roots' | 'upstreamProxy'>
+  > {
   readonly limits?: Partial<EgressLimits>;
+  /** Of the origin. */
+  readonly port?: number;
   /** What the two sides speak. */
   readonly client?: Version;
   readonly server?: Version;
@@ -89,6 +93,8 @@ export async function inspected(keys: string, options: InspectedOptions = {}): P
     raw,
     handler,
     origin: start,
+    roots: trusted = [],
+    port,
     ...rest
   } = options;
   const stack = new AsyncDisposableStack();
@@ -97,10 +103,13 @@ export async function inspected(keys: string, options: InspectedOptions = {}): P
   let connections = 0;
   const listening = (): Promise<Running> => {
     const server = raw?.(certificate) ?? tlsServer(version, certificate, handler ?? heard.handler);
-    return listen(server.on('secureConnection', () => ++connections));
+    return listen(
+      server.on('secureConnection', () => ++connections),
+      port,
+    );
   };
   const server = stack.use(await (start?.(certificate) ?? listening()));
-  const roots = [certificate.cert];
+  const roots = [certificate.cert, ...trusted];
   const world = stack.use(await startWorld(rules(server.port, keys), { roots, limits, ...rest }));
   const authority = join(dirname(certificate.path), 'authority.pem');
   writeFileSync(authority, world.egress.authority ?? '');

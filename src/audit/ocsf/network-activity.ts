@@ -9,6 +9,7 @@ import {
   requestUrl,
   ruleOf,
   spanOf,
+  tlsOf,
   trafficOf,
   userOf,
 } from './objects.ts';
@@ -47,6 +48,7 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
     case 'connection-allowed':
       return {
         ...ruled,
+        ...originPath(ruled, fact),
         activity: 1,
         severity: 1,
         success: true,
@@ -76,6 +78,22 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
       };
     }
   }
+}
+
+/** The operator's proxy on the way to the destination, and the TLS that was agreed with it. */
+function originPath(
+  { body, unmapped }: Pick<EventParts, 'body' | 'unmapped'>,
+  { proxy, tls }: Extract<ConnectionFact, { kind: 'connection-allowed' }>,
+): Pick<EventParts, 'body' | 'unmapped'> {
+  const destination = body['dst_endpoint'] as object;
+  const hop = proxy && {
+    ...endpoint({ address: proxy.host, port: proxy.port }),
+    svc_name: 'upstream-proxy',
+  };
+  return {
+    body: { ...body, dst_endpoint: { ...destination, proxy_endpoint: hop }, tls: tls && tlsOf(tls) },
+    unmapped: { ...unmapped, tls_resumed: tls?.isResumed },
+  };
 }
 
 /** Network Activity [4001]: a packet that tried to go around the listeners. */

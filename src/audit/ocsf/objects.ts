@@ -1,6 +1,6 @@
 /** The OCSF objects that several classes share. Numbers from outside are cut to what the schema's types hold. */
 import { isIP } from 'node:net';
-import type { Identity, Intent, RequestLine } from '../../egress/stages.ts';
+import type { Identity, Intent, RequestLine, TlsFacts } from '../../egress/stages.ts';
 import type { LaunchedProcess, PeerProcess, SocketAddress } from '../event.ts';
 import { type AuditContext, MAX_INTEGER, PRODUCT_NAME, type Stamp } from './base.ts';
 import { commandLine } from './command-line.ts';
@@ -159,6 +159,17 @@ export function trafficOf(bytesIn: number, bytesOut: number): object {
 export function spanOf(durationMs: number, { time }: Stamp): Attributes {
   const duration = long(durationMs);
   return { start_time: Math.max(time - duration, 0), end_time: time, duration };
+}
+
+/** TLS with an origin. A certificate is told by its issuer and number, which together name it. */
+export function tlsOf({ version, cipher, serverName, issuer, serialNumber }: TlsFacts): object {
+  const isNamed = issuer !== undefined && serialNumber !== undefined;
+  return {
+    version,
+    cipher,
+    sni: serverName,
+    certificate: isNamed ? { issuer, serial_number: serialNumber } : undefined,
+  };
 }
 
 export function ruleOf(name: string | undefined): object | undefined {

@@ -14,7 +14,7 @@ import type { Carry } from './request.ts';
 import { createSyntheticNames } from './synthetic-names.ts';
 import { serveTransparent } from './transparent.ts';
 
-type AdapterOptions = Required<Omit<EgressOptions, 'limits'>> & {
+type AdapterOptions = Required<Omit<EgressOptions, 'limits' | 'upstreamProxy'>> & {
   readonly limits: EgressLimits;
   readonly carry: Carry;
   readonly authority: CertificateAuthority | undefined;

@@ -64,12 +64,12 @@ export function http2Exchange(
         stream.once('wantTrailers', () => stream.sendTrailers(toHeaderObject(fields.flat())));
         stream.end();
       }
-      // What is still to come has no place to go (RFC 9113 §8.1).
-      if (!stream.readableEnded) stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR));
+      leaveUnread(stream);
     },
     refuse(status, body) {
       if (stream.destroyed || stream.headersSent) return void stream.close(constants.NGHTTP2_INTERNAL_ERROR);
       stream.resume();
+      leaveUnread(stream);
       if (/^application\/grpc($|[;+])/i.test(headers['content-type'] ?? ''))
         return refuseGrpc(stream, status, body);
       const text = `${JSON.stringify(body)}\n`;
@@ -87,6 +87,11 @@ export function http2Exchange(
         listener(stream.writableFinished && stream.rstCode === constants.NGHTTP2_NO_ERROR),
       ),
   };
+}
+
+/** What is still to come has no place to go (RFC 9113 §8.1). */
+function leaveUnread(stream: ServerHttp2Stream): void {
+  if (!stream.readableEnded) stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR));
 }
 
 /** An answer that consists of trailers alone (gRPC over HTTP/2, Responses). */

@@ -170,9 +170,14 @@ function connectArrival(exchange: Exchange, authority: Authority, means: Means):
     revoke: () => void socket.resetAndDestroy(),
     async relay(upstream, { verdict }) {
       socket.write(ESTABLISHED);
-      const object = tunnelObjection(authority.host, verdict.protocol);
+      const object = tunnelObjection(authority.host, verdict);
       const judge = ({ opening }: ReadOpening) => object(opening) ?? 'pass';
-      const outcome = await relayTunnel(socket, upstream.socket, { limits, opening: undefined, judge });
+      const outcome = await relayTunnel(socket, upstream.socket, {
+        limits,
+        opening: undefined,
+        judge,
+        judgeHello: object,
+      });
       if (outcome.result === 'denied') refuseTls(socket, limits.lingerMs);
       return outcome;
     },

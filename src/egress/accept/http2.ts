@@ -29,13 +29,15 @@ export function createHttp2Port(means: RequestMeans): Http2Port {
       const session = openSession(client, means);
       sessions.add(session);
       session.once('close', () => sessions.delete(session));
+      const streams = endWhenIdle(session, means.limits);
       const onLost = (): void => session.close();
       const origins = new Origins({ limits: means.limits, isHttp2: true, onLost });
       client.signal.addEventListener('abort', () => origins.close(), { once: true });
       const conversation: Conversation = { client, flow, dialled, origins, requests: 0, over: false };
-      session.on('stream', (stream, headers, _flags, raw) =>
-        answer(conversation, stream, headers, raw as unknown as readonly string[], means),
-      );
+      session.on('stream', (stream, headers, _flags, raw) => {
+        streams.add(stream);
+        answer(conversation, stream, headers, raw as unknown as readonly string[], means);
+      });
     },
     close() {
       for (const session of sessions) session.close();
@@ -50,29 +52,36 @@ function openSession({ socket }: Client, { limits }: RequestMeans): ServerHttp2S
   });
   // The socket's own end is what counts.
   session.on('error', () => {});
-  closeWhenUnused(session, limits);
   return session;
 }
 
-/** Since the last request, not the last byte: pings and heads that never end must not keep the connection. */
-function closeWhenUnused(session: ServerHttp2Session, { keepAliveMs, lingerMs }: EgressLimits): void {
+/** Requests keep a session open, and not pings. One that is closing waits until its last frames are read, but not for ever. */
+function endWhenIdle(
+  session: ServerHttp2Session,
+  { keepAliveMs, lingerMs }: EgressLimits,
+): { add(stream: ServerHttp2Stream): void } {
   let open = 0;
-  const end = (): void => {
-    if (open > 0) return;
-    session.close();
-    // A head under way is a request to the session, which would wait for it.
-    const last = setTimeout(() => open === 0 && session.destroy(), lingerMs);
-    session.once('close', () => clearTimeout(last));
+  let last: NodeJS.Timeout | undefined;
+  const look = (): void => {
+    clearTimeout(last);
+    if (open === 0) last = setTimeout(end, keepAliveMs);
   };
-  const timer = setTimeout(end, keepAliveMs);
-  session.on('stream', (stream) => {
-    open += 1;
-    stream.once('close', () => {
-      open -= 1;
-      if (open === 0 && !session.closed) timer.refresh();
-    });
-  });
-  session.once('close', () => clearTimeout(timer));
+  const end = (): void => {
+    session.close();
+    if (!session.destroyed) last = setTimeout(() => session.destroy(), lingerMs);
+  };
+  look();
+  session.once('close', () => clearTimeout(last));
+  return {
+    add(stream) {
+      open += 1;
+      clearTimeout(last);
+      stream.once('close', () => {
+        open -= 1;
+        if (!session.destroyed) look();
+      });
+    },
+  };
 }
 
 function answer(

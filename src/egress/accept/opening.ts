@@ -8,7 +8,12 @@ import type { EgressLimits } from '../limits.ts';
 
 export type Opening =
   /** `serverName` is a host name in its one form; undefined where the client sent none. */
-  | { readonly kind: 'tls'; readonly serverName: string | undefined }
+  | {
+      readonly kind: 'tls';
+      readonly serverName: string | undefined;
+      /** There may be another name in it, encrypted (RFC 9849). */
+      readonly mayHideName?: true;
+    }
   | { readonly kind: 'http' }
   /** Without TLS, by a client that knows its origin. */
   | { readonly kind: 'http2' }
@@ -23,6 +28,8 @@ export interface ReadOpening {
   readonly bytes: Buffer;
 }
 
+type CompleteHello = Extract<ReturnType<typeof readClientHello>, { state: 'complete' }>;
+
 /** What the bytes so far are the beginning of; undefined while more are needed to tell. */
 export function classifyOpening(bytes: Buffer): Opening | undefined {
   if (bytes.length === 0) return undefined;
@@ -33,7 +40,7 @@ export function classifyOpening(bytes: Buffer): Opening | undefined {
     case 'invalid':
       return { kind: 'invalid', detail: `not a TLS ClientHello: ${hello.reason}` };
     case 'complete':
-      return tlsOpening(hello.serverName);
+      return tlsOpening(hello);
     case 'not-tls':
       return httpOpening(bytes);
   }
@@ -48,12 +55,13 @@ function httpOpening(bytes: Buffer): Opening | undefined {
   return { kind: likely && METHODS.includes(method) ? 'http' : 'other' };
 }
 
-function tlsOpening(serverName: string | undefined): Opening {
-  if (serverName === undefined) return { kind: 'tls', serverName };
+function tlsOpening({ serverName, hasEch }: Pick<CompleteHello, 'serverName' | 'hasEch'>): Opening {
+  const hidden = hasEch ? ({ mayHideName: true } as const) : undefined;
+  if (serverName === undefined) return { kind: 'tls', serverName, ...hidden };
   const name = parseHostName(serverName);
   return name === undefined
     ? { kind: 'invalid', detail: 'the server name in TLS is no host name' }
-    : { kind: 'tls', serverName: name };
+    : { kind: 'tls', serverName: name, ...hidden };
 }
 
 /**

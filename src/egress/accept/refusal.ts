@@ -1,6 +1,7 @@
 /** How a client hears that it goes no further: in its own protocol, and so that it can read it before the connection closes. */
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 
 /** A fatal access_denied alert (RFC 8446 §6, TLS 1.0 framing): the client's error then says that it was refused. */
 const ACCESS_DENIED_ALERT = Buffer.from([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x31]);
@@ -13,6 +14,12 @@ export function linger(socket: Socket, lingerMs: number, last?: string | Uint8Ar
   if (last !== undefined && socket.writable) socket.write(last);
   socket.end();
   socket.resume();
+}
+
+/** Ends at once, and so that the other side takes it for no orderly end: by a reset, which TLS has not. */
+export function breakOff(socket: Socket): void {
+  if (socket instanceof TLSSocket) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** For clients that speak TLS. */

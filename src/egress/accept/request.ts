@@ -90,7 +90,13 @@ function inspectable(
     body(maxBytes) {
       exchange.interim(100, undefined);
       const over = (release: () => void) => exchange.onClose(release);
-      return readWhole(exchange.body, { maxBytes, ms: limits.bodyMs, budget, over });
+      return readWhole(exchange.body, {
+        maxBytes,
+        ms: limits.bodyMs,
+        roomMs: limits.bodyRoomMs,
+        budget,
+        over,
+      });
     },
   };
 }

@@ -103,7 +103,7 @@ function tunnelArrival(
     relay: (upstream, grant) =>
       opening.kind === 'silent'
         ? relaySilent(client, flow, host, upstream.socket, grant, means)
-        : relayTunnel(client.socket, upstream.socket, { limits, opening: read.bytes, judge: () => 'pass' }),
+        : relayRead(client.socket, upstream.socket, host, read, grant, limits),
     async open() {
       // Where requests are inspected the client has to speak first, however busy it is.
       const heard =
@@ -135,12 +135,35 @@ export function learn(
   });
   if (opening.kind === 'invalid') return unknown(opening.detail);
   if (opening.kind === 'tls' && opening.serverName !== undefined) {
-    const objection = name === undefined ? undefined : tunnelObjection(name, '')(opening);
+    const objection = name === undefined ? undefined : tunnelObjection(name, READABLE)(opening);
     return { host: objection === undefined ? opening.serverName : known, adapter, objection };
   }
   if (name === undefined && isSynthetic(remoteAddress))
     return unknown(`no name has the address ${remoteAddress} any more`);
   return { host: known, adapter, objection: undefined };
+}
+
+/** Before the policy was asked only the name that can be read has been compared; what may be hidden is its affair. */
+const READABLE = { protocol: '', allowsEncryptedHello: true } as const;
+
+async function relayRead(
+  client: Socket,
+  upstream: Socket,
+  host: string,
+  { opening, bytes }: ReadOpening,
+  { verdict }: Grant,
+  limits: EgressLimits,
+): Promise<Outcome> {
+  const judgeHello = tunnelObjection(host, verdict);
+  const objection = judgeHello(opening);
+  const outcome: Outcome =
+    objection === undefined
+      ? await relayTunnel(client, upstream, { limits, opening: bytes, judge: () => 'pass', judgeHello })
+      : { result: 'denied', detail: objection.detail, bytesOut: 0, bytesIn: 0 };
+  if (outcome.result !== 'denied') return outcome;
+  upstream.destroy();
+  refuseTls(client, limits.lingerMs);
+  return outcome;
 }
 
 /** The server may be the one to speak first; a client that then turns out to speak HTTP is served as such after all. */
@@ -153,11 +176,12 @@ async function relaySilent(
   means: TransparentMeans,
 ): Promise<Outcome> {
   const { limits } = means;
-  const judge = tunnelObjection(host, verdict.protocol);
+  const judge = tunnelObjection(host, verdict);
   let request: Buffer | undefined;
   const outcome = await relayTunnel(client.socket, upstream, {
     limits,
     opening: undefined,
+    judgeHello: judge,
     judge({ opening, bytes }, serverSpoke) {
       if (opening.kind !== 'http' || serverSpoke || verdict.protocol === 'tcp')
         return judge(opening) ?? 'pass';

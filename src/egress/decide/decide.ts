@@ -49,6 +49,8 @@ function together(eldest: AllowVerdict, heir: Verdict): Verdict {
   const sameReach =
     isDeepStrictEqual(heir.allowedIps, eldest.allowedIps) &&
     heir.exactHost === eldest.exactHost &&
+    isDeepStrictEqual(heir.tlsAuthority, eldest.tlsAuthority) &&
+    heir.allowsEncryptedHello === eldest.allowsEncryptedHello &&
     (heir.protocol === eldest.protocol || heir.requests !== undefined);
   if (!sameReach)
     return {

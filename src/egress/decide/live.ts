@@ -52,7 +52,7 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
         return current.inspects;
       },
     },
-    enter(arrival, { identity }) {
+    enter(arrival, { identity, verdict }) {
       const revoked = new AbortController();
       const grantedBy = current;
       let lost: DenyVerdict | undefined;
@@ -67,7 +67,10 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
           // What has become known since the last time has been judged by the policy of the grant alone.
           if (lost !== undefined || grantedBy === current) return lost;
           const decision = decide(current, arrival, { ok: true, identity });
-          lost = decision.ok ? lostRight(connection, arrival, decision.grant, check) : decision.verdict;
+          lost = decision.ok
+            ? (lostTrust(arrival, verdict, decision.grant) ??
+              lostRight(connection, arrival, decision.grant, check))
+            : decision.verdict;
           if (lost !== undefined) revoked.abort();
           return lost;
         },
@@ -81,6 +84,18 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
       return [...live].filter((connection) => connection.recheck() !== undefined).length;
     },
   };
+}
+
+/** What was verified by one authority is not what another would have let through. */
+function lostTrust(
+  { intent }: Arrival,
+  before: Grant['verdict'],
+  { verdict: { tlsAuthority, rule: nearest } }: Grant,
+): DenyVerdict | undefined {
+  if (intent.http?.scheme !== 'https' || before.tlsAuthority?.digest === tlsAuthority?.digest)
+    return undefined;
+  const detail = 'the origin has to be certified by another authority now';
+  return { allow: false, reason: 'address_not_allowed', detail, nearest };
 }
 
 function lostRight(

@@ -1,21 +1,24 @@
 import type { Identity } from '../stages.ts';
 
 export interface ProcessQuota {
-  /** A place for one connection of this process, given back by disposal; undefined when it has all it may. */
+  /** A place for one connection or request of this process, given back by disposal; undefined when it, or all together, have all they may. */
   take(identity: Identity): Disposable | undefined;
 }
 
-/** At most `limit` connections a process, counted by pid and start time. */
-export function createProcessQuota(limit: number): ProcessQuota {
+/** At most `limit` a process, counted by pid and start time, and `total` of all. */
+export function createProcessQuota(limit: number, total: number): ProcessQuota {
   const taken = new Map<string, number>();
+  let all = 0;
   return {
     take({ pid, startTime }) {
       const key = `${pid}:${startTime}`;
       const count = taken.get(key) ?? 0;
-      if (count >= limit) return undefined;
+      if (count >= limit || all >= total) return undefined;
       taken.set(key, count + 1);
+      all += 1;
       return {
         [Symbol.dispose]() {
+          all -= 1;
           const left = (taken.get(key) ?? 1) - 1;
           if (left === 0) taken.delete(key);
           else taken.set(key, left);

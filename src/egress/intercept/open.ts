@@ -4,7 +4,7 @@ import type { Client } from '../accept/entrance.ts';
 import type { HttpPort } from '../accept/http.ts';
 import type { ReadOpening } from '../accept/opening.ts';
 import { refuseTls } from '../accept/refusal.ts';
-import { tunnelObjection } from '../accept/tunnel-name.ts';
+import { OPENED, tunnelObjection } from '../accept/tunnel-name.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { AdapterName, Flow, Objection, Outcome } from '../stages.ts';
 import type { CertificateAuthority } from './authority.ts';
@@ -36,7 +36,7 @@ export async function openInspected(
     refuseTls(socket, limits.lingerMs);
     return { ...transferred(socket), result: 'denied', reason, detail };
   };
-  const objection = tunnelObjection(host, 'rest')(opening);
+  const objection = tunnelObjection(host, OPENED)(opening);
   if (objection !== undefined) return deny(objection);
   const serve = (inner: Socket, scheme: 'http' | 'https', isHttp2: boolean): Promise<Outcome> => {
     const { promise, resolve } = Promise.withResolvers<Outcome>();

@@ -126,9 +126,38 @@ function listen(
     };
     events.response(head, incoming, () => incoming.rawTrailers);
   });
+  limitHead(outgoing, socket, limits, () =>
+    fail(504, 'upstream_timeout', `the response head did not end within ${limits.responseHeadMs} ms`),
+  );
   const onIdle = (): void => fail(504, 'upstream_timeout', `idle for ${limits.requestIdleMs} ms`);
   socket.setTimeout(limits.requestIdleMs).on('timeout', onIdle);
   outgoing.once('close', () => socket.off('timeout', onIdle));
+}
+
+/** A head that comes byte by byte never idles. */
+function limitHead(
+  outgoing: ClientRequest,
+  socket: Socket,
+  { responseHeadMs }: EgressLimits,
+  onLate: () => void,
+): void {
+  let timer: NodeJS.Timeout | undefined;
+  let isOver = false;
+  const onData = (): void => {
+    // Once more after it has been taken off, where the parser hears of the same piece first.
+    if (!isOver) timer ??= setTimeout(onLate, responseHeadMs);
+  };
+  const end = (): void => {
+    isOver = true;
+    clearTimeout(timer);
+    socket.off('data', onData);
+  };
+  socket.on('data', onData);
+  outgoing.on('information', () => {
+    clearTimeout(timer);
+    timer = undefined;
+  });
+  outgoing.once('response', end).once('close', end);
 }
 
 /** As llhttp read it; `unsaid` is what stands for neither a length nor chunks. */

@@ -1,10 +1,10 @@
 /** From a granted connection to one that is open to its origin: resolved, checked, dialled, secured; or one that is open already. */
 import { approveDestination, type DestinationOptions } from '../decide/destination.ts';
 import type { Arrival, Grant, Reached } from '../stages.ts';
-import { dial } from './dial.ts';
+import { type DialOptions, dial } from './dial.ts';
 import { type SecureOptions, secureUpstream } from './secure.ts';
 
-export type ReachOptions = DestinationOptions & SecureOptions & { readonly signal: AbortSignal };
+export type ReachOptions = DestinationOptions & SecureOptions & Omit<DialOptions, 'host'>;
 
 /** Never rejects. */
 export function reach(arrival: Arrival, grant: Grant, options: ReachOptions): Promise<Reached> {
@@ -13,11 +13,13 @@ export function reach(arrival: Arrival, grant: Grant, options: ReachOptions): Pr
   const open = async (): Promise<Reached> => {
     const destination = await approveDestination(intent, grant, options);
     if (!destination.ok) return destination;
-    const dialled = await dial(destination.addresses, options);
-    return secureUpstream(dialled, arrival, options);
+    const dialled = await dial(destination.addresses, { ...options, host });
+    return secureUpstream(dialled, arrival, grant, options);
   };
   if (origins === undefined) return open();
   // What was dialled for one request is checked again for the next, whose rule may allow other addresses.
   const fits = (address: string): boolean => options.check(grant.verdict, host, port, [address]).ok;
-  return origins.reach(`${http?.scheme}://${host}:${port}`, fits, open);
+  // Nor is a connection shared by those who verify it differently.
+  const place = `${http?.scheme}://${host}:${port} ${grant.verdict.tlsAuthority?.digest ?? ''}`;
+  return origins.reach(place, fits, open);
 }

@@ -1,13 +1,13 @@
 import { isIP } from 'node:net';
-import { connect, type SecureContext } from 'node:tls';
+import { connect, type TLSSocket } from 'node:tls';
 import { errnoOf } from '../../errors.ts';
 import type { EgressLimits } from '../limits.ts';
-import type { Arrival, Reached, Refusal } from '../stages.ts';
+import type { Arrival, Grant, Reached, Refusal, TlsFacts } from '../stages.ts';
 import type { DialResult } from './dial.ts';
+import type { Trust } from './trust.ts';
 
 export interface SecureOptions {
-  /** Holds the certificate authorities that origins are verified by. */
-  readonly trust: () => SecureContext;
+  readonly trust: Trust;
   readonly limits: EgressLimits;
 }
 
@@ -17,42 +17,81 @@ export interface SecureOptions {
  */
 export async function secureUpstream(
   dialled: DialResult,
-  { intent: { host, http }, origins }: Pick<Arrival, 'intent' | 'origins'>,
+  { intent: { host, port, http }, origins }: Pick<Arrival, 'intent' | 'origins'>,
+  { verdict }: Pick<Grant, 'verdict'>,
   { trust, limits }: SecureOptions,
 ): Promise<Reached> {
   if (!dialled.ok) return dialled;
   const isHttp2 = origins?.isHttp2 ?? false;
-  const { address } = dialled;
+  const { address, proxy } = dialled;
   // Without TLS a client of HTTP/2 knows beforehand that its origin speaks it (RFC 9113 §3.3).
   if (http?.scheme !== 'https')
     return { ok: true, upstream: { ...dialled, protocol: isHttp2 ? 'h2' : 'http/1.1' } };
   const { promise, resolve } = Promise.withResolvers<Reached>();
+  const context = trust.contextFor(verdict.tlsAuthority);
+  const place = `${isHttp2 ? 'h2' : 'http/1.1'} ${host}:${port}`;
+  const session = trust.sessionFor(context, place);
   const socket = connect({
     socket: dialled.socket,
     host,
     // RFC 6066 §3: addresses are no server names.
     ...(isIP(host) === 0 && { servername: host }),
-    secureContext: trust(),
+    secureContext: context,
     ALPNProtocols: isHttp2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+    ...(session && { session }),
   });
   const timer = setTimeout(
     () => settle({ ok: false, refusal: failed(504, `no TLS within ${limits.handshakeMs} ms`) }),
     limits.handshakeMs,
   );
+  let settled = false;
   const settle = (result: Reached): void => {
+    if (settled) return;
+    settled = true;
     clearTimeout(timer);
-    if (!result.ok) socket.destroy();
+    if (!result.ok) {
+      if (session !== undefined) trust.forgetSession(context, place);
+      socket.destroy();
+    }
     resolve(result);
   };
+  keepSessions(socket, (newer) => trust.keepSession(context, place, newer, socket.isSessionReused()));
   socket.once('secureConnect', () => {
     const protocol = socket.alpnProtocol === 'h2' ? 'h2' : 'http/1.1';
-    settle({ ok: true, upstream: { socket, address, protocol } });
+    settle({ ok: true, upstream: { socket, address, protocol, proxy, tls: factsOf(socket, host) } });
   });
   // Stays, so that a later reset finds a listener whatever stage owns the socket.
   socket.on('error', (error) => settle({ ok: false, refusal: failed(502, reasonOf(error)) }));
   socket.once('close', () => settle({ ok: false, refusal: failed(502, 'closed during the TLS handshake') }));
   return promise;
 }
+
+/** Before TLS 1.3 a session is there before its certificate has been judged; it is kept once that is done. */
+function keepSessions(socket: TLSSocket, keep: (session: Buffer) => void): void {
+  let early: Buffer | undefined;
+  socket.on('session', (session: Buffer) => {
+    if (socket.authorized) keep(session);
+    else early = session;
+  });
+  socket.once('secureConnect', () => {
+    if (early !== undefined && socket.authorized) keep(early);
+  });
+}
+
+function factsOf(socket: TLSSocket, host: string): TlsFacts {
+  const certificate = socket.getPeerX509Certificate();
+  return {
+    version: socket.getProtocol() ?? 'unknown',
+    cipher: socket.getCipher().standardName,
+    serverName: isIP(host) === 0 ? host : undefined,
+    isResumed: socket.isSessionReused(),
+    issuer: certificate?.issuer.replaceAll('\n', ', ').slice(0, MAX_CERTIFICATE_TEXT),
+    serialNumber: certificate?.serialNumber.slice(0, MAX_CERTIFICATE_TEXT),
+  };
+}
+
+/** Whoever made the certificate chose these; the process role takes no longer ones. */
+const MAX_CERTIFICATE_TEXT = 256;
 
 function failed(status: 502 | 504, detail: string): Refusal {
   return { result: 'failed', status, error: 'upstream_tls_failed', detail: `TLS to the origin: ${detail}` };

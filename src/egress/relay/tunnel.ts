@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net';
-import { type ReadOpening, readOpening } from '../accept/opening.ts';
+import { classifyOpening, type Opening, type ReadOpening, readOpening } from '../accept/opening.ts';
+import { breakOff } from '../accept/refusal.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Objection, Outcome } from '../stages.ts';
+import { watchHello } from './hello-watch.ts';
 
 export interface TunnelOptions {
   readonly limits: EgressLimits;
@@ -9,6 +11,8 @@ export interface TunnelOptions {
   readonly opening: Buffer | undefined;
   /** `taken`: the client is somebody else's from here on. */
   judge(read: ReadOpening, serverSpoke: boolean): Objection | 'pass' | 'taken';
+  /** Judges another ClientHello that the server asks for. */
+  judgeHello(opening: Opening): Objection | undefined;
 }
 
 /**
@@ -36,8 +40,22 @@ export async function relayTunnel(
     }
     opening = read.bytes;
   }
-  if (opening.length > 0 && upstream.writable) upstream.write(opening);
+  const watch =
+    classifyOpening(opening)?.kind === 'tls'
+      ? watchHello(client, upstream, { limits: options.limits, opening, judge: options.judgeHello })
+      : undefined;
+  if (opening.length > 0 && upstream.writable && watch?.isFine !== false) upstream.write(opening);
   client.pipe(upstream);
+  const objection = await Promise.race([
+    bond.parted.then(() => undefined),
+    ...(watch ? [watch.objection] : []),
+  ]);
+  if (objection !== undefined) {
+    upstream.unpipe(client);
+    client.unpipe(upstream);
+    bond.release();
+    return counted(upstream, 'denied', objection.detail);
+  }
   const failure = await bond.parted;
   return failure === undefined ? counted(upstream, 'closed') : counted(upstream, 'failed', failure);
 }
@@ -69,7 +87,7 @@ function joinFates(client: Socket, upstream: Socket, limits: EgressLimits): Bond
       failure ??= `${name}: ${error.message}`;
     };
     const onClose = (broken: boolean): void => {
-      if (broken && to.writableLength === 0) to.resetAndDestroy();
+      if (broken && to.writableLength === 0) breakOff(to);
       else to.destroySoon();
       if (to.closed) resolve(failure);
     };

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { DenyVerdict } from '../../policy/verdict.ts';
-import { linger, refuseSocket } from '../accept/refusal.ts';
+import { breakOff, linger, refuseSocket } from '../accept/refusal.ts';
 import type { Conversation, Ruling } from '../inspect/conversation.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Outcome } from '../stages.ts';
@@ -77,7 +77,7 @@ export function relayWebSocket(
     upstream.destroy();
     settle({ result: 'failed', detail: 'the client went away' });
   };
-  const onRevoked = (): void => void socket.resetAndDestroy();
+  const onRevoked = (): void => breakOff(socket);
   socket.once('close', onGone);
   options.revoked.addEventListener('abort', onRevoked);
   let answer: IncomingMessage | undefined;

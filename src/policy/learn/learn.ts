@@ -94,7 +94,9 @@ function learnOnce(
 ): Learned & { readonly isWhole: boolean } {
   const leftOut = new Map(before);
   const rules = learnRules([...cells.values()], { exact, baseline, leftOut });
-  const { document, problems } = checkPolicy(writePolicy(rules, { heading: [] }), 'learned', base);
+  const { document, problems } = checkPolicy(writePolicy(rules, { heading: [] }), 'learned', {
+    beside: base,
+  });
   const problem = document === undefined ? (problems[0]?.message ?? 'it cannot be read') : undefined;
   const refused = document === undefined ? 0 : countRefused(cells.values(), [...base, ...document.network]);
   if (refused > 0) leftOut.set('requests that the rules for others at the same path hide', refused);

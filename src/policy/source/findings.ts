@@ -1,5 +1,6 @@
 import { escapeText } from '../../lib/escape.ts';
 import type { PolicyNotice, SourcePosition } from '../document.ts';
+import type { PolicyFiles } from '../tls-authority.ts';
 
 export interface PolicyProblem {
   readonly file: string;
@@ -12,6 +13,8 @@ export interface Findings {
   readonly file: string;
   readonly problems: PolicyProblem[];
   readonly notices: PolicyNotice[];
+  /** Undefined where a policy is looked at without the machine it is for. */
+  readonly files?: PolicyFiles | undefined;
 }
 
 /** More than anybody corrects in one go, and few enough to keep in memory whatever the text is. */

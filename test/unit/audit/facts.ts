@@ -223,6 +223,38 @@ export const SAMPLES: SampleTable = {
       rule: 'items',
       address: '203.0.113.6',
     },
+    {
+      kind: 'connection-allowed',
+      intent: INTENT,
+      identity: IDENTITY,
+      rule: 'items',
+      address: undefined,
+      proxy: { host: 'proxy.example.org', port: 3128 },
+      tls: {
+        version: 'TLSv1.3',
+        cipher: 'TLS_AES_128_GCM_SHA256',
+        serverName: 'api.example.org',
+        isResumed: true,
+        issuer: 'CN=Some CA, O=Some\nbody',
+        serialNumber: '0A',
+      },
+    },
+    {
+      kind: 'connection-allowed',
+      intent: INTENT,
+      identity: IDENTITY,
+      rule: 'items',
+      address: '203.0.113.6',
+      proxy: { host: '10.1.2.3', port: 3128 },
+      tls: {
+        version: 'TLSv1.2',
+        cipher: 'x',
+        serverName: undefined,
+        isResumed: false,
+        issuer: undefined,
+        serialNumber: undefined,
+      },
+    },
   ],
   'message-allowed': [
     {

@@ -219,6 +219,16 @@ describe('what an auditor asks', () => {
     expect(only(SAMPLES['connection-allowed'][1] as AuditFact)['proxy_endpoint']).toBeUndefined();
   });
 
+  it('name the operator’s proxy beside castellan’s own, and TLS', () => {
+    const event = only(SAMPLES['connection-allowed'][3] as AuditFact);
+    expect(event).toMatchObject({
+      proxy_endpoint: { port: 3128, svc_name: 'egress-proxy' },
+      dst_endpoint: { hostname: 'api.example.org', proxy_endpoint: { svc_name: 'upstream-proxy' } },
+      tls: { version: 'TLSv1.3', sni: 'api.example.org', certificate: { serial_number: '0A' } },
+      unmapped: { tls_resumed: true },
+    });
+  });
+
   it('by which right: the rule; a rule that only came near is not called one', () => {
     expect(only(SAMPLES['connection-allowed'][0])['firewall_rule']).toMatchObject({ name: 'items' });
     const denied = only(SAMPLES['connection-denied'][1] as AuditFact);

@@ -344,7 +344,34 @@ describe('the first bytes of a tunnel', () => {
       undefined,
     ],
     ['anything else', 'a.test', '', { kind: 'other' }, undefined],
+    [
+      'what may hide another name',
+      'a.test',
+      '',
+      { kind: 'tls', serverName: 'a.test', mayHideName: true },
+      'name_mismatch',
+    ],
+    [
+      'what may hide another name and shows none',
+      'a.test',
+      'tcp',
+      { kind: 'tls', serverName: undefined, mayHideName: true },
+      'name_mismatch',
+    ],
+    [
+      'a hidden name for an address, which promises none',
+      '10.0.0.1',
+      '',
+      { kind: 'tls', serverName: 'b.test', mayHideName: true },
+      undefined,
+    ],
   ] as const)('%s', (_name, host, protocol, opening, reason) => {
-    expect(tunnelObjection(host, protocol)(opening)?.reason).toBe(reason);
+    expect(tunnelObjection(host, { protocol })(opening)?.reason).toBe(reason);
+  });
+
+  test('a hidden name passes where a rule says so; the one in sight still has to be right', () => {
+    const object = tunnelObjection('a.test', { protocol: '', allowsEncryptedHello: true });
+    expect(object({ kind: 'tls', serverName: 'a.test', mayHideName: true })).toBeUndefined();
+    expect(object({ kind: 'tls', serverName: 'b.test', mayHideName: true })?.reason).toBe('name_mismatch');
   });
 });

@@ -222,11 +222,12 @@ describe('dial', () => {
 });
 
 test('a process may hold so many connections, and no other pays for it', () => {
-  const quota = createProcessQuota(2);
+  const quota = createProcessQuota(2, 3);
   const first = quota.take(identity);
   expect(quota.take(identity)).toBeDefined();
   expect(quota.take(identity)).toBeUndefined();
   expect(quota.take({ ...identity, startTime: '2' })).toBeDefined();
+  expect(quota.take({ ...identity, startTime: '3' })).toBeUndefined();
   first?.[Symbol.dispose]();
   expect(quota.take(identity)).toBeDefined();
 });

@@ -19,6 +19,7 @@ describe('refuses', () => {
     ['two readings of one path', `${A}, ${REST}`, `${A}, protocol: graphql, access: full`, 'how requests are read'],
     ['two readings of equal paths', `${A}, path: "/x/*", ${REST}`, `${A}, path: "/*/x", protocol: graphql, access: full`, 'how requests are read'],
     ['enforcement', `${A}, ${REST}`, `${A}, protocol: rest, access: full, enforcement: audit`, 'enforcement'],
+    ['a hidden name', A, `${A}, allow_encrypted_client_hello: true`, 'allow_encrypted_client_hello'],
     ['encoded slashes', `${A}, ${REST}`, `${A}, ${REST}, allow_encoded_slash: true`, 'allow_encoded_slash'],
     ['body limits', `${A}, protocol: graphql, access: full`, `${A}, protocol: graphql, access: full, graphql_max_body_bytes: 1`, 'limit of bodies'],
   ])('%s', (_, one, other, message) => {

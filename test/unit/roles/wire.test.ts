@@ -92,6 +92,17 @@ describe('what the network role may say', () => {
       }),
     ],
     [
+      'one through a proxy, with TLS',
+      fact({
+        kind: 'connection-allowed',
+        intent: INTENT,
+        identity: IDENTITY,
+        rule: 'r',
+        proxy: { host: 'proxy.test', port: 3128 },
+        tls: { version: 'TLSv1.3', cipher: 'x', serverName: 'a.test', isResumed: true, issuer: 'CN=x' },
+      }),
+    ],
+    [
       'a denied one without identity',
       fact({ kind: 'connection-denied', intent: INTENT, reason: 'no_policy', detail: '' }),
     ],
@@ -148,6 +159,16 @@ describe('what the network role may say', () => {
     ['an address that is none', { type: 'identify', id: 1, flow: { ...FLOW, localAddress: 'localhost' } }],
     ['a port that is none', { type: 'identify', id: 1, flow: { ...FLOW, localPort: 65_536 } }],
     ['a fraction', { type: 'identify', id: 1.5, flow: FLOW }],
+    [
+      'an issuer without end',
+      fact({
+        kind: 'connection-allowed',
+        intent: INTENT,
+        identity: IDENTITY,
+        rule: 'r',
+        tls: { version: 'TLSv1.3', cipher: 'x', isResumed: true, issuer: 'x'.repeat(257) },
+      }),
+    ],
     ['a text without end', fact({ kind: 'internal-error', where: 'x', message: 'x'.repeat(20_000) })],
     [
       'a hash that is none',
@@ -221,6 +242,22 @@ test('what the process role may say', () => {
     const rules = [{ ...start.policy.rules[0], binaries: [{ path: '/bin/x', sha256 }] }];
     expect(() => parseToNetworkRole({ ...start, policy: { ...start.policy, rules } })).toThrow();
   }
+  const upstreamProxy = {
+    scheme: 'https',
+    host: 'proxy.test',
+    port: 3128,
+    exceptions: [{ kind: 'block', value: '10.0.0.0/8', port: 443 }],
+    byHostName: false,
+  };
+  expect(parseToNetworkRole({ ...start, upstreamProxy })).toEqual({ ...start, upstreamProxy });
+  for (const wrong of [
+    { scheme: 'socks5' },
+    { port: 65_536 },
+    { credentials: 'user:password' },
+    { exceptions: [{ kind: 'glob', value: '*' }] },
+    { exceptions: Array(257).fill(upstreamProxy.exceptions[0]) },
+  ])
+    expect(() => parseToNetworkRole({ ...start, upstreamProxy: { ...upstreamProxy, ...wrong } })).toThrow();
   expect(() => parseToNetworkRole({ ...start, version: WIRE_VERSION + 1 })).toThrow();
   expect(() => parseToNetworkRole({ ...start, listeners: { ...start.listeners, nflog: 2 } })).toThrow();
 });

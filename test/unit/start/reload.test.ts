@@ -7,6 +7,7 @@ import type { ReloadConfig, RunConfig } from '../../../src/config/config.ts';
 import type { NetworkRule } from '../../../src/policy/document.ts';
 import { parsePolicy } from '../../../src/policy/parse.ts';
 import { openPolicyReload, type PolicyReload, type PolicyReloadOptions } from '../../../src/start/reload.ts';
+import { makeCertificate } from '../../flow/egress-world.ts';
 
 const policy = (...hosts: string[]) =>
   `version: 1\nnetwork_policies:\n${hosts
@@ -128,6 +129,47 @@ describe('at a signal', () => {
     it.reload.request();
     expect(await it.next()).toMatchObject({ kind: 'policy-loaded', rules: 1 });
     expect(it.given).toEqual([[], ['a']]);
+  });
+});
+
+describe('a certificate that the policy names', () => {
+  const pinned = (path: string) =>
+    `${policy('a')}  pinned: {endpoints: [{host: p.test, port: 443, protocol: rest, access: full, tls_authority: ${path}}], binaries: [{path: /usr/bin/curl}]}\n`;
+
+  test('is read again, though the text of the policy is the same', async () => {
+    using it = await world();
+    using one = makeCertificate('one');
+    using other = makeCertificate('other');
+    const path = join(dirname(it.path), 'ca.pem');
+    writeFileSync(path, one.cert);
+    writeFileSync(it.path, pinned(path));
+    it.reload.request();
+    expect(await it.next()).toMatchObject({ kind: 'policy-loaded', rules: 2 });
+    it.reload.request();
+    writeFileSync(path, other.cert);
+    it.reload.request();
+    expect(await it.next()).toMatchObject({ kind: 'policy-loaded', rules: 2 });
+    unlinkSync(path);
+    it.reload.request();
+    expect(await it.next()).toMatchObject({
+      kind: 'policy-rejected',
+      reason: expect.stringContaining('ENOENT'),
+    });
+    expect(it.given).toHaveLength(2);
+  });
+
+  test('may not be the agent’s', async () => {
+    using it = await world({}, { granted: [{ path: 'DIR/work', access: 'write' }] });
+    using one = makeCertificate('one');
+    const path = join(dirname(it.path), 'work', 'ca.pem');
+    mkdirSync(dirname(path));
+    writeFileSync(path, one.cert);
+    writeFileSync(it.path, pinned(path));
+    it.reload.request();
+    expect(await it.next()).toMatchObject({
+      kind: 'policy-rejected',
+      reason: expect.stringContaining('tls_authority'),
+    });
   });
 });
 
