@@ -45,18 +45,20 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
     };
   const ruled = { ...parts, body: { ...body, firewall_rule: ruleOf(rule) } };
   switch (fact.kind) {
-    case 'connection-allowed':
+    case 'connection-allowed': {
+      const { body, unmapped: path } = originPath(ruled, fact);
       return {
         ...ruled,
-        ...originPath(ruled, fact),
+        body,
         activity: 1,
         severity: 1,
         success: true,
         action: 'allowed',
         message: `${target} allowed by ${rule}`,
         // Nothing was dialled: its requests are.
-        unmapped: { ...unmapped, opened: fact.address === undefined ? true : undefined },
+        unmapped: { ...path, opened: fact.address === undefined ? true : undefined },
       };
+    }
     case 'connection-failed':
       return {
         ...ruled,
