@@ -2,11 +2,13 @@
 import type { Socket } from 'node:net';
 import type { SocketAddress } from '../../audit/event.ts';
 import { posix } from '../../kernel/posix.ts';
+import { descriptorOf } from '../../kernel/socket-handle.ts';
 import { flowOf } from '../identify/flow.ts';
 import type { CertificateAuthority } from '../intercept/authority.ts';
 import { openInspected } from '../intercept/open.ts';
 import type { EgressLimits } from '../limits.ts';
-import { relayTunnel } from '../relay/tunnel.ts';
+import type { Splicer } from '../relay/splice.ts';
+import { breakOff, relayTunnel } from '../relay/tunnel.ts';
 import type { AdapterName, Arrival, Flow, Grant, Objection, Outcome } from '../stages.ts';
 import type { Client } from './entrance.ts';
 import type { HttpPort } from './http.ts';
@@ -26,13 +28,12 @@ export interface TransparentMeans {
   readonly originalDestination: OriginalDestination;
   readonly limits: EgressLimits;
   readonly authority: CertificateAuthority | undefined;
+  readonly splicer: Splicer;
 }
 
 /** SO_ORIGINAL_DST of the accepted socket. */
 export function kernelDestination(socket: Socket): SocketAddress {
-  // Node has no public way to an accepted socket's descriptor.
-  const { _handle: handle } = socket as unknown as { readonly _handle: { readonly fd: number } | null };
-  return posix().originalDestination(handle?.fd ?? -1, socket.localFamily === 'IPv6' ? 6 : 4);
+  return posix().originalDestination(descriptorOf(socket), socket.localFamily === 'IPv6' ? 6 : 4);
 }
 
 /** Takes one redirected client to its end. Never rejects. */
@@ -81,7 +82,7 @@ function tunnelArrival(
   read: ReadOpening,
   means: TransparentMeans,
 ): Arrival {
-  const { limits } = means;
+  const { limits, splicer } = means;
   const { opening } = read;
   const { host, adapter, objection } = learn(opening, name, flow);
   return {
@@ -99,11 +100,16 @@ function tunnelArrival(
       if (adapter === 'transparent-tls') refuseTls(client.socket, limits.lingerMs);
       else linger(client.socket, limits.lingerMs);
     },
-    revoke: () => void client.socket.resetAndDestroy(),
+    revoke: () => breakOff(client.socket),
     relay: (upstream, grant) =>
       opening.kind === 'silent'
         ? relaySilent(client, flow, host, upstream.socket, grant, means)
-        : relayTunnel(client.socket, upstream.socket, { limits, opening: read.bytes, judge: () => 'pass' }),
+        : relayTunnel(client.socket, upstream.socket, {
+            limits,
+            splicer,
+            opening: read.bytes,
+            judge: () => 'pass',
+          }),
     open: () => openInspected({ client, flow, host, port: flow.remotePort, adapter }, read, means),
   };
 }
@@ -147,11 +153,12 @@ async function relaySilent(
   { verdict }: Grant,
   means: TransparentMeans,
 ): Promise<Outcome> {
-  const { limits } = means;
+  const { limits, splicer } = means;
   const judge = tunnelObjection(host, verdict.protocol);
   let request: Buffer | undefined;
   const outcome = await relayTunnel(client.socket, upstream, {
     limits,
+    splicer,
     opening: undefined,
     judge({ opening, bytes }, serverSpoke) {
       if (opening.kind !== 'http' || serverSpoke || verdict.protocol === 'tcp')

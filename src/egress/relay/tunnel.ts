@@ -1,10 +1,15 @@
 import type { Socket } from 'node:net';
+import { errnoOf } from '../../errors.ts';
+import { posix } from '../../kernel/posix.ts';
+import { descriptorOf } from '../../kernel/socket-handle.ts';
 import { type ReadOpening, readOpening } from '../accept/opening.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Objection, Outcome } from '../stages.ts';
+import type { Splicer } from './splice.ts';
 
 export interface TunnelOptions {
   readonly limits: EgressLimits;
+  readonly splicer: Splicer;
   /** What was read from the client already, and judged. Without it, `judge` is asked when the client speaks. */
   readonly opening: Buffer | undefined;
   /** `taken`: the client is somebody else's from here on. */
@@ -13,7 +18,8 @@ export interface TunnelOptions {
 
 /**
  * Moves bytes both ways, each direction until its own end, until both are closed or nothing has moved for long. The server's
- * bytes flow while the client's first are still awaited, so that protocols where the server speaks first work.
+ * bytes flow while the client's first are still awaited, so that protocols where the server speaks first work. Once there is
+ * nothing left to judge, the kernel moves them. Never rejects.
  */
 export async function relayTunnel(
   client: Socket,
@@ -21,9 +27,9 @@ export async function relayTunnel(
   options: TunnelOptions,
 ): Promise<Outcome> {
   const bond = joinFates(client, upstream, options.limits);
-  upstream.pipe(client);
   let opening = options.opening;
   if (opening === undefined) {
+    upstream.pipe(client);
     const read = await readOpening(client, options.limits);
     const judgement = options.judge(read, upstream.bytesRead > 0);
     if (judgement !== 'pass') {
@@ -37,9 +43,43 @@ export async function relayTunnel(
     opening = read.bytes;
   }
   if (opening.length > 0 && upstream.writable) upstream.write(opening);
-  client.pipe(upstream);
-  const failure = await bond.parted;
-  return failure === undefined ? counted(upstream, 'closed') : counted(upstream, 'failed', failure);
+  // A server that has ended before its client spoke leaves little to move, and Node has passed on its end.
+  if (client.destroyed || upstream.destroyed || upstream.readableEnded) {
+    client.pipe(upstream);
+    const failure = await bond.parted;
+    return failure === undefined ? counted(upstream, 'closed') : counted(upstream, 'failed', failure);
+  }
+  upstream.unpipe(client);
+  bond.release();
+  return spliced(client, upstream, options);
+}
+
+/** Ends a client's connection at once, also where it is not Node that moves its bytes. */
+export function breakOff(client: Socket): void {
+  if (!client.destroyed) posix().resetConnection(descriptorOf(client));
+  client.resetAndDestroy();
+}
+
+async function spliced(
+  client: Socket,
+  upstream: Socket,
+  { splicer, limits }: TunnelOptions,
+): Promise<Outcome> {
+  try {
+    const { how, side, code, bytesOut, bytesIn } = await splicer.splice(client, upstream);
+    const failures = {
+      closed: undefined,
+      cancelled: undefined,
+      broken: `${side}: ${code}`,
+      idle: `idle for ${limits.tunnelIdleMs} ms`,
+      'half-idle': `idle for ${limits.halfClosedIdleMs} ms`,
+    };
+    const node = counted(upstream, failures[how] === undefined ? 'closed' : 'failed', failures[how]);
+    return { ...node, bytesOut: node.bytesOut + bytesOut, bytesIn: node.bytesIn + bytesIn };
+  } catch (error) {
+    for (const socket of [client, upstream]) socket.destroy();
+    return counted(upstream, 'failed', `splice: ${errnoOf(error) ?? String(error)}`);
+  }
 }
 
 function counted(upstream: Socket, result: Outcome['result'], detail?: string): Outcome {

@@ -1,0 +1,147 @@
+/* One direction of a tunnel: socket → pipe → socket. */
+#include "splice.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/*
+ * Of a pipe. The kernel's own 64 KiB: all pipes of a user share 16384 pages before the kernel makes further ones tiny
+ * (fs.pipe-user-pages-soft), and many sandboxes may run under one uid. A page of a socket's buffer may be larger than a page of memory,
+ * so that more than this fits; as much as fits is asked for.
+ */
+#define PIPE_REQUEST_BYTES (1024 * 1024)
+
+/* After this many the other tunnels have their turn. */
+#define TURN_BYTES (1024 * 1024)
+
+static bool get_pipe(struct relay *relay, struct flow *flow) {
+    if (flow->pipe[0] >= 0) return true;
+    relay->pipes_used_ms = relay->now;
+    if (relay->pipe_count > 0) {
+        relay->pipe_count--;
+        flow->pipe[0] = relay->pipes[relay->pipe_count][0];
+        flow->pipe[1] = relay->pipes[relay->pipe_count][1];
+        return true;
+    }
+    if (pipe2(flow->pipe, O_CLOEXEC | O_NONBLOCK) == 0) return true;
+    flow->pipe[0] = flow->pipe[1] = -1;
+    return false;
+}
+
+static void close_pipe(const int *ends) {
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* A pipe with bytes in it is never used again: they would end up in another tunnel. */
+void flow_drop(struct relay *relay, struct flow *flow) {
+    if (flow->pipe[0] < 0) return;
+    if (flow->held == 0 && relay->pipe_count < PIPES_KEPT) {
+        relay->pipes[relay->pipe_count][0] = flow->pipe[0];
+        relay->pipes[relay->pipe_count][1] = flow->pipe[1];
+        relay->pipe_count++;
+    } else {
+        close_pipe(flow->pipe);
+    }
+    flow->pipe[0] = flow->pipe[1] = -1;
+    flow->held = 0;
+}
+
+void close_pipes(struct relay *relay) {
+    while (relay->pipe_count > 0) close_pipe(relay->pipes[--relay->pipe_count]);
+}
+
+/* Nothing more goes to a side that is broken; what came from it before may still arrive. */
+static void break_side(struct relay *relay, struct tunnel *tunnel, int side, int error) {
+    if (tunnel->error == 0) {
+        tunnel->error = error;
+        tunnel->broken = side;
+    }
+    tunnel->half = true;
+    tunnel->sides[side].readable = true;
+    struct flow *towards = &tunnel->flows[!side];
+    flow_drop(relay, towards);
+    towards->done = true;
+}
+
+static void source_failed(struct relay *relay, struct tunnel *tunnel, int way, int error) {
+    break_side(relay, tunnel, way, error);
+    tunnel->flows[way].ended = true;
+}
+
+/* Without a pipe, what was copied but found no room stays where it was: it is looked at first, and taken when it has been given. */
+static size_t copy_some(struct relay *relay, struct tunnel *tunnel, int way) {
+    struct flow *flow = &tunnel->flows[way];
+    struct side *from = &tunnel->sides[way];
+    struct side *to = &tunnel->sides[!way];
+    ssize_t seen = recv(from->socket, relay->copied, sizeof relay->copied, MSG_PEEK | MSG_DONTWAIT);
+    if (seen == 0) flow->ended = true;
+    if (seen < 0 && errno == EAGAIN) from->readable = false;
+    if (seen < 0 && errno != EAGAIN && errno != EINTR) source_failed(relay, tunnel, way, errno);
+    if (seen <= 0) return 0;
+    ssize_t sent = send(to->socket, relay->copied, (size_t)seen, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EAGAIN) to->writable = false;
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) break_side(relay, tunnel, !way, errno);
+    if (sent <= 0) return 0;
+    flow->taken += (uint64_t)sent;
+    flow->given += (uint64_t)sent;
+    ssize_t dropped = recv(from->socket, relay->copied, (size_t)sent, MSG_TRUNC | MSG_DONTWAIT);
+    if (dropped != sent) source_failed(relay, tunnel, way, dropped < 0 ? errno : EIO);
+    return (size_t)sent;
+}
+
+/* Only into an empty pipe: then EAGAIN can but mean that the socket is empty. */
+static size_t take_some(struct relay *relay, struct tunnel *tunnel, int way) {
+    struct flow *flow = &tunnel->flows[way];
+    struct side *from = &tunnel->sides[way];
+    if (flow->copies || !get_pipe(relay, flow)) return copy_some(relay, tunnel, way);
+    ssize_t taken = splice(from->socket, NULL, flow->pipe[1], NULL, PIPE_REQUEST_BYTES, SPLICE_F_NONBLOCK);
+    if (taken == 0) flow->ended = true;
+    if (taken < 0 && errno == EAGAIN) from->readable = false;
+    if (taken < 0 && errno != EAGAIN && errno != EINTR) source_failed(relay, tunnel, way, errno);
+    if (taken <= 0) return 0;
+    flow->held = (size_t)taken;
+    flow->taken += (uint64_t)taken;
+    return (size_t)taken;
+}
+
+static void give_some(struct relay *relay, struct tunnel *tunnel, int way) {
+    struct flow *flow = &tunnel->flows[way];
+    struct side *to = &tunnel->sides[!way];
+    ssize_t given = splice(flow->pipe[0], NULL, to->socket, NULL, flow->held, SPLICE_F_NONBLOCK);
+    if (given < 0 && errno == EAGAIN) to->writable = false;
+    if (given < 0 && errno != EAGAIN && errno != EINTR) break_side(relay, tunnel, !way, errno);
+    if (given == 0) break_side(relay, tunnel, !way, EIO);
+    if (given <= 0) return;
+    flow->held -= (size_t)given;
+    flow->given += (uint64_t)given;
+    tunnel->moved_ms = relay->now;
+}
+
+bool flow_run(struct relay *relay, struct tunnel *tunnel, int way) {
+    struct flow *flow = &tunnel->flows[way];
+    const struct side *from = &tunnel->sides[way];
+    const struct side *to = &tunnel->sides[!way];
+    size_t moved = 0;
+    bool more = false;
+    while (flow->begun && !flow->done) {
+        if (flow->held > 0) {
+            if (!to->writable) break;
+            give_some(relay, tunnel, way);
+        } else if (flow->ended) {
+            flow->done = true;
+            tunnel->half = true;
+            /* A cut must not look like an end. */
+            if (tunnel->error == 0) shutdown(to->socket, SHUT_WR);
+        } else {
+            more = moved >= TURN_BYTES;
+            if (more || !from->readable || !to->writable) break;
+            moved += take_some(relay, tunnel, way);
+        }
+    }
+    if (moved > 0) tunnel->moved_ms = relay->now;
+    if (flow->held == 0) flow_drop(relay, flow);
+    return more;
+}
