@@ -98,7 +98,11 @@ static size_t take_some(struct relay *relay, struct tunnel *tunnel, int way) {
     struct side *from = &tunnel->sides[way];
     if (flow->copies || !get_pipe(relay, flow)) return copy_some(relay, tunnel, way);
     ssize_t taken = splice(from->socket, NULL, flow->pipe[1], NULL, PIPE_REQUEST_BYTES, SPLICE_F_NONBLOCK);
-    if (taken == 0) flow->ended = true;
+    if (taken == 0) {
+        /* The end, or urgent data in front of it: only recv(2) tells them apart. */
+        flow->copies = true;
+        return copy_some(relay, tunnel, way);
+    }
     if (taken < 0 && errno == EAGAIN) from->readable = false;
     if (taken < 0 && errno != EAGAIN && errno != EINTR) source_failed(relay, tunnel, way, errno);
     if (taken <= 0) return 0;
