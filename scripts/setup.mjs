@@ -26,7 +26,12 @@ const packages = {
 };
 /** What single goals need besides. */
 const packagesOf = {
-  bench: { bubblewrap: ['/usr/bin/bwrap'] },
+  bench: {
+    bubblewrap: ['/usr/bin/bwrap'],
+    tinyproxy: ['/usr/bin/tinyproxy'],
+    squid: ['/usr/sbin/squid'],
+    haproxy: ['/usr/sbin/haproxy'],
+  },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],
     cpio: ['/usr/bin/cpio'],

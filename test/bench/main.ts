@@ -7,9 +7,12 @@ import { join } from 'node:path';
 import { CASTELLAN } from '../fakes/world.ts';
 import { benchLaunch, benchOwnership } from './cell.ts';
 import { benchDecide } from './decide.ts';
+import { benchEgress } from './egress.ts';
 import { type Contender, compare, printTable } from './harness.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 15);
+/** A round is long, and has much in it. */
+const EGRESS_ROUNDS = Math.min(ROUNDS, 5);
 const directory = mkdtempSync(join(tmpdir(), 'castellan-bench-'));
 const root = process.getuid?.() === 0;
 
@@ -106,6 +109,7 @@ try {
   for (const [role, kilobytes] of await residentSets(policy))
     console.log(`  ${role.padEnd(36)} ${kilobytes.padStart(8)}`);
   await benchDecide(ROUNDS);
+  await benchEgress(EGRESS_ROUNDS);
   if (root) {
     await benchLaunch(ROUNDS, command);
     await benchOwnership();

@@ -101,10 +101,9 @@ interface Bond {
 /** When one side breaks the other is broken too, and when one is gone the other may only finish what it has been given. */
 function joinFates(client: Socket, upstream: Socket, limits: EgressLimits): Bond {
   const { promise: parted, resolve } = Promise.withResolvers<string | undefined>();
-  const released = new AbortController();
   let failure: string | undefined;
   let idleMs = limits.tunnelIdleMs;
-  const follow = (from: Socket, to: Socket, name: string): void => {
+  const follow = (from: Socket, to: Socket, name: string): (() => void) => {
     const onError = (error: Error): void => {
       failure ??= `${name}: ${error.message}`;
     };
@@ -125,12 +124,16 @@ function joinFates(client: Socket, upstream: Socket, limits: EgressLimits): Bond
       upstream.destroy();
     };
     from.on('error', onError).on('end', onEnd).on('close', onClose).setTimeout(idleMs).on('timeout', onIdle);
-    released.signal.addEventListener('abort', () => {
-      from.off('error', onError).off('end', onEnd).off('close', onClose).setTimeout(0).off('timeout', onIdle);
-    });
     if (from.destroyed) onClose(false);
+    return () => {
+      from.off('error', onError).off('end', onEnd).off('close', onClose).setTimeout(0).off('timeout', onIdle);
+    };
   };
-  follow(client, upstream, 'client');
-  follow(upstream, client, 'upstream');
-  return { parted, release: () => released.abort() };
+  const releases = [follow(client, upstream, 'client'), follow(upstream, client, 'upstream')];
+  return {
+    parted,
+    release() {
+      for (const release of releases) release();
+    },
+  };
 }
