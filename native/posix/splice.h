@@ -30,6 +30,12 @@ struct place {
     struct place *next;
 };
 
+struct pipe {
+    /* -1 where there is none. */
+    int ends[2];
+    bool large;
+};
+
 struct tunnel;
 
 struct side {
@@ -41,8 +47,8 @@ struct side {
 };
 
 struct flow {
-    /* Only while bytes are in it, so that idle tunnels cost none; else -1. */
-    int pipe[2];
+    /* Only while bytes are in it, so that idle tunnels cost none. */
+    struct pipe pipe;
     size_t held;
     uint64_t taken;
     uint64_t given;
@@ -95,8 +101,9 @@ struct relay {
     int64_t now;
     struct place idle[2];
     struct place turns;
-    int pipes[PIPES_KEPT][2];
+    struct pipe pipes[PIPES_KEPT];
     size_t pipe_count;
+    unsigned large_pipes;
     int64_t pipes_used_ms;
     char copied[COPY_BYTES];
     pthread_mutex_t lock;

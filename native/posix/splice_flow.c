@@ -7,50 +7,56 @@
 #include <unistd.h>
 
 /*
- * Of a pipe. The kernel's own 64 KiB: all pipes of a user share 16384 pages before the kernel makes further ones tiny
- * (fs.pipe-user-pages-soft), and many sandboxes may run under one uid. A page of a socket's buffer may be larger than a page of memory,
- * so that more than this fits; as much as fits is asked for.
+ * A pipe has the kernel's own 64 KiB until a flow fills it. All pipes of a user share 16384 pages (fs.pipe-user-pages-soft) before
+ * the kernel makes further ones tiny, and many sandboxes may run under one uid; but a large pipe saves a third of the work for
+ * who moves much. So there are few of them.
  */
-#define PIPE_REQUEST_BYTES (1024 * 1024)
+#define PIPE_BYTES (64 * 1024)
+#define LARGE_PIPE_BYTES (1024 * 1024)
+#define LARGE_PIPES 8
 
 /* After this many the other tunnels have their turn. */
 #define TURN_BYTES (1024 * 1024)
 
-static bool get_pipe(struct relay *relay, struct flow *flow) {
-    if (flow->pipe[0] >= 0) return true;
+static bool get_pipe(struct relay *relay, struct pipe *pipe) {
+    if (pipe->ends[0] >= 0) return true;
     relay->pipes_used_ms = relay->now;
     if (relay->pipe_count > 0) {
-        relay->pipe_count--;
-        flow->pipe[0] = relay->pipes[relay->pipe_count][0];
-        flow->pipe[1] = relay->pipes[relay->pipe_count][1];
+        *pipe = relay->pipes[--relay->pipe_count];
         return true;
     }
-    if (pipe2(flow->pipe, O_CLOEXEC | O_NONBLOCK) == 0) return true;
-    flow->pipe[0] = flow->pipe[1] = -1;
+    if (pipe2(pipe->ends, O_CLOEXEC | O_NONBLOCK) == 0) return true;
+    pipe->ends[0] = pipe->ends[1] = -1;
     return false;
 }
 
-static void close_pipe(const int *ends) {
-    close(ends[0]);
-    close(ends[1]);
+/* Where the user has too many pages already it stays as it is. */
+static void enlarge(struct relay *relay, struct pipe *pipe) {
+    if (pipe->large || relay->large_pipes >= LARGE_PIPES) return;
+    if (fcntl(pipe->ends[1], F_SETPIPE_SZ, LARGE_PIPE_BYTES) < 0) return;
+    pipe->large = true;
+    relay->large_pipes++;
+}
+
+static void close_pipe(struct relay *relay, const struct pipe *pipe) {
+    if (pipe->large) relay->large_pipes--;
+    close(pipe->ends[0]);
+    close(pipe->ends[1]);
 }
 
 /* A pipe with bytes in it is never used again: they would end up in another tunnel. */
 void flow_drop(struct relay *relay, struct flow *flow) {
-    if (flow->pipe[0] < 0) return;
-    if (flow->held == 0 && relay->pipe_count < PIPES_KEPT) {
-        relay->pipes[relay->pipe_count][0] = flow->pipe[0];
-        relay->pipes[relay->pipe_count][1] = flow->pipe[1];
-        relay->pipe_count++;
-    } else {
-        close_pipe(flow->pipe);
-    }
-    flow->pipe[0] = flow->pipe[1] = -1;
+    if (flow->pipe.ends[0] < 0) return;
+    if (flow->held == 0 && relay->pipe_count < PIPES_KEPT)
+        relay->pipes[relay->pipe_count++] = flow->pipe;
+    else
+        close_pipe(relay, &flow->pipe);
+    flow->pipe = (struct pipe){{-1, -1}, false};
     flow->held = 0;
 }
 
 void close_pipes(struct relay *relay) {
-    while (relay->pipe_count > 0) close_pipe(relay->pipes[--relay->pipe_count]);
+    while (relay->pipe_count > 0) close_pipe(relay, &relay->pipes[--relay->pipe_count]);
 }
 
 /* Nothing more goes to a side that is broken; what came from it before may still arrive. */
@@ -96,8 +102,8 @@ static size_t copy_some(struct relay *relay, struct tunnel *tunnel, int way) {
 static size_t take_some(struct relay *relay, struct tunnel *tunnel, int way) {
     struct flow *flow = &tunnel->flows[way];
     struct side *from = &tunnel->sides[way];
-    if (flow->copies || !get_pipe(relay, flow)) return copy_some(relay, tunnel, way);
-    ssize_t taken = splice(from->socket, NULL, flow->pipe[1], NULL, PIPE_REQUEST_BYTES, SPLICE_F_NONBLOCK);
+    if (flow->copies || !get_pipe(relay, &flow->pipe)) return copy_some(relay, tunnel, way);
+    ssize_t taken = splice(from->socket, NULL, flow->pipe.ends[1], NULL, LARGE_PIPE_BYTES, SPLICE_F_NONBLOCK);
     if (taken == 0) {
         /* The end, or urgent data in front of it: only recv(2) tells them apart. */
         flow->copies = true;
@@ -106,6 +112,7 @@ static size_t take_some(struct relay *relay, struct tunnel *tunnel, int way) {
     if (taken < 0 && errno == EAGAIN) from->readable = false;
     if (taken < 0 && errno != EAGAIN && errno != EINTR) source_failed(relay, tunnel, way, errno);
     if (taken <= 0) return 0;
+    if (taken >= PIPE_BYTES) enlarge(relay, &flow->pipe);
     flow->held = (size_t)taken;
     flow->taken += (uint64_t)taken;
     return (size_t)taken;
@@ -114,7 +121,7 @@ static size_t take_some(struct relay *relay, struct tunnel *tunnel, int way) {
 static void give_some(struct relay *relay, struct tunnel *tunnel, int way) {
     struct flow *flow = &tunnel->flows[way];
     struct side *to = &tunnel->sides[!way];
-    ssize_t given = splice(flow->pipe[0], NULL, to->socket, NULL, flow->held, SPLICE_F_NONBLOCK);
+    ssize_t given = splice(flow->pipe.ends[0], NULL, to->socket, NULL, flow->held, SPLICE_F_NONBLOCK);
     if (given < 0 && errno == EAGAIN) to->writable = false;
     if (given < 0 && errno != EAGAIN && errno != EINTR) break_side(relay, tunnel, !way, errno);
     if (given == 0) break_side(relay, tunnel, !way, EIO);

@@ -270,7 +270,7 @@ int relay_add(struct relay *relay, struct tunnel *tunnel, int client, int upstre
             return error;
         }
         tunnel->sides[side] = (struct side){tunnel, copy, true, true};
-        tunnel->flows[side] = (struct flow){.pipe = {-1, -1}};
+        tunnel->flows[side] = (struct flow){.pipe = {{-1, -1}, false}};
     }
     place_init(&tunnel->idle);
     place_init(&tunnel->turn);
