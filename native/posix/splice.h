@@ -103,6 +103,7 @@ struct relay {
     struct place turns;
     struct pipe pipes[PIPES_KEPT];
     size_t pipe_count;
+    unsigned open_pipes;
     unsigned large_pipes;
     int64_t pipes_used_ms;
     char copied[COPY_BYTES];

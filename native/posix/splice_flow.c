@@ -15,6 +15,12 @@
 #define LARGE_PIPE_BYTES (1024 * 1024)
 #define LARGE_PIPES 8
 
+/*
+ * Who reads slowly keeps a pipe filled. Beyond so many, half of the user's pages, bytes are copied: descriptors are needed for new
+ * connections.
+ */
+#define OPEN_PIPES 512
+
 /* After this many the other tunnels have their turn. */
 #define TURN_BYTES (1024 * 1024)
 
@@ -25,9 +31,13 @@ static bool get_pipe(struct relay *relay, struct pipe *pipe) {
         *pipe = relay->pipes[--relay->pipe_count];
         return true;
     }
-    if (pipe2(pipe->ends, O_CLOEXEC | O_NONBLOCK) == 0) return true;
-    pipe->ends[0] = pipe->ends[1] = -1;
-    return false;
+    if (relay->open_pipes >= OPEN_PIPES) return false;
+    if (pipe2(pipe->ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+        pipe->ends[0] = pipe->ends[1] = -1;
+        return false;
+    }
+    relay->open_pipes++;
+    return true;
 }
 
 /* Where the user has too many pages already it stays as it is. */
@@ -39,6 +49,7 @@ static void enlarge(struct relay *relay, struct pipe *pipe) {
 }
 
 static void close_pipe(struct relay *relay, const struct pipe *pipe) {
+    relay->open_pipes--;
     if (pipe->large) relay->large_pipes--;
     close(pipe->ends[0]);
     close(pipe->ends[1]);

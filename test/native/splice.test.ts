@@ -254,8 +254,14 @@ describe('bytes', () => {
 });
 
 describe('descriptors', () => {
+  /** Whether no more are open than now. There may be fewer: relays of other tests may be about to end. */
+  const openAtMost = () => {
+    const before = { socket: openDescriptors('socket'), pipe: openDescriptors('pipe') };
+    return (...kinds: ('socket' | 'pipe')[]) => kinds.every((kind) => openDescriptors(kind) <= before[kind]);
+  };
+
   test('are as many as before when all has ended', async () => {
-    const before = [openDescriptors('socket'), openDescriptors('pipe')];
+    const left = openAtMost();
     const relay = world.startRelay();
     for (const how of ['end', 'resetAndDestroy', 'destroy', 'cancel'] as const) {
       const tunnel = await world.openTunnel(relay);
@@ -271,11 +277,11 @@ describe('descriptors', () => {
     posix().spliceStop(relay.value);
     expect((await last.end).how).toBe('cancelled');
     await world[Symbol.asyncDispose]();
-    await expect.poll(() => [openDescriptors('socket'), openDescriptors('pipe')]).toEqual(before);
+    await expect.poll(() => left('socket', 'pipe')).toBe(true);
   });
 
   test('of pipes are none for tunnels that are quiet', async () => {
-    const before = openDescriptors('pipe');
+    const left = openAtMost();
     const relay = world.startRelay();
     for (let count = 0; count < 20; count++) {
       const { client, upstream } = await world.openTunnel(relay);
@@ -283,7 +289,7 @@ describe('descriptors', () => {
       upstream.write('y');
       await Promise.all([receive(upstream, 1), receive(client, 1)]);
     }
-    await expect.poll(() => openDescriptors('pipe'), { timeout: 5000 }).toBe(before);
+    await expect.poll(() => left('pipe'), { timeout: 5000 }).toBe(true);
   });
 
   test('without any left for pipes, bytes move all the same', async () => {
