@@ -86,7 +86,7 @@ export async function benchEgress(rounds: number): Promise<void> {
   await benchRequests(load, rounds, [
     ['direct (baseline)', origin.port, '/v1/x', at],
     ['castellan, inspected', castellan.port, `http://${api}/v1/x`, api],
-    ['tinyproxy', tinyproxy.port, `http://${at}/v1/x`, at],
+    ['tinyproxy, reads the first only', tinyproxy.port, `http://${at}/v1/x`, at],
     ['squid', squid.port, `http://${at}/v1/x`, at],
     ['haproxy, to one fixed origin', http.port, '/v1/x', at],
   ]);

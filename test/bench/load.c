@@ -143,7 +143,7 @@ static void *ask_many(void *data) {
     int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n\r\n", target, authority);
     for (long i = 0; i < share; i++) {
         if (put(connection, request, (size_t)length) && read_until(connection, "hello")) continue;
-        /* tinyproxy keeps no connection. */
+        /* A proxy may close a connection between two requests. */
         close(connection);
         connection = dial(port);
         if (!put(connection, request, (size_t)length) || !read_until(connection, "hello")) die("request");
