@@ -34,10 +34,7 @@ export function http1Exchange(
       if (!request.complete) headers.push('Connection', 'close');
       response.sendDate = false;
       response.writeHead(status, reason, headers);
-      // What there is of a body by then goes out with the head, in one call; end() does not wait.
-      response.cork();
       response.flushHeaders();
-      setImmediate(() => response.uncork());
       return response;
     },
     end(trailers) {
