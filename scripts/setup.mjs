@@ -33,7 +33,12 @@ const packagesOf = {
     ),
   },
   test: { 'tinyproxy-bin': ['/usr/bin/tinyproxy'] },
-  bench: { bubblewrap: ['/usr/bin/bwrap'] },
+  bench: {
+    bubblewrap: ['/usr/bin/bwrap'],
+    tinyproxy: ['/usr/bin/tinyproxy'],
+    squid: ['/usr/sbin/squid'],
+    haproxy: ['/usr/sbin/haproxy'],
+  },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],
     cpio: ['/usr/bin/cpio'],

@@ -91,6 +91,12 @@ napi_value serve_launch(napi_env env, napi_callback_info info);
 napi_value set_undumpable(napi_env env, napi_callback_info info);
 napi_value socket_owners(napi_env env, napi_callback_info info);
 napi_value socket_pair(napi_env env, napi_callback_info info);
+napi_value reset_connection(napi_env env, napi_callback_info info);
+napi_value splice_begin(napi_env env, napi_callback_info info);
+napi_value splice_cancel(napi_env env, napi_callback_info info);
+napi_value splice_start(napi_env env, napi_callback_info info);
+napi_value splice_stop(napi_env env, napi_callback_info info);
+napi_value splice_tunnel(napi_env env, napi_callback_info info);
 napi_value tcp_socket(napi_env env, napi_callback_info info);
 napi_value watch_readable(napi_env env, napi_callback_info info);
 

@@ -2,7 +2,7 @@ import { MAX_CLIENT_HELLO_BYTES } from '../protocol/tls-client-hello.ts';
 
 /** Every limit and deadline of the egress flow. Times are milliseconds. */
 export const EGRESS_LIMITS = {
-  /** Clients at once. Each costs two descriptors and some tens of KiB: well within Node's raised RLIMIT_NOFILE. */
+  /** Clients at once. Each costs up to four descriptors and some tens of KiB: well within Node's raised RLIMIT_NOFILE. */
   connections: 4096,
   /** Beyond these, so many at once are told so; the others are just closed. */
   turnedAway: 64,

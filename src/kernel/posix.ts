@@ -37,6 +37,29 @@ export interface SeenProcess {
   readonly fingerprint: string;
 }
 
+/** How a tunnel that was spliced has ended; both its sockets are then shut or reset. */
+export interface SplicedEnd {
+  /** `half-idle`: idle after one side had ended. `broken`: one side was reset, or failed; the other is reset too. */
+  readonly how: 'closed' | 'broken' | 'idle' | 'half-idle' | 'cancelled';
+  /** Given to the upstream, and taken from it. */
+  readonly bytesOut: number;
+  readonly bytesIn: number;
+  /** For `broken`: which side, and the symbolic errno. */
+  readonly side: 'client' | 'upstream';
+  readonly code: string;
+}
+
+declare const spliceRelay: unique symbol;
+
+/** What spliceStart() gives. */
+export interface SpliceRelay {
+  readonly [spliceRelay]: true;
+}
+
+/** The directions of a tunnel, as bits. */
+export const SPLICE_OUT = 1;
+export const SPLICE_IN = 2;
+
 export interface Posix {
   /** prctl(2) PR_SET_DUMPABLE 0: no core, no ptrace or /proc access by the same user. */
   setUndumpable(): void;
@@ -71,6 +94,34 @@ export interface Posix {
   peerCredentials(socket: number): { pid: number; uid: number; gid: number };
   /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */
   originalDestination(socket: number, family: 4 | 6): { address: string; port: number };
+  /** Ends a TCP connection with a reset at once, whoever else has the socket open; the descriptor is still to be closed. */
+  resetConnection(socket: number): void;
+  /**
+   * Starts a thread that moves bytes between sockets by splice(2), for any number of tunnels. A tunnel ends after `idleMs`
+   * without a byte, or after `halfClosedIdleMs` once one side has ended. `onEnd` is called once for each.
+   */
+  spliceStart(
+    idleMs: number,
+    halfClosedIdleMs: number,
+    onEnd: (
+      tunnel: number,
+      how: SplicedEnd['how'],
+      bytesOut: number,
+      bytesIn: number,
+      side: SplicedEnd['side'],
+      code: string,
+    ) => void,
+  ): SpliceRelay;
+  /**
+   * Hands over two connected TCP sockets, which must be kept open, and neither read nor written, until the tunnel has ended.
+   * `ways` has the directions that may begin; spliceBegin() adds others. Gives the tunnel's number.
+   */
+  spliceTunnel(relay: SpliceRelay, client: number, upstream: number, ways: number): number;
+  spliceBegin(relay: SpliceRelay, tunnel: number, ways: number): void;
+  /** Resets both sides, if it has not ended. */
+  spliceCancel(relay: SpliceRelay, tunnel: number): void;
+  /** Cancels all, and ends the thread; nothing can be handed over any more. */
+  spliceStop(relay: SpliceRelay): void;
   /** Inode and uid of the workload's end of a TCP connection, by sock_diag(7) on `diag`, a socket born in its namespace. */
   tcpSocket(
     diag: number,

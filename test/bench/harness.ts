@@ -46,3 +46,25 @@ export function printTable(rows: readonly Measurement[]): void {
 function ms(value: number): string {
   return `${value.toFixed(1)} ms`.padStart(9);
 }
+
+export function median(samples: readonly number[]): number {
+  return samples.toSorted((a, b) => a - b)[Math.floor(samples.length / 2)] ?? Number.NaN;
+}
+
+/** Several figures a row, each with its ratio to the first row; what a row cannot have is a dash. */
+export function printFigures(
+  columns: readonly string[],
+  digits: readonly number[],
+  rows: readonly (readonly [name: string, figures: readonly number[]])[],
+): void {
+  console.log(`  ${''.padEnd(32)}${columns.map((column) => column.padStart(18)).join('')}`);
+  const baseline = rows[0]?.[1] ?? [];
+  for (const [name, figures] of rows) {
+    const cells = figures.map((figure, column) => {
+      const ratio = figure / (baseline[column] ?? Number.NaN);
+      const text = Number.isNaN(figure) ? '–' : figure.toFixed(digits[column]);
+      return `${text}${Number.isNaN(ratio) ? '' : ` ×${ratio.toFixed(2)}`}`.padStart(18);
+    });
+    console.log(`  ${name.padEnd(32)}${cells.join('')}`);
+  }
+}

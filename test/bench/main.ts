@@ -7,11 +7,14 @@ import { join } from 'node:path';
 import { CASTELLAN, REPOSITORY } from '../fakes/world.ts';
 import { benchLaunch, benchOwnership } from './cell.ts';
 import { benchDecide } from './decide.ts';
+import { benchEgress } from './egress.ts';
 import { type Contender, compare, printTable } from './harness.ts';
 
 /** From source and as users get it. */
 const BUNDLED = join(REPOSITORY, 'dist/bundle/bin/castellan');
 const ROUNDS = Number(process.argv[2] ?? 15);
+/** A round is long, and has much in it. */
+const EGRESS_ROUNDS = Math.min(ROUNDS, 5);
 const directory = mkdtempSync(join(tmpdir(), 'castellan-bench-'));
 const root = process.getuid?.() === 0;
 
@@ -115,6 +118,7 @@ try {
     for (const [role, all, own] of await residentSets(program, policy))
       console.log(`  ${`${role}, ${from}`.padEnd(36)} ${all.padStart(8)} ${own.padStart(8)}`);
   await benchDecide(ROUNDS);
+  await benchEgress(EGRESS_ROUNDS);
   if (root) {
     await benchLaunch(ROUNDS, command);
     await benchOwnership();

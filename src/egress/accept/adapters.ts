@@ -4,6 +4,7 @@ import type { Egress, EgressOptions } from '../egress.ts';
 import { flowOf } from '../identify/flow.ts';
 import type { CertificateAuthority } from '../intercept/authority.ts';
 import type { EgressLimits } from '../limits.ts';
+import { createSplicer } from '../relay/splice.ts';
 import { serveDnsTcp, serveDnsUdp } from './dns.ts';
 import { createDnsRecord } from './dns-record.ts';
 import { createEntrance } from './entrance.ts';
@@ -31,7 +32,8 @@ export async function openAdapters(options: AdapterOptions): Promise<Pick<Egress
   const names = createSyntheticNames({ capacity: limits.syntheticNames, graceMs: limits.syntheticGraceMs });
   const record = createDnsRecord(report, limits);
   const entrance = createEntrance(limits, report);
-  const http = createHttpPort(carry, limits, report, authority);
+  const splicer = createSplicer(limits);
+  const http = createHttpPort(carry, limits, report, authority, splicer);
   const ipv6 = listeners.transparent.some((listener) => familyOf(listener) === 6);
   const dns = { ...options, names, ipv6, record, congested: () => options.congestion() !== undefined };
   const udp: { close(): void }[] = [];
@@ -44,6 +46,7 @@ export async function openAdapters(options: AdapterOptions): Promise<Pick<Egress
   const onAbort = (): void => {
     shut();
     void entrance.drain(0);
+    splicer.close();
   };
   const openUdp = async (listener: Listener): Promise<AddressInfo> => {
     const { socket, address } = await serveDnsUdp(listener, dns);
@@ -66,7 +69,10 @@ export async function openAdapters(options: AdapterOptions): Promise<Pick<Egress
         ),
       ),
       transparent: await each(listeners.transparent, (listener) =>
-        entrance.open(listener, (client) => void serveTransparent(client, { ...options, http, names })),
+        entrance.open(
+          listener,
+          (client) => void serveTransparent(client, { ...options, http, names, splicer }),
+        ),
       ),
       dnsUdp: await each(listeners.dnsUdp, openUdp),
       dnsTcp: await each(listeners.dnsTcp, (listener) =>
@@ -79,6 +85,7 @@ export async function openAdapters(options: AdapterOptions): Promise<Pick<Egress
         signal.removeEventListener('abort', onAbort);
         shut();
         await entrance.drain(limits.drainMs);
+        splicer.close();
       },
     };
   } catch (error) {

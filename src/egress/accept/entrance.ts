@@ -28,6 +28,9 @@ export interface Entrance {
   drain(ms: number): Promise<void>;
 }
 
+/** Without a reason, an exception with a stack would be made for every client. */
+const GONE = 'the client is gone';
+
 /** One entrance for all listeners, so that one limit counts every client. */
 export function createEntrance(limits: EgressLimits, report: Report): Entrance {
   const servers: Server[] = [];
@@ -44,7 +47,7 @@ export function createEntrance(limits: EgressLimits, report: Report): Entrance {
     inside.add(socket);
     socket.once('close', () => {
       inside.delete(socket);
-      gone.abort();
+      gone.abort(GONE);
       if (inside.size === 0) onEmpty();
     });
     if (inside.size > limits.connections + limits.turnedAway) socket.destroy();

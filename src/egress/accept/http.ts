@@ -9,6 +9,7 @@ import type { CertificateAuthority } from '../intercept/authority.ts';
 import { type OpeningMeans, openInspected } from '../intercept/open.ts';
 import type { EgressLimits } from '../limits.ts';
 import { Origins } from '../relay/origins.ts';
+import type { Splicer } from '../relay/splice.ts';
 import { relayTunnel } from '../relay/tunnel.ts';
 import type { Arrival, Flow } from '../stages.ts';
 import type { Authority } from './authority.ts';
@@ -18,7 +19,7 @@ import { http1Exchange } from './exchange-http1.ts';
 import { connectTarget, type Dialled, requestTarget } from './http-target.ts';
 import { createHttp2Port, type Http2Port } from './http2.ts';
 import { type ReadOpening, readOpening } from './opening.ts';
-import { refuseSocket, refuseTls } from './refusal.ts';
+import { breakOff, refuseSocket, refuseTls } from './refusal.ts';
 import { type Carry, type Conversation, carryRequest, type Flaw, intentOf, recordFlaw } from './request.ts';
 import { tunnelObjection } from './tunnel-name.ts';
 import { type UpgradeMeans, webSocketArrival } from './upgrade.ts';
@@ -45,6 +46,7 @@ export function createHttpPort(
   limits: EgressLimits,
   report: Report,
   authority: CertificateAuthority | undefined,
+  splicer: Splicer,
 ): HttpPort {
   const exchanges = new WeakMap<object, Exchange>();
   const server = strictServer(limits);
@@ -93,7 +95,7 @@ export function createHttpPort(
       http2.close();
     },
   };
-  const means: Means = { ...requestMeans, authority, http, webSockets: new Set() };
+  const means: Means = { ...requestMeans, authority, http, splicer, webSockets: new Set() };
   return http;
 }
 
@@ -131,7 +133,7 @@ function strictServer(limits: EgressLimits): Server {
   return server;
 }
 
-type Means = OpeningMeans & UpgradeMeans;
+type Means = OpeningMeans & UpgradeMeans & { readonly splicer: Splicer };
 
 async function answer(
   exchange: Exchange,
@@ -161,19 +163,20 @@ const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 function connectArrival(exchange: Exchange, authority: Authority, means: Means): Arrival {
   const { client, flow } = exchange;
   const { socket, signal } = client;
-  const { limits } = means;
+  const { limits, splicer } = means;
   return {
     intent: intentOf(exchange, 'connect', authority),
     objection: undefined,
     signal,
     refuse: (status, body) => refuseSocket(socket, limits.lingerMs, status, body),
-    revoke: () => void socket.resetAndDestroy(),
+    revoke: () => breakOff(socket),
     async relay(upstream, { verdict }) {
       socket.write(ESTABLISHED);
       const object = tunnelObjection(authority.host, verdict);
       const judge = ({ opening }: ReadOpening) => object(opening) ?? 'pass';
       const outcome = await relayTunnel(socket, upstream.socket, {
         limits,
+        splicer,
         opening: undefined,
         judge,
         judgeHello: object,

@@ -2,6 +2,8 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { posix } from '../../kernel/posix.ts';
+import { descriptorOf } from '../../kernel/socket-handle.ts';
 
 /** A fatal access_denied alert (RFC 8446 §6, TLS 1.0 framing): the client's error then says that it was refused. */
 const ACCESS_DENIED_ALERT = Buffer.from([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x31]);
@@ -18,8 +20,10 @@ export function linger(socket: Socket, lingerMs: number, last?: string | Uint8Ar
 
 /** Ends at once, and so that the other side takes it for no orderly end: by a reset, which TLS has not. */
 export function breakOff(socket: Socket): void {
-  if (socket instanceof TLSSocket) socket.destroy();
-  else socket.resetAndDestroy();
+  if (socket instanceof TLSSocket) return void socket.destroy();
+  // Also where it is not Node that moves its bytes.
+  if (!socket.destroyed) posix().resetConnection(descriptorOf(socket));
+  socket.resetAndDestroy();
 }
 
 /** For clients that speak TLS. */

@@ -2,16 +2,18 @@
 import type { Socket } from 'node:net';
 import type { SocketAddress } from '../../audit/event.ts';
 import { posix } from '../../kernel/posix.ts';
+import { descriptorOf } from '../../kernel/socket-handle.ts';
 import { flowOf } from '../identify/flow.ts';
 import type { CertificateAuthority } from '../intercept/authority.ts';
 import { openInspected } from '../intercept/open.ts';
 import type { EgressLimits } from '../limits.ts';
+import type { Splicer } from '../relay/splice.ts';
 import { relayTunnel } from '../relay/tunnel.ts';
 import type { AdapterName, Arrival, Flow, Grant, Objection, Outcome } from '../stages.ts';
 import type { Client } from './entrance.ts';
 import type { HttpPort } from './http.ts';
 import { type Opening, type ReadOpening, readOpening } from './opening.ts';
-import { linger, refuseTls } from './refusal.ts';
+import { breakOff, linger, refuseTls } from './refusal.ts';
 import type { Carry } from './request.ts';
 import { isSynthetic, type SyntheticNames } from './synthetic-names.ts';
 import { tunnelObjection } from './tunnel-name.ts';
@@ -26,13 +28,12 @@ export interface TransparentMeans {
   readonly originalDestination: OriginalDestination;
   readonly limits: EgressLimits;
   readonly authority: CertificateAuthority | undefined;
+  readonly splicer: Splicer;
 }
 
 /** SO_ORIGINAL_DST of the accepted socket. */
 export function kernelDestination(socket: Socket): SocketAddress {
-  // Node has no public way to an accepted socket's descriptor.
-  const { _handle: handle } = socket as unknown as { readonly _handle: { readonly fd: number } | null };
-  return posix().originalDestination(handle?.fd ?? -1, socket.localFamily === 'IPv6' ? 6 : 4);
+  return posix().originalDestination(descriptorOf(socket), socket.localFamily === 'IPv6' ? 6 : 4);
 }
 
 /** Takes one redirected client to its end. Never rejects. */
@@ -99,11 +100,11 @@ function tunnelArrival(
       if (adapter === 'transparent-tls') refuseTls(client.socket, limits.lingerMs);
       else linger(client.socket, limits.lingerMs);
     },
-    revoke: () => void client.socket.resetAndDestroy(),
+    revoke: () => breakOff(client.socket),
     relay: (upstream, grant) =>
       opening.kind === 'silent'
         ? relaySilent(client, flow, host, upstream.socket, grant, means)
-        : relayRead(client.socket, upstream.socket, host, read, grant, limits),
+        : relayRead(client.socket, upstream.socket, host, read, grant, means),
     async open() {
       // Where requests are inspected the client has to speak first, however busy it is.
       const heard =
@@ -152,13 +153,19 @@ async function relayRead(
   host: string,
   { opening, bytes }: ReadOpening,
   { verdict }: Grant,
-  limits: EgressLimits,
+  { limits, splicer }: TransparentMeans,
 ): Promise<Outcome> {
   const judgeHello = tunnelObjection(host, verdict);
   const objection = judgeHello(opening);
   const outcome: Outcome =
     objection === undefined
-      ? await relayTunnel(client, upstream, { limits, opening: bytes, judge: () => 'pass', judgeHello })
+      ? await relayTunnel(client, upstream, {
+          limits,
+          splicer,
+          opening: bytes,
+          judge: () => 'pass',
+          judgeHello,
+        })
       : { result: 'denied', detail: objection.detail, bytesOut: 0, bytesIn: 0 };
   if (outcome.result !== 'denied') return outcome;
   upstream.destroy();
@@ -175,11 +182,12 @@ async function relaySilent(
   { verdict }: Grant,
   means: TransparentMeans,
 ): Promise<Outcome> {
-  const { limits } = means;
+  const { limits, splicer } = means;
   const judge = tunnelObjection(host, verdict);
   let request: Buffer | undefined;
   const outcome = await relayTunnel(client.socket, upstream, {
     limits,
+    splicer,
     opening: undefined,
     judgeHello: judge,
     judge({ opening, bytes }, serverSpoke) {

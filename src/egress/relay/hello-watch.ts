@@ -13,8 +13,11 @@ export interface HelloWatchOptions {
 }
 
 export interface HelloWatch {
-  /** Settles with what is wrong with another hello, if one comes: then its last bytes have not gone out. */
-  readonly objection: Promise<Objection>;
+  /**
+   * Settles with what is wrong with another hello: then its last bytes have not gone out. With undefined once none can come that has not
+   * been judged.
+   */
+  readonly over: Promise<Objection | undefined>;
   /** Whether what came with the first hello may go out. */
   readonly isFine: boolean;
 }
@@ -26,20 +29,21 @@ export interface HelloWatch {
  */
 export function watchHello(client: Socket, upstream: Socket, options: HelloWatchOptions): HelloWatch {
   const { opening, limits, judge } = options;
-  const { promise: objection, resolve } = Promise.withResolvers<Objection>();
+  const { promise: over, resolve } = Promise.withResolvers<Objection | undefined>();
   const walk = walkToHandshake();
   let answer: Buffer = Buffer.alloc(0);
   let isFine = true;
   const stop = (): void => {
     client.off('data', onClient);
     upstream.off('data', onServer);
+    resolve(undefined);
   };
   const object = (found: Objection): void => {
+    resolve(found);
     stop();
     isFine = false;
     // Here and now: the piece that has just come is about to be written.
     upstream.destroy();
-    resolve(found);
   };
   const onClient = (chunk: Buffer): void => {
     const bytes = walk.take(chunk);
@@ -64,7 +68,7 @@ export function watchHello(client: Socket, upstream: Socket, options: HelloWatch
   const behind = opening.subarray(endOfFirstMessage(opening));
   if (behind.length > 0) onClient(behind);
   return {
-    objection,
+    over,
     get isFine() {
       return isFine;
     },

@@ -1,12 +1,15 @@
 import type { Socket } from 'node:net';
+import { errnoOf } from '../../errors.ts';
 import { classifyOpening, type Opening, type ReadOpening, readOpening } from '../accept/opening.ts';
 import { breakOff } from '../accept/refusal.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Objection, Outcome } from '../stages.ts';
 import { watchHello } from './hello-watch.ts';
+import type { Splicer } from './splice.ts';
 
 export interface TunnelOptions {
   readonly limits: EgressLimits;
+  readonly splicer: Splicer;
   /** What was read from the client already, and judged. Without it, `judge` is asked when the client speaks. */
   readonly opening: Buffer | undefined;
   /** `taken`: the client is somebody else's from here on. */
@@ -17,7 +20,8 @@ export interface TunnelOptions {
 
 /**
  * Moves bytes both ways, each direction until its own end, until both are closed or nothing has moved for long. The server's
- * bytes flow while the client's first are still awaited, so that protocols where the server speaks first work.
+ * bytes flow while the client's first are still awaited, so that protocols where the server speaks first work. Once there is
+ * nothing left to judge, the kernel moves them. Never rejects.
  */
 export async function relayTunnel(
   client: Socket,
@@ -25,9 +29,9 @@ export async function relayTunnel(
   options: TunnelOptions,
 ): Promise<Outcome> {
   const bond = joinFates(client, upstream, options.limits);
-  upstream.pipe(client);
   let opening = options.opening;
   if (opening === undefined) {
+    upstream.pipe(client);
     const read = await readOpening(client, options.limits);
     const judgement = options.judge(read, upstream.bytesRead > 0);
     if (judgement !== 'pass') {
@@ -40,24 +44,66 @@ export async function relayTunnel(
     }
     opening = read.bytes;
   }
-  const watch =
-    classifyOpening(opening)?.kind === 'tls'
-      ? watchHello(client, upstream, { limits: options.limits, opening, judge: options.judgeHello })
-      : undefined;
-  if (opening.length > 0 && upstream.writable && watch?.isFine !== false) upstream.write(opening);
-  client.pipe(upstream);
-  const objection = await Promise.race([
-    bond.parted.then(() => undefined),
-    ...(watch ? [watch.objection] : []),
-  ]);
-  if (objection !== undefined) {
-    upstream.unpipe(client);
-    client.unpipe(upstream);
-    bond.release();
-    return counted(upstream, 'denied', objection.detail);
+  if (classifyOpening(opening)?.kind === 'tls') {
+    const objection = await shakeHands(client, upstream, opening, bond, options);
+    if (objection !== undefined) return counted(upstream, 'denied', objection.detail);
+  } else if (opening.length > 0 && upstream.writable) upstream.write(opening);
+  // Where one side has ended already little is left to move, and Node has passed on its end.
+  if ([client, upstream].some((socket) => socket.destroyed || socket.readableEnded)) {
+    upstream.pipe(client);
+    client.pipe(upstream);
+    const failure = await bond.parted;
+    return failure === undefined ? counted(upstream, 'closed') : counted(upstream, 'failed', failure);
   }
-  const failure = await bond.parted;
-  return failure === undefined ? counted(upstream, 'closed') : counted(upstream, 'failed', failure);
+  upstream.unpipe(client);
+  bond.release();
+  return spliced(client, upstream, options);
+}
+
+/** Node moves the bytes of a TLS handshake for as long as another ClientHello may come; gives what is wrong with that one. */
+async function shakeHands(
+  client: Socket,
+  upstream: Socket,
+  opening: Buffer,
+  bond: Bond,
+  { limits, judgeHello }: TunnelOptions,
+): Promise<Objection | undefined> {
+  const watch = watchHello(client, upstream, { limits, opening, judge: judgeHello });
+  if (watch.isFine && upstream.writable) upstream.write(opening);
+  // Both may be piped already.
+  upstream.unpipe(client);
+  upstream.pipe(client);
+  client.pipe(upstream);
+  const objection = await Promise.race([watch.over, bond.parted.then(() => undefined)]);
+  for (const [from, to] of [
+    [client, upstream],
+    [upstream, client],
+  ] as const)
+    from.unpipe(to);
+  if (objection !== undefined) bond.release();
+  return objection;
+}
+
+async function spliced(
+  client: Socket,
+  upstream: Socket,
+  { splicer, limits }: TunnelOptions,
+): Promise<Outcome> {
+  try {
+    const { how, side, code, bytesOut, bytesIn } = await splicer.splice(client, upstream);
+    const failures = {
+      closed: undefined,
+      cancelled: undefined,
+      broken: `${side}: ${code}`,
+      idle: `idle for ${limits.tunnelIdleMs} ms`,
+      'half-idle': `idle for ${limits.halfClosedIdleMs} ms`,
+    };
+    const node = counted(upstream, failures[how] === undefined ? 'closed' : 'failed', failures[how]);
+    return { ...node, bytesOut: node.bytesOut + bytesOut, bytesIn: node.bytesIn + bytesIn };
+  } catch (error) {
+    for (const socket of [client, upstream]) socket.destroy();
+    return counted(upstream, 'failed', `splice: ${errnoOf(error) ?? String(error)}`);
+  }
 }
 
 function counted(upstream: Socket, result: Outcome['result'], detail?: string): Outcome {
@@ -79,10 +125,9 @@ interface Bond {
 /** When one side breaks the other is broken too, and when one is gone the other may only finish what it has been given. */
 function joinFates(client: Socket, upstream: Socket, limits: EgressLimits): Bond {
   const { promise: parted, resolve } = Promise.withResolvers<string | undefined>();
-  const released = new AbortController();
   let failure: string | undefined;
   let idleMs = limits.tunnelIdleMs;
-  const follow = (from: Socket, to: Socket, name: string): void => {
+  const follow = (from: Socket, to: Socket, name: string): (() => void) => {
     const onError = (error: Error): void => {
       failure ??= `${name}: ${error.message}`;
     };
@@ -103,12 +148,16 @@ function joinFates(client: Socket, upstream: Socket, limits: EgressLimits): Bond
       upstream.destroy();
     };
     from.on('error', onError).on('end', onEnd).on('close', onClose).setTimeout(idleMs).on('timeout', onIdle);
-    released.signal.addEventListener('abort', () => {
-      from.off('error', onError).off('end', onEnd).off('close', onClose).setTimeout(0).off('timeout', onIdle);
-    });
     if (from.destroyed) onClose(false);
+    return () => {
+      from.off('error', onError).off('end', onEnd).off('close', onClose).setTimeout(0).off('timeout', onIdle);
+    };
   };
-  follow(client, upstream, 'client');
-  follow(upstream, client, 'upstream');
-  return { parted, release: () => released.abort() };
+  const releases = [follow(client, upstream, 'client'), follow(upstream, client, 'upstream')];
+  return {
+    parted,
+    release() {
+      for (const release of releases) release();
+    },
+  };
 }
