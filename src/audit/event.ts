@@ -119,6 +119,8 @@ export type AuditFact =
       readonly rule: string;
       /** Undefined for a tunnel that is opened: its requests are dialled one by one. */
       readonly address: string | undefined;
+      /** Names of the credentials whose secrets took the place of placeholders; absent where none did. */
+      readonly credentials?: readonly string[];
     }
   | {
       /** A request that no rule allows, or that one refuses, and that passes because its endpoint is in audit. */

@@ -42,6 +42,11 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
     help: 'give a variable to the command; without =VALUE, the one castellan has',
   },
   {
+    name: 'credentials',
+    value: 'FILE',
+    help: 'secrets, and where they may go: the command has placeholders of them, which the proxy replaces',
+  },
+  {
     name: 'audit-file',
     value: 'FILE',
     help: 'where to write OCSF events (default: a new file in the log directory)',

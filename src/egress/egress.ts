@@ -1,6 +1,8 @@
 /** A CONNECTION: accept → identify → decide → inspect → dial → relay → record. A stage is a file or folder beside this one. */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Report } from '../audit/event.ts';
+import type { ClientCertificate } from '../credential/credential.ts';
+import { CredentialStore } from '../credential/store.ts';
 import type { Decider } from '../policy/compile.ts';
 import { checkDestination } from '../policy/destination.ts';
 import { openAdapters } from './accept/adapters.ts';
@@ -10,12 +12,14 @@ import { decide } from './decide/decide.ts';
 import { createSystemResolver, type Resolver } from './decide/destination.ts';
 import { createLiveConnections, type LiveConnections } from './decide/live.ts';
 import { createProcessQuota, type ProcessQuota } from './identify/quota.ts';
+import { conceal, opensFor } from './inject/conceal.ts';
+import { inject } from './inject/inject.ts';
 import { type Inspected, inspect } from './inspect/inspect.ts';
 import { createCertificateAuthority } from './intercept/authority.ts';
 import { EGRESS_LIMITS, type EgressLimits } from './limits.ts';
 import { createRefuser } from './refuse.ts';
 import { type ReachOptions, reach } from './relay/reach.ts';
-import { startRecord } from './report.ts';
+import { redactingReport, startRecord } from './report.ts';
 import type { Arrival, Flow, Grant, IdentityResult, Outcome, Refusal } from './stages.ts';
 
 export interface EgressOptions {
@@ -32,6 +36,8 @@ export interface EgressOptions {
   readonly congestion?: () => Promise<void> | undefined;
   /** PEM certificates that origins are verified by where their TLS is opened; without them, those Node brings. */
   readonly roots?: readonly string[];
+  /** Undefined where there are none, and no placeholders. */
+  readonly credentials?: CredentialStore | undefined;
   /** The rest has one right answer in a sandbox; tests give others. */
   readonly resolve?: Resolver;
   readonly check?: typeof checkDestination;
@@ -57,43 +63,63 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
   const limits = { ...EGRESS_LIMITS, ...options.limits };
   const check = options.check ?? checkDestination;
   const live = createLiveConnections(options.decider, check);
+  const { credentials = new CredentialStore({ credentials: [], clientCertificates: new Map() }) } = options;
+  const hasCredentials = options.credentials !== undefined;
+  const redact = (text: string): string => credentials.redact(text);
   const house: House = {
     congestion: () => undefined,
     roots: [],
     resolve: createSystemResolver(limits),
     originalDestination: kernelDestination,
-    mayInspect: options.decider.inspects,
+    mayInspect: options.decider.inspects || hasCredentials,
     ...options,
+    credentials,
+    hasCredentials,
+    report: hasCredentials ? redactingReport(options.report, redact) : options.report,
     check,
     decider: live.decider,
     live,
     limits,
     quota: createProcessQuota(limits.connectionsPerProcess),
-    trust: trustIn(options.roots ?? []),
+    trust: trustIn(options.roots ?? [], credentials),
   };
   const authority = house.mayInspect ? createCertificateAuthority() : undefined;
   const adapters = await openAdapters({ ...house, authority, carry: (arrival) => carry(arrival, house) });
   return { ...adapters, authority: authority?.certificatePem, replacePolicy: live.replace };
 }
 
-/** Made when first asked for: it parses every authority there is, and most runs open no TLS. */
-function trustIn(roots: readonly string[]): () => SecureContext {
-  let context: SecureContext | undefined;
-  return () => {
-    context ??= createSecureContext({ minVersion: 'TLSv1.2', ...(roots.length > 0 && { ca: [...roots] }) });
+/** Made when first asked for: each parses every authority there is, and most runs open no TLS. */
+function trustIn(roots: readonly string[], credentials: CredentialStore): House['trust'] {
+  const contexts = new Map<ClientCertificate | undefined, SecureContext>();
+  return (name) => {
+    const own = name === undefined ? undefined : credentials.clientCertificate(name);
+    if (name !== undefined && own === undefined) return undefined;
+    const context =
+      contexts.get(own) ??
+      createSecureContext({
+        minVersion: 'TLSv1.2',
+        ...(roots.length > 0 && { ca: [...roots] }),
+        ...(own && { cert: own.certificate, key: own.key }),
+      });
+    contexts.set(own, context);
     return context;
   };
 }
 
 interface House extends Required<EgressOptions> {
   readonly limits: EgressLimits;
+  readonly credentials: CredentialStore;
+  readonly hasCredentials: boolean;
   readonly live: LiveConnections;
   readonly quota: ProcessQuota;
-  readonly trust: () => SecureContext;
+  /** `name`: with that client certificate; undefined where there is none of the name. */
+  readonly trust: (name: string | undefined) => SecureContext | undefined;
 }
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
-async function carry(arrival: Arrival, house: House): Promise<void> {
+async function carry(sent: Arrival, house: House): Promise<void> {
+  // Placeholders are put back once everybody has judged.
+  const arrival = house.hasCredentials ? conceal(sent) : sent;
   const record = startRecord(arrival.intent, house.report);
   try {
     await house.congestion();
@@ -105,11 +131,14 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
     using place = house.quota.take(grant.identity);
     if (place === undefined) return refuse(TOO_MANY);
     using live = house.live.enter(arrival, grant);
-    const inspected = await inspect(arrival, grant);
+    const inspected = await inspect(arrival, grant, opensFor(house));
     if (inspected.kind === 'denied') return deny(inspected.verdict, inspected.shape);
     live.admission = inspected.admission;
     if (inspected.violation !== undefined) record.violated(grant, inspected.violation);
-    const reached = await approach(inspected, arrival, grant, { ...house, signal: live.signal });
+    const injected = await inject(sent, inspected, house);
+    if (!injected.ok) return refuse(injected.refusal);
+    live.credentialFlaw = injected.flaw;
+    const reached = await approach(injected.inspected, arrival, grant, { ...house, signal: live.signal });
     live.address = reached.ok ? reached.address : undefined;
     const lost = live.recheck();
     if (lost !== undefined) {
@@ -117,7 +146,7 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
       return deny(lost);
     }
     if (!reached.ok) return refuse(reached.refusal);
-    record.allowed(grant, reached.address);
+    record.allowed(grant, reached.address, injected.used);
     live.signal.addEventListener('abort', () => revoke(live.lost));
     record.ended(await reached.relay(), grant, reached.address, live.lost);
   } catch (error) {
@@ -144,11 +173,12 @@ async function approach(
   inspected: Exclude<Inspected, { kind: 'denied' }>,
   arrival: Arrival,
   grant: Grant,
-  options: ReachOptions,
+  options: Omit<ReachOptions, 'clientCertificate'>,
 ): Promise<Approach> {
   if (inspected.kind === 'tunnel')
     return { ok: true, address: undefined, relay: inspected.open, abandon() {} };
-  const reached = await reach(arrival, grant, options);
+  const clientCertificate = inspected.credentials?.clientCertificate;
+  const reached = await reach(arrival, grant, { ...options, clientCertificate });
   if (!reached.ok) return reached;
   const { upstream } = reached;
   return {

@@ -1,12 +1,12 @@
 /** The record of one connection or request: what became of it, in the words of the audit. */
-import type { Report } from '../audit/event.ts';
+import type { AuditFact, Report } from '../audit/event.ts';
 import type { DenyVerdict } from '../policy/verdict.ts';
 import type { Grant, Identity, Intent, Outcome, Refusal } from './stages.ts';
 
 export interface ConnectionRecord {
   refused(refusal: Refusal, identity: Identity | undefined, rule: string | undefined): void;
   /** `address` is undefined for a tunnel whose requests are dialled one by one. */
-  allowed(grant: Grant, address: string | undefined): void;
+  allowed(grant: Grant, address: string | undefined, credentials?: ReadonlySet<string>): void;
   violated(grant: Grant, violation: DenyVerdict): void;
   /** `lost` is set where the policy has changed meanwhile, and ended it. */
   ended(outcome: Outcome, grant: Grant, address: string | undefined, lost: DenyVerdict | undefined): void;
@@ -24,8 +24,9 @@ export function startRecord(intent: Intent, report: Report): ConnectionRecord {
       const { reason, detail, nearest } = refusal.verdict;
       report({ kind: 'connection-denied', intent, identity, reason, detail, rule: nearest });
     },
-    allowed({ identity, verdict }, address) {
-      report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address });
+    allowed({ identity, verdict: { rule } }, address, credentials = new Set()) {
+      const used = credentials.size === 0 ? undefined : { credentials: [...credentials] };
+      report({ kind: 'connection-allowed', intent, identity, rule, address, ...used });
     },
     violated({ identity, verdict }, { reason, detail, nearest = verdict.rule }) {
       const { http } = intent;
@@ -66,4 +67,26 @@ export function startRecord(intent: Intent, report: Report): ConnectionRecord {
       });
     },
   };
+}
+
+/** As much as a text of a fact may have on its way to the log. */
+const MAX_TEXT = 16 * 1024;
+
+/** Facts without secrets in what the agent had a say in. */
+export function redactingReport(report: Report, redact: (text: string) => string): Report {
+  const clean = (text: string): string => redact(text).slice(0, MAX_TEXT);
+  return (fact) => {
+    const texts = Object.entries(fact).map(([key, value]) => [
+      key,
+      ['detail', 'message', 'name'].includes(key) && typeof value === 'string' ? clean(value) : value,
+    ]);
+    const copy = Object.fromEntries(texts) as AuditFact;
+    report('intent' in copy ? ({ ...copy, intent: cleanIntent(copy.intent, clean) } as AuditFact) : copy);
+  };
+}
+
+function cleanIntent(intent: Intent, clean: (text: string) => string): Intent {
+  const { http } = intent;
+  const host = clean(intent.host);
+  return { ...intent, host, ...(http && { http: { ...http, path: clean(http.path) } }) };
 }

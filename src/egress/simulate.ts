@@ -84,6 +84,7 @@ function arrivalOf({ host, port, request }: Question): Arrival {
         method: request.method,
         target: request.target,
         headers: request.headers,
+        fields: Object.entries(request.headers).flat(),
         isWebSocket: /^websocket$/i.test(request.headers['upgrade'] ?? ''),
         body: async (maxBytes: number) =>
           request.body.length > maxBytes ? undefined : Buffer.from(request.body),

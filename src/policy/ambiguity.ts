@@ -15,6 +15,7 @@ interface Placed {
   readonly pattern: HostPattern;
   readonly addresses: string;
   readonly persistedQueries: string;
+  readonly credentials: string | undefined;
 }
 
 /** Notes every pair that cannot stand together, at the place of the later one. */
@@ -42,6 +43,7 @@ function place(rule: string, endpoint: Endpoint): Placed[] {
       pattern,
       addresses: endpoint.allowedIps.toSorted().join(),
       persistedQueries: JSON.stringify(endpoint.inspection?.persistedQueries),
+      credentials: endpoint.credentials && JSON.stringify(endpoint.credentials),
     },
   ];
 }
@@ -76,6 +78,7 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
   else if (earlier.addresses !== later.addresses)
     clash(earlier, later, 'the addresses it may lead to (allowed_ips)', findings);
   const [one, other] = [a.inspection, b.inspection];
+  if (credentialsClash(earlier, later)) clash(earlier, later, 'how credentials are used', findings);
   if (one !== undefined && other !== undefined) {
     // Whether paths meet costs far more to find out, and most endpoints agree.
     const difference = differing(earlier, one, later, other);
@@ -86,6 +89,21 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
       b.position,
       `rules ${quote(earlier.rule)} and ${quote(later.rule)} name the same destination and only one inspects: all its requests are inspected`,
     );
+}
+
+/**
+ * What an endpoint without inspection says is about every request of its connections; what one with inspection says, only about
+ * requests that are routed to it, and these are compared with the rest.
+ */
+function credentialsClash(a: Placed, b: Placed): boolean {
+  if (a.credentials === b.credentials) return false;
+  if (a.endpoint.inspection !== undefined && b.endpoint.inspection !== undefined) return false;
+  const open = a.endpoint.inspection === undefined ? a : b;
+  const other = open === a ? b : a;
+  return (
+    open.credentials !== undefined &&
+    (other.credentials !== undefined || other.endpoint.inspection !== undefined)
+  );
 }
 
 /** Of two paths the more specific one decides; only equals have to agree. */
@@ -102,6 +120,7 @@ function differing(a: Placed, one: Inspection, b: Placed, other: Inspection): st
   if (one.maxBodyBytes !== other.maxBodyBytes) return 'the limit of bodies';
   if (one.strictToolNames !== other.strictToolNames) return 'strict_tool_names';
   if (a.persistedQueries !== b.persistedQueries) return 'the persisted queries';
+  if (a.credentials !== b.credentials) return 'how credentials are used';
   return undefined;
 }
 

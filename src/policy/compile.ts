@@ -3,6 +3,7 @@
  * how many other rules there are does not matter.
  */
 import { CastellanError } from '../errors.ts';
+import { opensTls } from './credential-use.ts';
 import type { BinaryPattern, Endpoint, NetworkRule } from './document.ts';
 import { type InspectedEndpoint, RequestIndex, requestPolicy } from './judge.ts';
 import { type Glob, PATH_GLOB, parseGlob } from './match/glob.ts';
@@ -15,7 +16,7 @@ export interface Decider {
    * host exactly wins over one with a wildcard, that over one without host; among equals the smallest rule name.
    */
   readonly decide: (query: Query) => Verdict;
-  /** Whether some endpoint inspects requests. */
+  /** Whether some endpoint inspects requests, or puts credentials into them. */
   readonly inspects: boolean;
   /** Whether some rule could allow a connection to the name, whoever asks on whatever port: only such names are resolved. */
   readonly mayName: (host: string) => boolean;
@@ -39,6 +40,8 @@ interface BinarySet {
 interface Port {
   /** Best first. */
   readonly candidates: Candidate[];
+  /** Those that say something about credentials. */
+  readonly credentialed: Candidate[];
   /** Made when first asked for. */
   requests?: RequestIndex<InspectedCandidate>;
 }
@@ -65,7 +68,7 @@ export function compilePolicy(rules: readonly NetworkRule[]): Decider {
       const tiers = index.find(name);
       return allowed(tiers, query) ?? nearestMiss(tiers, query);
     },
-    inspects: rules.some(({ endpoints }) => endpoints.some(({ inspection }) => inspection !== undefined)),
+    inspects: rules.some(({ endpoints }) => endpoints.some(opensTls)),
     mayName: (host) => {
       const name = canonicalHost(host);
       return name !== undefined && index.find(name).some((tier) => tier.length > 0);
@@ -83,8 +86,9 @@ function indexRules(rules: readonly NetworkRule[]): HostIndex<Ports> {
       const ports = index.entry(pattern, () => new Map());
       const candidate = { rule: rule.name, endpoint, exactHost: pattern.kind === 'exact', binaries };
       for (const port of endpoint.ports) {
-        const entry = ports.get(port) ?? { candidates: [] };
+        const entry = ports.get(port) ?? { candidates: [], credentialed: [] };
         entry.candidates.push(candidate);
+        if (endpoint.credentials !== undefined) entry.credentialed.push(candidate);
         ports.set(port, entry);
       }
     }
@@ -115,6 +119,7 @@ function allowed(tiers: readonly (readonly Ports[])[], { port, binaries }: Query
     );
     if (best === undefined) continue;
     const { rule, endpoint, exactHost } = best;
+    const all = tiers.flat();
     return {
       allow: true,
       rule,
@@ -122,7 +127,9 @@ function allowed(tiers: readonly (readonly Ports[])[], { port, binaries }: Query
       allowedIps: endpoint.allowedIps,
       exactHost,
       protocol: endpoint.protocol,
-      requests: requestsOf(tiers.flat(), port, binaries),
+      requests: requestsOf(all, port, binaries),
+      credentials: credentialsOf(all, port, binaries),
+      skipsTls: endpoint.skipsTls || endpoint.protocol === 'tcp' || undefined,
     };
   }
   return undefined;
@@ -143,6 +150,16 @@ function requestsOf(
   return indexes.some(({ endpoints }) => endpoints.some(applies))
     ? requestPolicy(indexes, applies)
     : undefined;
+}
+
+/** Endpoints that can meet have been seen to agree. */
+function credentialsOf(
+  found: readonly Ports[],
+  port: number,
+  binaries: readonly string[],
+): AllowVerdict['credentials'] {
+  const candidates = found.flatMap((ports) => ports.get(port)?.credentialed ?? []);
+  return candidates.find((each) => matchedBinary(each, binaries) !== undefined)?.endpoint.credentials;
 }
 
 interface InspectedCandidate extends InspectedEndpoint {

@@ -1,5 +1,5 @@
 /** Whether a request may pass, once its connection may. Allowing takes every reading of a request, refusing takes one. */
-import type { Endpoint, InspectedProtocol, Inspection, RequestPattern } from './document.ts';
+import type { CredentialUse, Endpoint, InspectedProtocol, Inspection, RequestPattern } from './document.ts';
 import { PathIndex } from './match/path-index.ts';
 import { KNOWN_MCP_METHODS } from './mcp-methods.ts';
 import type { PathReadings, RequestFacts } from './request.ts';
@@ -36,6 +36,7 @@ export interface Route {
   readonly rule: string;
   readonly protocol: InspectedProtocol;
   readonly inspection: Inspection;
+  readonly credentials?: CredentialUse | undefined;
   readonly judge: (request: Omit<RequestFacts, 'path'>) => RequestVerdict;
 }
 
@@ -106,12 +107,13 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
       const best = mostSpecific(endpoints);
       if (best === undefined)
         return denial('request_not_listed', `no endpoint is about the path ${brief(path.allow[0] ?? '')}`);
-      const { rule, protocol, inspection } = best;
+      const { rule, protocol, inspection, endpoint } = best;
       const owners = new Set(endpoints.filter((each) => each.protocol === protocol));
       return {
         rule,
         protocol,
         inspection,
+        credentials: endpoint.credentials,
         judge(request) {
           const facts = { ...request, path };
           const subjects = allowSubjects(facts);

@@ -1,4 +1,4 @@
-import type { Endpoint } from './document.ts';
+import type { CredentialUse, Endpoint } from './document.ts';
 import type { RequestPolicy } from './judge.ts';
 
 /** The answer of the one decision function, with everything a refusal has to tell. */
@@ -23,6 +23,7 @@ export type DenyReason =
   | 'request_not_listed' // the destination's requests are inspected, and no rule allows this one
   | 'request_refused' // a deny rule is about this request
   | 'request_unreadable' // an inspected request that cannot be read in one way only
+  | 'credential_endpoint_mismatch' // a placeholder where its credential may not go
   | 'protocol_not_inspected'; // something else than HTTP where requests are inspected
 
 export type Verdict =
@@ -38,6 +39,10 @@ export type Verdict =
       readonly protocol: Endpoint['protocol'];
       /** Set where each request has to be judged too. */
       readonly requests: RequestPolicy | undefined;
+      /** Of the connection's endpoints; a request that is judged has those of its route. */
+      readonly credentials?: CredentialUse | undefined;
+      /** TLS stays closed, whatever a credential says. */
+      readonly skipsTls?: boolean | undefined;
     }
   | {
       readonly allow: false;

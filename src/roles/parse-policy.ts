@@ -50,10 +50,28 @@ const inspection = v.strictObject({
   allowKnownMethods: v.boolean(),
 });
 
+const credentialUse = v.strictObject({
+  provider: v.optional(text),
+  rewriteBody: v.boolean(),
+  rewriteWebSocket: v.boolean(),
+  allowUninspected: v.boolean(),
+  allowCleartext: v.boolean(),
+  signing: v.optional(
+    v.strictObject({
+      payload: v.picklist(['auto', 'signed', 'unsigned']),
+      service: text,
+      region: v.optional(text),
+    }),
+  ),
+  clientCertificate: v.optional(text),
+});
+
 const common = {
   host: v.pipe(v.string(), v.maxLength(MAX_HOST)),
   ports: v.array(v.pipe(count, v.maxValue(65_535))),
   allowedIps: v.array(v.pipe(v.string(), v.maxLength(MAX_HOST))),
+  credentials: v.optional(credentialUse),
+  skipsTls: v.optional(v.boolean()),
   position,
 };
 

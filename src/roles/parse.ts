@@ -5,7 +5,7 @@
 import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { SECRET_FILE_NAMES } from '../config/config.ts';
-import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
+import { FATAL_CODES, type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
 import { policyRules } from './parse-policy.ts';
 
 /** The longest path of a request head (16 KiB) and every sentence of ours fit; nothing longer belongs in a record. */
@@ -14,6 +14,8 @@ const MAX_HOST = 255;
 /** PATH_MAX of Linux. */
 const MAX_PATH = 4096;
 const MAX_ANCESTORS = 64;
+/** As many as the file of credentials may list. */
+const MAX_CREDENTIALS = 256;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const host = v.pipe(v.string(), v.maxLength(MAX_HOST));
@@ -77,8 +79,17 @@ const denyReason = v.picklist([
   'request_not_listed',
   'request_refused',
   'request_unreadable',
+  'credential_endpoint_mismatch',
   'protocol_not_inspected',
 ]);
+
+const variable = v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/));
+/** Characters of placeholders only: they become environment. */
+const placeholder = v.pipe(v.string(), v.regex(/^[\w.~:-]{1,256}$/));
+const placeholders = v.pipe(
+  v.record(variable, placeholder),
+  v.check((all) => Object.keys(all).length <= MAX_CREDENTIALS, 'too many placeholders'),
+);
 
 const rule = v.optional(text);
 const socketAddress = v.strictObject({ address, port });
@@ -97,6 +108,7 @@ const networkFact = v.variant('kind', [
     identity,
     rule: text,
     address: v.optional(address),
+    credentials: v.exactOptional(v.pipe(v.array(variable), v.maxLength(MAX_CREDENTIALS))),
   }),
   v.strictObject({
     kind: v.literal('request-violation'),
@@ -146,11 +158,15 @@ const networkFact = v.variant('kind', [
 
 const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('hello'), version: count, pid: count }),
-  v.strictObject({ type: v.literal('ready'), authority: v.optional(text) }),
+  v.strictObject({ type: v.literal('ready'), authority: v.optional(text), placeholders }),
   v.strictObject({ type: v.literal('policy-applied'), generation: count, closed: count }),
   v.strictObject({ type: v.literal('identify'), id: count, flow }),
   v.strictObject({ type: v.literal('fact'), fact: networkFact }),
-  v.strictObject({ type: v.literal('fatal'), message: text }),
+  v.strictObject({
+    type: v.literal('fatal'),
+    message: text,
+    code: v.exactOptional(v.picklist(FATAL_CODES)),
+  }),
   v.strictObject({ type: v.literal('stopped') }),
 ]);
 

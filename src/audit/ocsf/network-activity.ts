@@ -52,6 +52,7 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
         success: true,
         action: 'allowed',
         message: `${target} allowed by ${rule}`,
+        unmapped: { ...unmapped, credentials: fact.credentials },
       };
     case 'connection-failed':
       return {

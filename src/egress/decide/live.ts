@@ -1,7 +1,7 @@
 /** Connections that the policy has let through. When it changes each is judged again, and what lost its right is closed. */
 import type { Decider } from '../../policy/compile.ts';
 import type { checkDestination } from '../../policy/destination.ts';
-import type { InspectedProtocol } from '../../policy/document.ts';
+import type { CredentialUse, InspectedProtocol } from '../../policy/document.ts';
 import type { RequestFacts } from '../../policy/request.ts';
 import type { DenyVerdict } from '../../policy/verdict.ts';
 import type { Arrival, Grant } from '../stages.ts';
@@ -24,6 +24,8 @@ export interface LiveConnection extends Disposable {
   readonly lost: DenyVerdict | undefined;
   /** Undefined until it has been inspected. */
   admission: Admission | undefined;
+  /** Set where credentials are in it: why they may not be, by what the policy says of them now. */
+  credentialFlaw: ((use: CredentialUse | undefined) => DenyVerdict | undefined) | undefined;
   /** Undefined until it is known. */
   address: string | undefined;
   /** What is known by now, judged by a policy that may have come since; gives why the right is lost, if it is. */
@@ -59,6 +61,7 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
           return lost;
         },
         admission: undefined,
+        credentialFlaw: undefined,
         address: undefined,
         recheck() {
           // What has become known since the last time has been judged by the policy of the grant alone.
@@ -81,7 +84,7 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
 }
 
 function lostRight(
-  { admission, address }: Pick<LiveConnection, 'admission' | 'address'>,
+  { admission, address, credentialFlaw }: Pick<LiveConnection, 'admission' | 'address' | 'credentialFlaw'>,
   { intent }: Arrival,
   { verdict }: Grant,
   check: typeof checkDestination,
@@ -91,7 +94,8 @@ function lostRight(
     const checked = check(verdict, intent.host, intent.port, [address]);
     if (!checked.ok) return { allow: false, reason: 'address_not_allowed', detail: checked.detail, nearest };
   }
-  if (requests === undefined || admission === undefined || admission.kind === 'opened') return undefined;
+  if (requests === undefined) return credentialFlaw?.(verdict.credentials);
+  if (admission === undefined || admission.kind === 'opened') return undefined;
   const uninspected = (detail: string): DenyVerdict => ({
     allow: false,
     reason: 'protocol_not_inspected',
@@ -105,5 +109,5 @@ function lostRight(
   if (!('judge' in route)) return { ...route, nearest };
   if (route.protocol !== protocol)
     return uninspected(`the request was read as ${protocol}, and is to be read as ${route.protocol} now`);
-  return facts.map(route.judge).find((judged) => !judged.allow);
+  return facts.map(route.judge).find((judged) => !judged.allow) ?? credentialFlaw?.(route.credentials);
 }

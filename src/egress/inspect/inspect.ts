@@ -1,4 +1,6 @@
 /** The stage between a granted connection and its dial: requests to inspected endpoints are read and judged by themselves. */
+
+import type { CredentialUse } from '../../policy/document.ts';
 import type { Route } from '../../policy/judge.ts';
 import type { BodyFacts, RequestFacts } from '../../policy/request.ts';
 import type { DenyReason, DenyVerdict } from '../../policy/verdict.ts';
@@ -18,6 +20,8 @@ export type Inspected =
       /** Set where only audit lets the request pass. */
       readonly violation: DenyVerdict | undefined;
       readonly admission: Admission;
+      /** How credentials are used in it. */
+      readonly credentials: CredentialUse | undefined;
     }
   /** Nothing to dial: what is inside arrives by itself. */
   | {
@@ -43,13 +47,19 @@ const OVERRIDES: readonly string[] = [
 ];
 
 /** Never rejects for anything a client may send. */
-export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected> {
-  const { requests, rule } = grant.verdict;
-  if (requests === undefined)
-    return { kind: 'pass', content: undefined, rule, violation: undefined, admission: { kind: 'unread' } };
-  const { request } = arrival;
-  if (request === undefined) {
-    const { open } = arrival;
+export async function inspect(
+  arrival: Arrival,
+  grant: Grant,
+  /** Whether TLS is opened for the requests in it, also where they are not judged. */
+  opens: (arrival: Arrival, grant: Grant) => boolean = () => false,
+): Promise<Inspected> {
+  const { requests, rule, credentials } = grant.verdict;
+  const { request, open } = arrival;
+  if (requests === undefined && (request !== undefined || !opens(arrival, grant))) {
+    const admission = { kind: 'unread' } as const;
+    return { kind: 'pass', content: undefined, rule, violation: undefined, admission, credentials };
+  }
+  if (request === undefined || requests === undefined) {
     return open === undefined
       ? refused(
           'protocol_not_inspected',
@@ -91,7 +101,7 @@ export async function inspect(arrival: Arrival, grant: Grant): Promise<Inspected
     facts: text === undefined || refusesText !== undefined ? [facts] : [facts, text],
   };
   const violation = verdict.violation ?? (sending?.allow === true ? sending.violation : undefined);
-  return { kind: 'pass', content, rule: verdict.rule, violation, admission };
+  return { kind: 'pass', content, rule: verdict.rule, violation, admission, credentials: route.credentials };
 }
 
 /** Only some protocols are about WebSocket, and one is about nothing else. */

@@ -19,5 +19,8 @@ export function reach(arrival: Arrival, grant: Grant, options: ReachOptions): Pr
   if (origins === undefined) return open();
   // What was dialled for one request is checked again for the next, whose rule may allow other addresses.
   const fits = (address: string): boolean => options.check(grant.verdict, host, port, [address]).ok;
-  return origins.reach(`${http?.scheme}://${host}:${port}`, fits, open);
+  const { clientCertificate } = options;
+  // What was proved on a connection is proved for every request on it.
+  const proof = clientCertificate === undefined ? '' : ` as ${clientCertificate}`;
+  return origins.reach(`${http?.scheme}://${host}:${port}${proof}`, fits, open);
 }

@@ -7,7 +7,9 @@ import type { DialResult } from './dial.ts';
 
 export interface SecureOptions {
   /** Holds the certificate authorities that origins are verified by. */
-  readonly trust: () => SecureContext;
+  readonly trust: (clientCertificate: string | undefined) => SecureContext | undefined;
+  /** By its name: shown to an origin that asks for one. */
+  readonly clientCertificate: string | undefined;
   readonly limits: EgressLimits;
 }
 
@@ -18,7 +20,7 @@ export interface SecureOptions {
 export async function secureUpstream(
   dialled: DialResult,
   { intent: { host, http }, origins }: Pick<Arrival, 'intent' | 'origins'>,
-  { trust, limits }: SecureOptions,
+  { trust, limits, clientCertificate }: SecureOptions,
 ): Promise<Reached> {
   if (!dialled.ok) return dialled;
   const isHttp2 = origins?.isHttp2 ?? false;
@@ -26,13 +28,19 @@ export async function secureUpstream(
   // Without TLS a client of HTTP/2 knows beforehand that its origin speaks it (RFC 9113 §3.3).
   if (http?.scheme !== 'https')
     return { ok: true, upstream: { ...dialled, protocol: isHttp2 ? 'h2' : 'http/1.1' } };
+  const secureContext = trust(clientCertificate);
+  if (secureContext === undefined) {
+    dialled.socket.destroy();
+    const detail = `no client certificate is known by the name ${clientCertificate}`;
+    return { ok: false, refusal: { result: 'failed', status: 500, error: 'credential_unavailable', detail } };
+  }
   const { promise, resolve } = Promise.withResolvers<Reached>();
   const socket = connect({
     socket: dialled.socket,
     host,
     // RFC 6066 §3: addresses are no server names.
     ...(isIP(host) === 0 && { servername: host }),
-    secureContext: trust(),
+    secureContext,
     ALPNProtocols: isHttp2 ? ['h2', 'http/1.1'] : ['http/1.1'],
   });
   const timer = setTimeout(

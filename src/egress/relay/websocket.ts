@@ -5,7 +5,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import type { DenyVerdict } from '../../policy/verdict.ts';
 import { linger, refuseSocket } from '../accept/refusal.ts';
 import type { EgressLimits } from '../limits.ts';
-import type { Outcome } from '../stages.ts';
+import type { Outcome, PlaceholderGuard } from '../stages.ts';
 import { requestFields, responseFields, toHeaderObject } from './headers.ts';
 
 export interface WebSocketClient {
@@ -21,6 +21,9 @@ export interface WebSocketOptions {
   readonly path: string;
   /** Set where the client may open the connection, and not send text over it. */
   readonly refusesText: DenyVerdict | undefined;
+  /** In the place of the client's own. */
+  readonly fields: readonly string[] | undefined;
+  readonly guard: PlaceholderGuard | undefined;
   /** Aborted when the right is lost, with why as its reason. */
   readonly revoked: AbortSignal;
 }
@@ -104,9 +107,9 @@ export function relayWebSocket(
 function openOrigin(
   request: IncomingMessage,
   upstream: Socket,
-  { limits, authority, path }: WebSocketOptions,
+  { limits, authority, path, fields: sent = request.rawHeaders }: WebSocketOptions,
 ): WebSocket {
-  const fields = requestFields(request.rawHeaders, true);
+  const fields = requestFields(sent, true);
   const kept = fields.flatMap((name, index) =>
     index % 2 === 0 && !HANDSHAKE.test(name) ? [name, fields[index + 1] ?? ''] : [],
   );
@@ -157,7 +160,7 @@ function acceptClient(
 function join(
   client: WebSocket,
   origin: WebSocket,
-  { refusesText, limits, revoked }: WebSocketOptions,
+  { refusesText, limits, revoked, guard }: WebSocketOptions,
 ): Promise<DenyVerdict | undefined> {
   const { promise, resolve } = Promise.withResolvers<DenyVerdict | undefined>();
   let denied: DenyVerdict | undefined;
@@ -165,14 +168,20 @@ function join(
     client.close(CLOSE.policy, closeReason(why));
     origin.close(CLOSE.goingAway);
   };
-  pass(client, origin, limits, (isText) => {
-    if (!isText || refusesText === undefined) return true;
-    denied = refusesText;
-    end(refusesText.detail);
-    return false;
+  const deny = (verdict: DenyVerdict): undefined => {
+    denied = verdict;
+    end(verdict.detail);
+  };
+  pass(client, origin, limits, (data, isText) => {
+    if (isText && refusesText !== undefined) return deny(refusesText);
+    if (guard === undefined) return data;
+    const guarded = guard.message(isText ? data.toString() : data);
+    if ('data' in guarded) return guarded.data;
+    const reason = 'credential_endpoint_mismatch';
+    return deny({ allow: false, reason, detail: guarded.flaw, nearest: undefined });
   });
   revoked.addEventListener('abort', () => end(String(revoked.reason)));
-  pass(origin, client, limits, () => true);
+  pass(origin, client, limits, (data) => data);
   const closed = (): void => {
     if (client.readyState === WebSocket.CLOSED && origin.readyState === WebSocket.CLOSED) resolve(denied);
   };
@@ -185,7 +194,8 @@ function pass(
   from: WebSocket,
   to: WebSocket,
   limits: EgressLimits,
-  mayPass: (isText: boolean) => boolean,
+  /** What goes on in the message's place; undefined where nothing does. */
+  through: (data: Buffer, isText: boolean) => string | Buffer | undefined,
 ): void {
   const idle = setTimeout(() => {
     from.close(CLOSE.goingAway, 'idle');
@@ -193,10 +203,12 @@ function pass(
   }, limits.tunnelIdleMs);
   from.on('message', (data, isBinary) => {
     idle.refresh();
-    if (!mayPass(!isBinary) || to.readyState !== WebSocket.OPEN) return;
+    // Of the binary type that ws has by default.
+    const passed = through(data as Buffer, !isBinary);
+    if (passed === undefined || to.readyState !== WebSocket.OPEN) return;
     // One message at a time: a slow reader slows the sender down.
     from.pause();
-    to.send(data, { binary: isBinary }, () => from.resume());
+    to.send(passed, { binary: isBinary }, () => from.resume());
   });
   from.on('ping', (data) => to.readyState === WebSocket.OPEN && to.ping(data));
   from.on('pong', (data) => to.readyState === WebSocket.OPEN && to.pong(data));
