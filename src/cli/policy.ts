@@ -1,5 +1,6 @@
 import { escapeText } from '../lib/escape.ts';
 import type {
+  CredentialUse,
   Endpoint,
   NetworkRule,
   PolicyDocument,
@@ -45,7 +46,7 @@ export function meaningOf(policy: PolicyDocument): string[] {
 }
 
 function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): string[] {
-  const { host, ports, allowedIps, protocol, inspection } = endpoint;
+  const { host, ports, allowedIps, protocol, inspection, credentials } = endpoint;
   const programs = binaries.map(({ path }) => path).join(', ') || 'nobody';
   const addresses = allowedIps.length === 0 || host === '' ? '' : ` at ${allowedIps.join(', ')}`;
   const destination = `${host === '' ? allowedIps.join(',') : host}:${ports.join(',')}`;
@@ -56,6 +57,9 @@ function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): str
   const audit = inspection?.enforcement === 'audit' ? ', audit only' : '';
   return [
     `connect       ${destination}${addresses}${about}${audit} by ${programs}  (${name})`,
+    ...(credentials === undefined
+      ? []
+      : [`  credentials ${destination} ${credentialText(credentials)}  (${name})`]),
     ...(inspection?.deny ?? []).map(
       (pattern) => `  refuse      ${destination} ${patternText(pattern)}  (${name})`,
     ),
@@ -64,6 +68,22 @@ function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): str
     ),
     ...(inspection?.allowKnownMethods ? [`  allow       ${destination} every known method  (${name})`] : []),
   ];
+}
+
+function credentialText(use: CredentialUse): string {
+  const { provider, signing, clientCertificate } = use;
+  return [
+    provider && `of ${provider}`,
+    use.rewriteBody && 'also in bodies',
+    use.rewriteWebSocket && 'also in WebSocket messages',
+    use.allowCleartext && 'also without TLS',
+    use.allowUninspected && 'placeholders pass in bodies',
+    signing &&
+      `signed (${signing.payload}) for ${signing.service} in ${signing.region ?? 'the region of the host'}`,
+    clientCertificate && `client certificate ${clientCertificate}`,
+  ]
+    .filter(Boolean)
+    .join(', ');
 }
 
 function patternText(pattern: RequestPattern): string {

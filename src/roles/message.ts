@@ -62,8 +62,8 @@ export type ToProcessRole =
       readonly type: 'ready';
       /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
       readonly authority: string | undefined;
-      /** What processes have in the place of secrets. */
-      readonly placeholders: Placeholders;
+      /** What processes have in the place of secrets; undefined where there are none. */
+      readonly placeholders: Placeholders | undefined;
     }
   /** In force; `closed` connections lost their right by it. */
   | { readonly type: 'policy-applied'; readonly generation: number; readonly closed: number }

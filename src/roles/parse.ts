@@ -158,7 +158,11 @@ const networkFact = v.variant('kind', [
 
 const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('hello'), version: count, pid: count }),
-  v.strictObject({ type: v.literal('ready'), authority: v.optional(text), placeholders }),
+  v.strictObject({
+    type: v.literal('ready'),
+    authority: v.optional(text),
+    placeholders: v.optional(placeholders),
+  }),
   v.strictObject({ type: v.literal('policy-applied'), generation: count, closed: count }),
   v.strictObject({ type: v.literal('identify'), id: count, flow }),
   v.strictObject({ type: v.literal('fact'), fact: networkFact }),

@@ -33,7 +33,7 @@ export interface ProcessSideOptions {
 export interface Ready {
   /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
   readonly authority: string | undefined;
-  readonly placeholders: Placeholders;
+  readonly placeholders: Placeholders | undefined;
 }
 
 export interface ProcessSide {

@@ -106,8 +106,8 @@ async function readCredentials(descriptor: number | undefined): Promise<Credenti
   return parseCredentials(readSecretFile(descriptor));
 }
 
-function placeholdersOf(set: CredentialSet | undefined): Placeholders {
-  return Object.fromEntries(set?.credentials.map(({ name, placeholder }) => [name, placeholder]) ?? []);
+function placeholdersOf(set: CredentialSet | undefined): Placeholders | undefined {
+  return set && Object.fromEntries(set.credentials.map(({ name, placeholder }) => [name, placeholder]));
 }
 
 async function serve(

@@ -40,7 +40,7 @@ export interface NetworkRole extends AsyncDisposable {
   /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
   readonly authority: string | undefined;
   /** What processes have in the place of secrets, by the names of variables. */
-  readonly placeholders: Placeholders;
+  readonly placeholders: Placeholders | undefined;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
   /** Settles when the role is gone without having been asked to stop. */
