@@ -67,13 +67,17 @@ function readCredential(name: string, node: TreeNode, findings: Findings): Crede
   const fields = fieldsOf(node, name, keys, findings);
   const value = textOf(fields.get('value'), `value of ${name}`, findings);
   const provider = textOf(fields.get('provider'), `provider of ${name}`, findings);
-  const endpoints = itemsOf(fields.get('endpoints'), `endpoints of ${name}`, findings).flatMap(
+  const listed = fields.get('endpoints');
+  const endpoints = itemsOf(listed, `endpoints of ${name}`, findings).flatMap(
     (item) => readEndpoint(item, name, findings) ?? [],
   );
   const prefix = textOf(fields.get('prefix'), `prefix of ${name}`, findings);
   if (prefix !== undefined && !/^[A-Za-z0-9_.~-]{1,64}$/.test(prefix))
     refuse(findings, node.position, `prefix of ${name} may have letters, digits and -._~ only`);
-  if (provider === undefined && endpoints.length === 0)
+  if (
+    provider === undefined &&
+    (listed === undefined || (listed.kind === 'list' && listed.items.length === 0))
+  )
     refuse(findings, node.position, `${name} may go nowhere: give it endpoints, or a provider`);
   if (value === undefined) {
     if (!fields.has('value')) refuse(findings, node.position, `${name} needs a value`);
@@ -135,7 +139,8 @@ function readPlaces(node: TreeNode | undefined, name: string, findings: Findings
     const choices = `${PLACES.join(', ')} or header:NAME`;
     return refuse(findings, item.position, `places of ${name} are ${choices}`) ?? [];
   });
-  if (places.length === 0) refuse(findings, node.position, `places of ${name} are empty; leave them out`);
+  if (node.kind === 'list' && node.items.length === 0)
+    refuse(findings, node.position, `places of ${name} are empty; leave them out`);
   return new Set(places);
 }
 

@@ -17,10 +17,10 @@ const MAX_TOKEN = 256;
 /** What may follow the first word. */
 const SEPARATOR = /^[:%\\-]/;
 
-/** The name of a credential by a placeholder that begins at the place; undefined where none does. */
-function nameAt(bytes: Buffer, place: number, isKnown: (name: string) => boolean): string | undefined {
-  const name = TOKEN.exec(bytes.toString('latin1', place, place + MAX_TOKEN))?.[1];
-  return name !== undefined && isKnown(name) ? name : undefined;
+/** The name in a placeholder that begins at the place; undefined where none does, or where `more` could belong to it. */
+function nameAt(bytes: Buffer, place: number, more: boolean): string | undefined {
+  const [token, name] = TOKEN.exec(bytes.toString('latin1', place, place + MAX_TOKEN)) ?? [''];
+  return more && place + token.length === bytes.length ? undefined : name;
 }
 
 /** Where a placeholder could begin. Each word is looked for once over all the bytes, whatever an agent repeats in them. */
@@ -30,10 +30,14 @@ function* beginningsIn(bytes: Buffer): Generator<number> {
 }
 
 /** The first credential whose placeholder is in the bytes. */
-export function findPlaceholder(bytes: Buffer, isKnown: (name: string) => boolean): string | undefined {
+export function findPlaceholder(
+  bytes: Buffer,
+  isKnown: (name: string) => boolean,
+  more = false,
+): string | undefined {
   for (const place of beginningsIn(bytes)) {
-    const name = nameAt(bytes, place, isKnown);
-    if (name !== undefined) return name;
+    const name = nameAt(bytes, place, more);
+    if (name !== undefined && isKnown(name)) return name;
   }
   return undefined;
 }
@@ -62,7 +66,7 @@ export function createBodyGuard(
 ): Transform {
   let held: Buffer = Buffer.alloc(0);
   const look = (bytes: Buffer, done: TransformCallback, pass: number): void => {
-    const name = findPlaceholder(bytes, isKnown);
+    const name = findPlaceholder(bytes, isKnown, pass < bytes.length);
     if (name !== undefined) return void done(new Error(flaw(name)));
     held = bytes.subarray(pass);
     done(null, pass === 0 ? undefined : bytes.subarray(0, pass));

@@ -53,6 +53,7 @@ describe('a full policy', () => {
             ports: [443],
             protocol: '',
             allowedIps: [],
+            skipsTls: true,
             position: { line: 13, column: 9 },
           },
           {
