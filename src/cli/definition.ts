@@ -203,6 +203,13 @@ export const VERBS = [
     options: [JSON_OUTPUT],
   },
   {
+    name: 'credentials',
+    synopsis: 'castellan credentials FILE [--json]',
+    summary: 'check a file of credentials and print what may go where, without the secrets',
+    operands: 'one',
+    options: [JSON_OUTPUT],
+  },
+  {
     name: 'audit',
     synopsis: 'castellan audit FILE [--json]',
     summary: 'verify the hash chain of an audit file',

@@ -36,7 +36,6 @@ export interface SignedRequest {
 /** What a client's own signing leaves behind. */
 const OWN: ReadonlySet<string> = new Set([
   'authorization',
-  'expect',
   'x-amz-content-sha256',
   'x-amz-date',
   'x-amz-security-token',

@@ -116,6 +116,11 @@ describe.each<[Version, Version]>([
       'ELSEWHERE may not go to api.test',
     ],
     ['in another header than its own', ['-H', 'X-B: openshell:resolve:env:HEADER_ONLY'], '(header:x-b)'],
+    [
+      'in a request that comes back',
+      ['-X', 'TRACE', '-H', `X-A: ${TOKEN}`],
+      'a TRACE request would bring TOKEN back',
+    ],
     ['in a body', ['-d', `{"a":"${TOKEN}"}`], 'stands in a body'],
     ['in a form', ['--data-urlencode', `a=${TOKEN}`], 'stands in a body'],
     ['in a chunked body', ['-H', 'Transfer-Encoding: chunked', '-d', `xx${TOKEN}`], 'stands in a body'],

@@ -105,6 +105,9 @@ function begin(
     const found = credentials.resolve(placeholder, destination, place);
     if (!found.ok) throw new SubstitutionError(found.problem, found.detail);
     if (http?.scheme !== 'https') refuseCleartext(use, found.name);
+    // RFC 9110 §9.3.8: the answer is the request, secrets included.
+    if (request.method === 'TRACE')
+      throw new SubstitutionError('unbound', `a TRACE request would bring ${found.name} back`);
     used.add(found.name);
     return found.value;
   };

@@ -119,7 +119,8 @@ function sendBody(
   guard: PlaceholderGuard | undefined,
   denied: (detail: string) => void,
 ): void {
-  const guarded = guard?.stream().once('error', (error) => denied(error.message));
+  const stream = client.framing.kind === 'none' ? undefined : guard?.stream();
+  const guarded = stream?.once('error', (error) => denied(error.message));
   const body = guarded === undefined ? client.body : client.body.pipe(guarded);
   body.pipe(request.body, { end: false });
   body.once('end', () => {
