@@ -33,6 +33,35 @@ export const PLACES = ['header', 'query', 'path', 'body', 'websocket'] as const;
 /** `header:x-api-key` is that header alone. */
 export type Place = (typeof PLACES)[number] | `header:${string}`;
 
+/**
+ * Headers that no server takes a secret from and many send back: for tracing, for CORS, in a handshake. A credential goes into one
+ * only where its places name it.
+ */
+const REFLECTED: ReadonlySet<string> = new Set([
+  'access-control-request-headers',
+  'access-control-request-method',
+  'origin',
+  'referer',
+  'request-id',
+  'sec-websocket-protocol',
+  'traceparent',
+  'tracestate',
+  'user-agent',
+  'x-amzn-trace-id',
+  'x-b3-traceid',
+  'x-correlation-id',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-request-id',
+]);
+
+/** Whether it may stand there. */
+export function fits({ places }: Pick<Credential, 'places'>, place: Place): boolean {
+  if (places.has(place)) return true;
+  const [kind, name = ''] = place.split(':', 2) as [Place, string?];
+  return kind !== place && places.has(kind) && !REFLECTED.has(name);
+}
+
 /** What TLS to an origin is opened with where it asks who is there. */
 export interface ClientCertificate {
   /** PEM. */

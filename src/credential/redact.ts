@@ -25,13 +25,3 @@ function formsOf(secret: string): string[] {
   const lower = encoded.replaceAll(/%[0-9A-F]{2}/g, (byte) => byte.toLowerCase());
   return [secret, encoded, lower, secret.toLowerCase(), Buffer.from(secret).toString('base64')];
 }
-
-/** A copy of a record with every text in it redacted. */
-export function redactTexts<T>(value: T, redact: (text: string) => string): T {
-  if (typeof value === 'string') return redact(value) as T;
-  if (Array.isArray(value)) return value.map((item: unknown) => redactTexts(item, redact)) as T;
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, redactTexts(item, redact)]),
-  ) as T;
-}

@@ -1,6 +1,13 @@
 /** The secrets of a run, in the memory of the network role alone, and what may be asked of them. */
 import { HostIndex } from '../policy/match/host.ts';
-import type { BoundEndpoint, ClientCertificate, Credential, CredentialSet, Place } from './credential.ts';
+import {
+  type BoundEndpoint,
+  type ClientCertificate,
+  type Credential,
+  type CredentialSet,
+  fits,
+  type Place,
+} from './credential.ts';
 import type { Placeholder } from './placeholder.ts';
 import { createRedactor } from './redact.ts';
 
@@ -53,11 +60,10 @@ export class CredentialStore {
       (placeholder.handle !== undefined && placeholder.handle !== credential.handle)
     )
       return unavailable(`no credential is known by the name ${placeholder.name}`);
-    const { name, value, places } = credential;
+    const { name, value } = credential;
     if (!this.mayUse(name, destination))
       return unbound(`the credential ${name} may not go to ${destination.host}:${destination.port}`);
-    const [kind] = place.split(':', 1) as [Place];
-    if (!places.has(place) && !places.has(kind))
+    if (!fits(credential, place))
       return unbound(`the credential ${name} may not go into this part of a request (${place})`);
     if (credential.expiresAt !== undefined && credential.expiresAt <= this.#now())
       return unavailable(`the credential ${name} has expired`);

@@ -90,15 +90,15 @@ function begin(
   used: Set<string>,
 ): Injection {
   const { host, port, http } = intent;
-  let paths: readonly string[] | undefined;
+  let isPathBound = false;
   const destination: Destination = {
     host,
     port,
     provider: use?.provider,
     paths() {
-      const read = paths ?? readTarget(concealTarget(request.target, REDACTED), { encodedSlash: true });
-      paths = 'ok' in read ? (read.ok ? read.path.deny : []) : read;
-      return paths;
+      isPathBound = true;
+      const read = readTarget(concealTarget(request.target, REDACTED), { encodedSlash: true });
+      return read.ok ? read.path.deny : undefined;
     },
   };
   const resolve: Resolve = (placeholder, place) => {
@@ -111,7 +111,7 @@ function begin(
     used.add(found.name);
     return found.value;
   };
-  return { request, use, destination, credentials, limits, resolve, isPathBound: () => paths !== undefined };
+  return { request, use, destination, credentials, limits, resolve, isPathBound: () => isPathBound };
 }
 
 function refuseCleartext(use: CredentialUse | undefined, what: string): void {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Place } from '../../../src/credential/credential.ts';
 import { parseCredentials } from '../../../src/credential/parse.ts';
 import { REDACTED } from '../../../src/credential/redact.ts';
 import { CredentialStore, type Destination } from '../../../src/credential/store.ts';
@@ -68,6 +69,22 @@ describe('a secret is not there', () => {
     const found = store(now).resolve(placeholder, there, place);
     expect(found).toEqual({ ok: false, problem, detail: expect.stringContaining(detail) });
   });
+});
+
+it('headers that come back carry none, unless they are named', () => {
+  const there = at('z.example', 443, 'p');
+  const ask = (places: string, place: Place) =>
+    new CredentialStore(
+      parseCredentials(
+        `version: 1\ncredentials: { A: { value: a-secret, provider: p, places: [${places}] } }`,
+      ),
+    ).resolve(named('A'), there, place).ok;
+  expect(ask('header', 'header:authorization')).toBe(true);
+  for (const name of ['origin', 'x-request-id', 'sec-websocket-protocol', 'user-agent'])
+    expect(ask('header', `header:${name}`), name).toBe(false);
+  expect(ask('header, "header:X-Request-ID"', 'header:x-request-id')).toBe(true);
+  expect(ask('"header:x-a"', 'header:x-b')).toBe(false);
+  expect(ask('"header:x-a"', 'query')).toBe(false);
 });
 
 it('a handle has to be the credential’s own', () => {
