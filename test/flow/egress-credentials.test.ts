@@ -115,6 +115,7 @@ describe.each<[Version, Version]>([
       ['-H', 'X-A: openshell:resolve:env:ELSEWHERE'],
       'ELSEWHERE may not go to api.test',
     ],
+    ['in a header that comes back', ['-H', `Origin: ${TOKEN}`], '(header:origin)'],
     ['in another header than its own', ['-H', 'X-B: openshell:resolve:env:HEADER_ONLY'], '(header:x-b)'],
     [
       'in a request that comes back',
