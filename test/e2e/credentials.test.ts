@@ -162,6 +162,46 @@ describe.skipIf(!isRoot).each(MODES)('credentials, %s (needs root to make the te
     await ended;
   });
 
+  it('sign requests', async () => {
+    const setup = prepare(sharedWorld(), mode);
+    const keys = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'];
+    const entries = keys.map((name) => `  ${name}: { value: ${SECRET}, provider: demo }\n`).join('');
+    const signing = 'credential_signing: sigv4, signing_service: s3, signing_region: eu-west-1';
+    const policy = writePolicy(setup, NETWORK.replace('provider: demo }', `provider: demo }, ${signing}`));
+    const options = credentials(setup, `version: 1\ncredentials:\n${entries}`);
+    const url = 'https://allowed.demo.test:8443/file';
+    const { stdout, stderr } = await finish(
+      run(setup, ['curl', '-sS', '-d', 'body', url], { policy, options }),
+    );
+    expect(stdout, stderr).toBe('POST allowed.demo.test:8443 /file 4\n');
+    expect(auditEvents(setup)).toContainEqual(
+      expect.objectContaining({ unmapped: expect.objectContaining({ credentials: keys }) }),
+    );
+  });
+
+  it('can be looked at beforehand, without the secrets', async () => {
+    const setup = prepare(sharedWorld(), mode);
+    const [, path = ''] = credentials(
+      setup,
+      `${FILE}  BOT: { value: ${SECRET}, provider: demo, prefix: xoxb-, places: ["header:authorization"], expires: 2099-01-01T00:00:00Z }\n`,
+    );
+    const { code, stdout } = await finish(castellan(setup, ['credentials', path]));
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: `API_TOKEN=openshell:resolve:env:API_TOKEN  to what the policy binds to demo
+OWN_TOKEN=openshell:resolve:env:OWN_TOKEN  to other.demo.test:8443/digest
+BOT=xoxb-OPENSHELL-RESOLVE-ENV-BOT  to what the policy binds to demo; in header:authorization; until 2099-01-01T00:00:00.000Z
+`,
+    });
+    const wrong = await finish(castellan(setup, ['credentials', setup.directory]));
+    expect(wrong).toMatchObject({ code: 115, stderr: expect.stringContaining('cannot be read') });
+    const options = ['--policy', writePolicy(setup, NETWORK), '--workdir', setup.work];
+    const validated = await finish(castellan(setup, ['validate', ...options, '--', '/bin/sh']));
+    expect(validated.stdout).toContain(
+      'rule bound uses credentials at allowed.demo.test, and there are none',
+    );
+  });
+
   it.each([
     [
       'a file that is wrong',
