@@ -30,6 +30,10 @@ export const ERROR_CODES = {
   privilege_missing: { exit: 112, remedy: 'run as root, or enable unprivileged user namespaces' },
   install_incomplete: { exit: 113, remedy: 'run npm run setup' },
   timeout: { exit: 114, remedy: 'the machine may be overloaded; try again' },
+  credentials_invalid: {
+    exit: 115,
+    remedy: 'correct the file of credentials at the line and column given',
+  },
   internal: { exit: 120, remedy: 'this is a bug in castellan; please report it with the message' },
   command_timed_out: { exit: 124, remedy: 'give the command more time with --timeout, or none' },
   command_not_executable: {

@@ -130,6 +130,8 @@ export type AuditFact =
       /** The operator's proxy on the way. */
       readonly proxy?: { readonly host: string; readonly port: number };
       readonly tls?: TlsFacts;
+      /** Names of the credentials whose secrets took the place of placeholders; absent where none did. */
+      readonly credentials?: readonly string[];
     }
   | {
       /** What a client asks for over a WebSocket that is open already: an operation, or its first text. */

@@ -42,6 +42,11 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
     help: 'give a variable to the command; without =VALUE, the one castellan has',
   },
   {
+    name: 'credentials',
+    value: 'FILE',
+    help: 'secrets, and where they may go: the command has placeholders of them, which the proxy replaces',
+  },
+  {
     name: 'audit-file',
     value: 'FILE',
     help: 'where to write OCSF events (default: a new file in the log directory)',
@@ -244,6 +249,13 @@ export const VERBS = [
       { name: 'exact', help: 'keep paths as they were seen, also where they differ only in identifiers' },
       { name: 'unverified', help: 'learn from logs whose hash chain does not verify' },
     ],
+  },
+  {
+    name: 'credentials',
+    synopsis: 'castellan credentials FILE [--json]',
+    summary: 'check a file of credentials and print what may go where, without the secrets',
+    operands: 'one',
+    options: [JSON_OUTPUT],
   },
   {
     name: 'audit',

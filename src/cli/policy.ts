@@ -1,6 +1,7 @@
 import { escapeText } from '../lib/escape.ts';
 import type {
   BinaryPattern,
+  CredentialUse,
   Endpoint,
   NetworkRule,
   PolicyDocument,
@@ -47,7 +48,8 @@ export function meaningOf(policy: PolicyDocument): string[] {
 
 function endpointLines({ name: rule, binaries, expires }: NetworkRule, endpoint: Endpoint): string[] {
   const name = expires === undefined ? rule : `${rule}, until ${new Date(expires).toISOString()}`;
-  const { host, ports, allowedIps, protocol, inspection, tlsAuthority, allowsEncryptedHello } = endpoint;
+  const { host, ports, allowedIps, protocol, inspection, tlsAuthority, allowsEncryptedHello, credentials } =
+    endpoint;
   const programs = binaries.map(binaryText).join(', ') || 'nobody';
   const addresses = allowedIps.length === 0 || host === '' ? '' : ` at ${allowedIps.join(', ')}`;
   const destination = `${host === '' ? allowedIps.join(',') : host}:${ports.join(',')}`;
@@ -63,6 +65,9 @@ function endpointLines({ name: rule, binaries, expires }: NetworkRule, endpoint:
   const hidden = allowsEncryptedHello ? ', may hide its name' : '';
   return [
     `connect       ${destination}${addresses}${about}${audit}${trust}${hidden} by ${programs}  (${name})`,
+    ...(credentials === undefined
+      ? []
+      : [`  credentials ${destination} ${credentialText(credentials)}  (${name})`]),
     ...(inspection?.deny ?? []).map(
       (pattern) => `  refuse      ${destination} ${patternText(pattern)}  (${name})`,
     ),
@@ -75,6 +80,22 @@ function endpointLines({ name: rule, binaries, expires }: NetworkRule, endpoint:
 
 function binaryText({ path, sha256 }: BinaryPattern): string {
   return sha256 === undefined ? path : `${path}@sha256:${sha256.toSorted().join('|')}`;
+}
+
+function credentialText(use: CredentialUse): string {
+  const { provider, signing, clientCertificate } = use;
+  return [
+    provider && `of ${provider}`,
+    use.rewriteBody && 'also in bodies',
+    use.rewriteWebSocket && 'also in WebSocket messages',
+    use.allowCleartext && 'also without TLS',
+    use.allowUninspected && 'placeholders pass in bodies',
+    signing &&
+      `signed (${signing.payload}) for ${signing.service} in ${signing.region ?? 'the region of the host'}`,
+    clientCertificate && `client certificate ${clientCertificate}`,
+  ]
+    .filter(Boolean)
+    .join(', ');
 }
 
 function patternText(pattern: RequestPattern): string {

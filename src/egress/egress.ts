@@ -1,6 +1,7 @@
 /** A CONNECTION: accept → identify → decide → inspect → dial → relay → record. A stage is a file or folder beside this one. */
 import type { Report } from '../audit/event.ts';
 import type { UpstreamProxy } from '../config/upstream-proxy.ts';
+import { CredentialStore } from '../credential/store.ts';
 import type { Decider } from '../policy/compile.ts';
 import { checkDestination } from '../policy/destination.ts';
 import { openAdapters } from './accept/adapters.ts';
@@ -10,6 +11,9 @@ import { decide } from './decide/decide.ts';
 import { createLiveConnections, type LiveConnections } from './decide/live.ts';
 import { createSystemResolver, type Resolver } from './decide/lookup.ts';
 import { createProcessQuota, type ProcessQuota } from './identify/quota.ts';
+import { conceal, opensFor } from './inject/conceal.ts';
+import { inject } from './inject/inject.ts';
+import type { Witness } from './inspect/conversation.ts';
 import { type Inspected, inspect } from './inspect/inspect.ts';
 import { createCertificateAuthority } from './intercept/authority.ts';
 import { EGRESS_LIMITS, type EgressLimits } from './limits.ts';
@@ -17,7 +21,7 @@ import { createRefuser } from './refuse.ts';
 import { type ReachOptions, reach } from './relay/reach.ts';
 import { createTrust, type Trust } from './relay/trust.ts';
 import { createProxyRoute, type ProxyRoute } from './relay/upstream-proxy.ts';
-import { type OriginPath, startRecord } from './report.ts';
+import { type OriginPath, redactingReport, startRecord } from './report.ts';
 import type { Arrival, Flow, Grant, IdentityResult, Outcome, Refusal } from './stages.ts';
 
 export interface EgressOptions {
@@ -36,6 +40,8 @@ export interface EgressOptions {
   readonly roots?: readonly string[];
   /** The operator's proxy, which everything but its exceptions goes through; `credentials` are `user:password`. */
   readonly upstreamProxy?: UpstreamProxy & { readonly credentials: string | undefined };
+  /** Undefined where there are none, and no placeholders. */
+  readonly credentials?: CredentialStore | undefined;
   /** The rest has one right answer in a sandbox; tests give others. */
   readonly resolve?: Resolver;
   readonly check?: typeof checkDestination;
@@ -62,13 +68,19 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
   const check = options.check ?? checkDestination;
   const trust = createTrust(options.roots ?? []);
   const live = createLiveConnections(options.decider, check);
+  const { credentials = new CredentialStore({ credentials: [], clientCertificates: new Map() }) } = options;
+  const hasCredentials = options.credentials !== undefined;
+  const redact = (text: string): string => credentials.redact(text);
   const house: House = {
     congestion: () => undefined,
     roots: [],
     resolve: createSystemResolver(limits),
     originalDestination: kernelDestination,
-    mayInspect: options.decider.inspects,
+    mayInspect: options.decider.inspects || hasCredentials,
     ...options,
+    credentials,
+    hasCredentials,
+    report: hasCredentials ? redactingReport(options.report, redact) : options.report,
     check,
     decider: live.decider,
     live,
@@ -92,6 +104,8 @@ function proxyRoute(
 
 interface House extends Required<Omit<EgressOptions, 'upstreamProxy'>> {
   readonly limits: EgressLimits;
+  readonly credentials: CredentialStore;
+  readonly hasCredentials: boolean;
   readonly live: LiveConnections;
   readonly quota: ProcessQuota;
   readonly trust: Trust;
@@ -99,7 +113,9 @@ interface House extends Required<Omit<EgressOptions, 'upstreamProxy'>> {
 }
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
-async function carry(arrival: Arrival, house: House): Promise<void> {
+async function carry(sent: Arrival, house: House): Promise<void> {
+  // Placeholders are put back once everybody has judged.
+  const arrival = house.hasCredentials ? conceal(sent) : sent;
   const record = startRecord(arrival.intent, house.report);
   try {
     await house.congestion();
@@ -111,15 +127,19 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
     using place = house.quota.take(grant.identity);
     if (place === undefined) return refuse(TOO_MANY);
     using live = house.live.enter(arrival, grant);
-    const inspected = await inspect(arrival, grant, {
+    const witness: Witness = {
       ready: house.congestion,
       asked: (names, verdict) => record.asked(grant, names, verdict),
-    });
+    };
+    const inspected = await inspect(arrival, grant, witness, opensFor(house));
     record.read(inspected.names);
     if (inspected.kind === 'denied') return deny(inspected.verdict, inspected.shape);
     live.admission = inspected.admission;
     if (inspected.violation !== undefined) record.violated(grant, inspected.violation);
-    const reached = await approach(inspected, arrival, grant, { ...house, signal: live.signal });
+    const injected = await inject(sent, inspected, house);
+    if (!injected.ok) return refuse(injected.refusal);
+    live.credentialFlaw = injected.flaw;
+    const reached = await approach(injected.inspected, arrival, grant, { ...house, signal: live.signal });
     live.address = reached.ok ? reached.address : undefined;
     const lost = live.recheck();
     if (lost !== undefined) {
@@ -127,7 +147,7 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
       return deny(lost);
     }
     if (!reached.ok) return refuse(reached.refusal);
-    record.allowed(grant, reached.address, reached.path);
+    record.allowed(grant, reached.address, reached.path, injected.used);
     live.signal.addEventListener('abort', () => revoke(live.lost));
     record.ended(await reached.relay(), grant, live.lost);
   } catch (error) {
@@ -155,11 +175,12 @@ async function approach(
   inspected: Exclude<Inspected, { kind: 'denied' }>,
   arrival: Arrival,
   grant: Grant,
-  options: ReachOptions,
+  options: Omit<ReachOptions, 'clientCertificate'>,
 ): Promise<Approach> {
   if (inspected.kind === 'tunnel')
     return { ok: true, address: undefined, path: {}, relay: inspected.open, abandon() {} };
-  const reached = await reach(arrival, grant, options);
+  const clientCertificate = inspected.credentials?.clientCertificate;
+  const reached = await reach(arrival, grant, { ...options, clientCertificate });
   if (!reached.ok) return reached;
   const { upstream } = reached;
   return {

@@ -77,6 +77,9 @@ export const EGRESS_LIMITS = {
   bodyRoomMs: 10_000,
   /** To send a body that is judged as a whole. */
   bodyMs: 60_000,
+  /** A body in which placeholders are replaced; and one that a signature covers, which holds files. */
+  rewrittenBodyBytes: 256 * 1024,
+  signedBodyBytes: 10 * 1024 * 1024,
   /** A message over a WebSocket is held until it is whole: of the client, and of its origin. */
   clientMessageBytes: 4 * 1024 * 1024,
   originMessageBytes: 16 * 1024 * 1024,

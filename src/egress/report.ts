@@ -1,5 +1,5 @@
 /** The record of one connection or request: what became of it, in the words of the audit. */
-import type { Report } from '../audit/event.ts';
+import type { AuditFact, Report } from '../audit/event.ts';
 import type { RequestVerdict } from '../policy/judge.ts';
 import type { RequestNames } from '../policy/request-names.ts';
 import type { DenyVerdict } from '../policy/verdict.ts';
@@ -8,7 +8,12 @@ import type { Grant, Identity, Intent, Outcome, Refusal, Upstream } from './stag
 export interface ConnectionRecord {
   refused(refusal: Refusal, identity: Identity | undefined, rule: string | undefined): void;
   /** `address` is undefined for a tunnel whose requests are dialled one by one. */
-  allowed(grant: Grant, address: string | undefined, path: OriginPath): void;
+  allowed(
+    grant: Grant,
+    address: string | undefined,
+    path: OriginPath,
+    credentials?: ReadonlySet<string>,
+  ): void;
   /** What the request was found to ask for. */
   read(names: RequestNames | undefined): void;
   /** The same of a message over a WebSocket, with what became of it. */
@@ -35,11 +40,12 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
       const { reason, detail, nearest } = refusal.verdict;
       report({ kind: 'connection-denied', intent, identity, reason, detail, rule: nearest });
     },
-    allowed({ identity, verdict }, dialled, { proxy, tls }) {
+    allowed({ identity, verdict }, dialled, { proxy, tls }, credentials = new Set()) {
       // A proxy that is told the name chooses the address.
       address = proxy?.byHostName ? undefined : dialled;
       const via = { ...(proxy && { proxy: { host: proxy.host, port: proxy.port } }), ...(tls && { tls }) };
-      report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address, ...via });
+      const used = credentials.size === 0 ? undefined : { credentials: [...credentials] };
+      report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address, ...via, ...used });
     },
     read(names) {
       const { http } = intent;
@@ -97,4 +103,26 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
       });
     },
   };
+}
+
+/** As much as a text of a fact may have on its way to the log. */
+const MAX_TEXT = 16 * 1024;
+
+/** Facts without secrets in what the agent had a say in. */
+export function redactingReport(report: Report, redact: (text: string) => string): Report {
+  const clean = (text: string): string => redact(text).slice(0, MAX_TEXT);
+  return (fact) => {
+    const texts = Object.entries(fact).map(([key, value]) => [
+      key,
+      ['detail', 'message', 'name'].includes(key) && typeof value === 'string' ? clean(value) : value,
+    ]);
+    const copy = Object.fromEntries(texts) as AuditFact;
+    report('intent' in copy ? ({ ...copy, intent: cleanIntent(copy.intent, clean) } as AuditFact) : copy);
+  };
+}
+
+function cleanIntent(intent: Intent, clean: (text: string) => string): Intent {
+  const { http } = intent;
+  const host = clean(intent.host);
+  return { ...intent, host, ...(http && { http: { ...http, path: clean(http.path) } }) };
 }

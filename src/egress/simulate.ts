@@ -1,5 +1,6 @@
 /** What would become of a connection, or of one request in it: the stages of a real one up to the dial, without any network. */
 import type { Decider } from '../policy/compile.ts';
+import { opensTls } from '../policy/credential-use.ts';
 import type { DenyReason, DenyVerdict } from '../policy/verdict.ts';
 import { decide } from './decide/decide.ts';
 import type { Witness } from './inspect/conversation.ts';
@@ -53,9 +54,10 @@ export async function simulate(decider: Decider, question: Question): Promise<An
   const arrival = arrivalOf(question);
   const decision = decide(decider, arrival, { ok: true, identity });
   if (!decision.ok) return denied('connection', decision.verdict);
-  const { rule, requests, matchedBinary } = decision.grant.verdict;
+  const { rule, requests, matchedBinary, credentials } = decision.grant.verdict;
   if (requests === undefined || request === undefined) {
-    const inside = requests === undefined ? '' : '; its requests are inspected';
+    const opened = opensTls({ credentials }) ? '; its TLS is opened for credentials' : '';
+    const inside = requests === undefined ? opened : '; its requests are inspected';
     return allowed('connection', rule, `rule "${rule}" allows ${host}:${port} for ${matchedBinary}${inside}`);
   }
   const inspected = await inspect(arrival, decision.grant, NOBODY);
@@ -95,6 +97,7 @@ function arrivalOf({ host, port, request }: Question): Arrival {
         method: request.method,
         target: request.target,
         headers: request.headers,
+        fields: Object.entries(request.headers).flat(),
         isWebSocket: /^websocket$/i.test(request.headers['upgrade'] ?? ''),
         body: async (maxBytes: number) =>
           request.body.length > maxBytes ? undefined : Buffer.from(request.body),

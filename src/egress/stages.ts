@@ -4,6 +4,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Transform } from 'node:stream';
 import type { RequestNames } from '../policy/request-names.ts';
 import type { AllowVerdict, DenyReason, DenyVerdict } from '../policy/verdict.ts';
 import type { Conversation } from './inspect/conversation.ts';
@@ -174,6 +175,8 @@ export interface InspectableRequest {
   /** Path and query as sent. */
   readonly target: string;
   readonly headers: IncomingHttpHeaders;
+  /** The same as sent, without pseudo fields: a flat list. */
+  readonly fields: readonly string[];
   /** Asks for a WebSocket, in good form. */
   readonly isWebSocket: boolean;
   /** Reads the body to its end; undefined when it is larger, or does not come. */
@@ -188,6 +191,20 @@ export interface RequestContent {
   readonly body: Buffer | undefined;
   /** Set for a WebSocket whose messages are judged. */
   readonly conversation?: Conversation | undefined;
+  /** With secrets in it: in the place of the fields that came. */
+  readonly fields?: readonly string[] | undefined;
+  /** Set where placeholders may be in what is still to come. */
+  readonly guard?: PlaceholderGuard | undefined;
+}
+
+/** Over what a client sends once its request is under way. */
+export interface PlaceholderGuard {
+  /** For a body that is streamed: breaks with an error, whose message says why, before a placeholder is out. */
+  stream(): Transform;
+  /** Why trailer fields may not go on. */
+  trailerFlaw(fields: readonly (readonly [name: string, value: string])[]): string | undefined;
+  /** A message over a WebSocket, as it goes on. */
+  message(data: string | Buffer): { readonly data: string | Buffer } | { readonly flaw: string };
 }
 
 export interface Objection {

@@ -79,6 +79,31 @@ export function operatorEnvironment(
   return { ...additions };
 }
 
+/** Those that each process has from its identity, and in which no program expects a secret. */
+const OWN_VARIABLES = ['HOME', 'LANG', 'LOGNAME', 'PATH', 'SHELL', 'USER', 'TERM'];
+
+/**
+ * Checks the names that the file of credentials adds.
+ * @param taken what the operator or castellan has set
+ * @throws CastellanError `credentials_invalid` for a name that loads code, or has a meaning already
+ */
+export function placeholderEnvironment(
+  placeholders: Readonly<Record<string, string>>,
+  taken: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  for (const [name, value] of Object.entries(placeholders)) {
+    const isTaken = Object.hasOwn(taken, name) || OWN_VARIABLES.includes(name);
+    const problem = isTaken ? 'the variable has another value already' : problemOf(name, value);
+    if (problem !== undefined)
+      throw new CastellanError('credentials_invalid', `credential ${name}: ${problem}`, {
+        step: 'environment',
+        object: name,
+        remedy: 'give the credential another name, or take the variable out of --env',
+      });
+  }
+  return placeholders;
+}
+
 /**
  * Whether an SSH session may set a variable: the harmless ones, and those the operator named.
  */

@@ -16,6 +16,7 @@ interface Placed {
   readonly addresses: string;
   readonly persistedQueries: string;
   readonly programs: Programs;
+  readonly credentials: string | undefined;
 }
 
 /** Paths of a rule's binaries by whether their content matters. */
@@ -58,6 +59,7 @@ function place(rule: string, endpoint: Endpoint, programs: Programs): Placed[] {
       programs,
       addresses: endpoint.allowedIps.toSorted().join(),
       persistedQueries: JSON.stringify(endpoint.inspection?.persistedQueries),
+      credentials: endpoint.credentials && JSON.stringify(endpoint.credentials),
     },
   ];
 }
@@ -94,6 +96,7 @@ function compare(earlier: Placed, later: Placed, findings: Findings): void {
   comparePins(earlier, later, findings);
   comparePins(later, earlier, findings);
   const [one, other] = [a.inspection, b.inspection];
+  if (credentialsClash(earlier, later)) clash(earlier, later, 'how credentials are used', findings);
   if (one !== undefined && other !== undefined) {
     // A connection is verified once, whatever the paths of its requests.
     if (a.tlsAuthority?.digest !== b.tlsAuthority?.digest)
@@ -122,6 +125,21 @@ function comparePins(pinning: Placed, open: Placed, findings: Findings): void {
     );
 }
 
+/**
+ * What an endpoint without inspection says is about every request of its connections; what one with inspection says, only about
+ * requests that are routed to it, and these are compared with the rest.
+ */
+function credentialsClash(a: Placed, b: Placed): boolean {
+  if (a.credentials === b.credentials) return false;
+  if (a.endpoint.inspection !== undefined && b.endpoint.inspection !== undefined) return false;
+  const open = a.endpoint.inspection === undefined ? a : b;
+  const other = open === a ? b : a;
+  return (
+    open.credentials !== undefined &&
+    (other.credentials !== undefined || other.endpoint.inspection !== undefined)
+  );
+}
+
 /** Of two paths the more specific one decides; only equals have to agree. */
 function pathsMeet(a: Inspection, b: Inspection): boolean {
   if (specificity(a) !== specificity(b)) return false;
@@ -138,6 +156,7 @@ function differing(a: Placed, one: Inspection, b: Placed, other: Inspection): st
   if (a.endpoint.protocol === 'websocket' && speaksGraphql(one) !== speaksGraphql(other))
     return 'whether the WebSocket carries operations of GraphQL';
   if (a.persistedQueries !== b.persistedQueries) return 'the persisted queries';
+  if (a.credentials !== b.credentials) return 'how credentials are used';
   return undefined;
 }
 

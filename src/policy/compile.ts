@@ -3,6 +3,7 @@
  * how many other rules there are does not matter.
  */
 import { CastellanError } from '../errors.ts';
+import { opensTls } from './credential-use.ts';
 import type { BinaryPattern, Endpoint, NetworkRule } from './document.ts';
 import { type InspectedEndpoint, RequestIndex, requestPolicy } from './judge.ts';
 import { type Glob, PATH_GLOB, parseGlob } from './match/glob.ts';
@@ -15,7 +16,7 @@ export interface Decider {
    * host exactly wins over one with a wildcard, that over one without host; among equals the smallest rule name.
    */
   readonly decide: (query: Query) => Verdict;
-  /** Whether some endpoint inspects requests. */
+  /** Whether some endpoint inspects requests, or puts credentials into them. */
   readonly inspects: boolean;
   /** Whether some rule could allow a connection to the name, whoever asks on whatever port: only such names are resolved. */
   readonly mayName: (host: string) => boolean;
@@ -44,6 +45,8 @@ interface BinarySet {
 interface Port {
   /** Best first. */
   readonly candidates: Candidate[];
+  /** Those that say something about credentials. */
+  readonly credentialed: Candidate[];
   /** Made when first asked for. */
   requests?: RequestIndex<InspectedCandidate>;
 }
@@ -72,7 +75,7 @@ export function compilePolicy(rules: readonly NetworkRule[], now = Number.POSITI
       const tiers = index.find(name);
       return allowed(tiers, query) ?? nearestMiss(tiers, query);
     },
-    inspects: rules.some(({ endpoints }) => endpoints.some(({ inspection }) => inspection !== undefined)),
+    inspects: rules.some(({ endpoints }) => endpoints.some(opensTls)),
     mayName: (host) => {
       const name = canonicalHost(host);
       return name !== undefined && index.find(name).some((tier) => tier.some(hasLive));
@@ -97,8 +100,9 @@ function indexRules(rules: readonly NetworkRule[], now: number): HostIndex<Ports
       const exactHost = pattern.kind === 'exact';
       const candidate = { rule: rule.name, endpoint, exactHost, binaries, expires, isOver };
       for (const port of endpoint.ports) {
-        const entry = ports.get(port) ?? { candidates: [] };
+        const entry = ports.get(port) ?? { candidates: [], credentialed: [] };
         entry.candidates.push(candidate);
+        if (endpoint.credentials !== undefined) entry.credentialed.push(candidate);
         ports.set(port, entry);
       }
     }
@@ -131,6 +135,7 @@ function allowed(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdi
     );
     if (best === undefined) continue;
     const { rule, endpoint, exactHost } = best;
+    const all = tiers.flat();
     return {
       allow: true,
       rule,
@@ -138,9 +143,11 @@ function allowed(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdi
       allowedIps: endpoint.allowedIps,
       exactHost,
       protocol: endpoint.protocol,
-      requests: requestsOf(tiers.flat(), query),
+      requests: requestsOf(all, query),
       tlsAuthority: tlsAuthorityOf(tiers, port),
       allowsEncryptedHello: endpoint.allowsEncryptedHello === true,
+      credentials: credentialsOf(all, query),
+      skipsTls: endpoint.skipsTls || endpoint.protocol === 'tcp' || undefined,
     };
   }
   return undefined;
@@ -165,6 +172,13 @@ function requestsOf(found: readonly Ports[], query: Query): AllowVerdict['reques
   return indexes.some(({ endpoints }) => endpoints.some(applies))
     ? requestPolicy(indexes, applies)
     : undefined;
+}
+
+/** Endpoints that can meet have been seen to agree. */
+function credentialsOf(found: readonly Ports[], query: Query): AllowVerdict['credentials'] {
+  const candidates = found.flatMap((ports) => ports.get(query.port)?.credentialed ?? []);
+  const applies = (each: Candidate): boolean => !each.isOver && matchedBinary(each, query) !== undefined;
+  return candidates.find(applies)?.endpoint.credentials;
 }
 
 interface InspectedCandidate extends InspectedEndpoint {

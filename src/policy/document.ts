@@ -63,6 +63,10 @@ export interface Endpoint {
   readonly tlsAuthority?: TlsAuthority | undefined;
   /** TLS that is not opened may hide the name it asks for. */
   readonly allowsEncryptedHello?: true;
+  /** How secrets are used here, beside by those credentials that name the destination themselves. */
+  readonly credentials?: CredentialUse | undefined;
+  /** `tls: skip`: left closed, whatever a credential says. */
+  readonly skipsTls?: boolean | undefined;
   readonly position: SourcePosition;
 }
 
@@ -95,6 +99,31 @@ export interface Inspection {
   readonly strictToolNames: boolean;
   /** Every method of the protocol is allowed that no rule narrows. */
   readonly allowKnownMethods: boolean;
+}
+
+/** What is done with credentials in requests to an endpoint. */
+export interface CredentialUse {
+  /** Credentials of this provider may go here. */
+  readonly provider?: string | undefined;
+  /** Placeholders are replaced in bodies, and in text messages of clients over a WebSocket. */
+  readonly rewriteBody: boolean;
+  readonly rewriteWebSocket: boolean;
+  /** Bodies and messages pass with placeholders in them, which nobody replaces. */
+  readonly allowUninspected: boolean;
+  /** Secrets may go out without TLS. */
+  readonly allowCleartext: boolean;
+  readonly signing?: RequestSigning | undefined;
+  /** By its name among the client certificates: what TLS to the origin is opened with. */
+  readonly clientCertificate?: string | undefined;
+}
+
+/** AWS Signature Version 4. */
+export interface RequestSigning {
+  /** Whether the signature covers the body; `auto` leaves it to what the client declares. */
+  readonly payload: 'auto' | 'signed' | 'unsigned';
+  readonly service: string;
+  /** Undefined where the host name tells it. */
+  readonly region?: string | undefined;
 }
 
 /** One rule about requests. Texts are globs; what is undefined or empty is not looked at. */

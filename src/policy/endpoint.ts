@@ -1,3 +1,4 @@
+import { CREDENTIAL_KEYS, readCredentialUse } from './credential-use.ts';
 import { blockedPart } from './destination.ts';
 import { type Endpoint, INSPECTED_PROTOCOLS, type Inspection } from './document.ts';
 import { INSPECTION_KEYS, readInspection } from './inspection.ts';
@@ -30,23 +31,9 @@ const KEYS = [
   'tls_authority',
   'allow_encrypted_client_hello',
   ...INSPECTION_KEYS,
+  ...CREDENTIAL_KEYS,
 ] as const;
 type Key = (typeof KEYS)[number];
-
-/**
- * Keys about credentials, with the value that means the same as leaving them out. To pass over any other value would send
- * what the author meant to be rewritten, or send it unsigned.
- */
-const CREDENTIAL_KEYS = new Map<string, string | false | null>([
-  ['websocket_credential_rewrite', false],
-  ['request_body_credential_rewrite', false],
-  ['credential_signing', ''],
-  ['signing_service', ''],
-  ['signing_region', ''],
-  ['credential_binding', null],
-]);
-/** An exception from a guard of credentials, of which there are none here. */
-const CREDENTIAL_EXCEPTION = 'allow_uninspected_credentials';
 
 const PROTOCOLS: readonly Endpoint['protocol'][] = ['', 'tcp', ...INSPECTED_PROTOCOLS];
 /** Protocols of the language that nothing here can read yet. */
@@ -70,15 +57,22 @@ export function readEndpoint(node: TreeNode, rule: string, findings: Findings): 
     findings,
   );
   const ports = readPorts(fields, where, node, findings);
-  readTls(fields.get('tls'), protocol, findings);
+  const tls = readTls(fields.get('tls'), protocol, findings);
   const enforcement = readEnforcement(fields.get('enforcement'), protocol, findings);
   const { position } = node;
   const inspected = new Map(INSPECTION_KEYS.flatMap((key) => pick(fields, key)));
   const inspection = readInspection({ fields: inspected, protocol, enforcement, where, position }, findings);
   const tlsAuthority = readTlsAuthority(fields.get('tls_authority'), { protocol, where }, findings);
   const hello = readEncryptedHello(fields.get('allow_encrypted_client_hello'), protocol, findings);
+  const used = new Map(CREDENTIAL_KEYS.flatMap((key) => pick(fields, key)));
+  const credentials = readCredentialUse({ fields: used, protocol, tls, host, where, position }, findings);
   if (host === undefined) return undefined;
-  return { host, ports, protocol, allowedIps, inspection, tlsAuthority, ...hello, position };
+  return {
+    ...{ host, ports, protocol, allowedIps, inspection, tlsAuthority, ...hello },
+    credentials,
+    skipsTls: tls === 'skip' ? true : undefined,
+    position,
+  };
 }
 
 function readEncryptedHello(
@@ -108,21 +102,7 @@ function readEndpointFields(node: TreeNode, where: string, findings: Findings): 
     const key = KEYS.find((known) => known === name);
     if (key !== undefined) {
       if (!isAbsent(value)) fields.set(key, value);
-    } else if (CREDENTIAL_KEYS.has(name)) {
-      const meansNothing =
-        value.kind === 'scalar' && (value.value === null || value.value === CREDENTIAL_KEYS.get(name));
-      if (!meansNothing)
-        refuse(
-          findings,
-          keyPosition,
-          `key ${quote(name)} of ${where} needs credentials, which this version does not have`,
-        );
-    } else if (name === CREDENTIAL_EXCEPTION) {
-      readBoolean(value, name, findings);
-    } else {
-      const suggestion = didYouMean(name, [...KEYS, ...CREDENTIAL_KEYS.keys(), CREDENTIAL_EXCEPTION]);
-      refuse(findings, keyPosition, `unknown key ${quote(name)} in ${where}${suggestion}`);
-    }
+    } else refuse(findings, keyPosition, `unknown key ${quote(name)} in ${where}${didYouMean(name, KEYS)}`);
   }
   return fields;
 }
@@ -201,12 +181,17 @@ function readProtocol(node: TreeNode | undefined, findings: Findings): Endpoint[
   return '';
 }
 
-/** TLS is opened exactly where requests are inspected. */
-function readTls(node: TreeNode | undefined, protocol: Endpoint['protocol'], findings: Findings): void {
-  if (node === undefined) return;
+/** TLS is opened exactly where requests are inspected, or carry credentials. */
+function readTls(
+  node: TreeNode | undefined,
+  protocol: Endpoint['protocol'],
+  findings: Findings,
+): string | undefined {
+  if (node === undefined) return undefined;
   const inspected = INSPECTED_PROTOCOLS.some((known) => known === protocol);
   const { position } = node;
-  switch (readChoice(node, 'tls', ['', 'skip', 'terminate', 'passthrough'], findings)) {
+  const tls = readChoice(node, 'tls', ['', 'skip', 'terminate', 'passthrough'], findings);
+  switch (tls) {
     case 'skip':
       if (inspected)
         refuse(findings, position, `tls "skip" leaves protocol ${quote(protocol)} nothing to inspect`);
@@ -216,7 +201,7 @@ function readTls(node: TreeNode | undefined, protocol: Endpoint['protocol'], fin
         notice(
           findings,
           position,
-          'tls "terminate" has no effect: TLS is opened only where a protocol is inspected',
+          'tls "terminate" has no effect: TLS is opened only where a protocol is inspected, or credentials are used',
         );
       break;
     case 'passthrough':
@@ -226,6 +211,7 @@ function readTls(node: TreeNode | undefined, protocol: Endpoint['protocol'], fin
         `tls "passthrough" is deprecated; ${inspected ? 'leave it out' : 'write "skip"'}`,
       );
   }
+  return tls;
 }
 
 function readEnforcement(

@@ -1,5 +1,6 @@
 /** Whether a request may pass, once its connection may. Allowing takes every reading of a request, refusing takes one. */
-import type { Endpoint, InspectedProtocol, Inspection, RequestPattern } from './document.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { CredentialUse, Endpoint, InspectedProtocol, Inspection, RequestPattern } from './document.ts';
 import { PathIndex } from './match/path-index.ts';
 import { KNOWN_MCP_METHODS } from './mcp-methods.ts';
 import type { PathReadings, RequestFacts } from './request.ts';
@@ -38,6 +39,7 @@ export interface Route {
   readonly inspection: Inspection;
   /** A WebSocket whose messages are operations of GraphQL. */
   readonly speaksGraphql: boolean;
+  readonly credentials?: CredentialUse | undefined;
   readonly judge: (request: Omit<RequestFacts, 'path'>) => RequestVerdict;
 }
 
@@ -110,13 +112,15 @@ export function requestPolicy<Owner extends InspectedEndpoint>(
       const best = mostSpecific(endpoints);
       if (best === undefined)
         return denial('request_not_listed', `no endpoint is about the path ${brief(path.allow[0] ?? '')}`);
-      const { rule, protocol, inspection } = best;
+      const { rule, protocol, inspection, endpoint } = best;
       const owners = new Set(endpoints.filter((each) => each.protocol === protocol));
       return {
         rule,
         protocol,
         inspection,
         speaksGraphql: protocol === 'websocket' && speaksGraphql(inspection),
+        // A right that has ended gives no secrets away.
+        credentials: best.isOver ? undefined : endpoint.credentials,
         judge(request) {
           const facts = { ...request, path };
           const subjects = allowSubjects(facts);
@@ -148,6 +152,11 @@ export function jointPolicy(one: RequestPolicy, other: RequestPolicy): RequestPo
       const [first, second] = [one.route(path), other.route(path)];
       if (!('judge' in first)) return first;
       if (!('judge' in second)) return second;
+      if (!isDeepStrictEqual(first.credentials, second.credentials))
+        return denial(
+          'request_unreadable',
+          'programs share the connection, and credentials are used in two ways for them',
+        );
       if (first.protocol !== second.protocol)
         return denial(
           'request_unreadable',

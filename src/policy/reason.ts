@@ -130,6 +130,17 @@ const ADVICE: Readonly<Record<DenyReason, Advice>> = {
       },
     ],
   },
+  credential_endpoint_mismatch: {
+    ruleHelps: false,
+    steps: [
+      {
+        action: 'change_request',
+        detail:
+          'Use the placeholder only where its credential belongs: detail says which, and in which part of a request.',
+      },
+      DO_NOT_CIRCUMVENT,
+    ],
+  },
   protocol_not_inspected: {
     ruleHelps: false,
     steps: [

@@ -71,7 +71,20 @@ const endpoint = map({
   graphql_max_body_bytes: bytes,
   json_rpc: map({ max_body_bytes: bytes }),
   mcp: map({ max_body_bytes: bytes, strict_tool_names: flag, allow_all_known_mcp_methods: flag }),
-  allow_uninspected_credentials: flag,
+  credential_binding: described(
+    'credentials of this provider may go here',
+    map({ provider: text }, ['provider']),
+  ),
+  request_body_credential_rewrite: described('put secrets into JSON, forms and text', flag),
+  websocket_credential_rewrite: described('put secrets into text messages', flag),
+  allow_uninspected_credentials: described('let placeholders pass in bodies and messages, as they are', flag),
+  allow_cleartext_credentials: described('put secrets into plain HTTP too', flag),
+  credential_signing: described('sign requests for AWS', {
+    enum: ['', 'sigv4', 'sigv4:body', 'sigv4:no_body'],
+  }),
+  signing_service: text,
+  signing_region: described('absent: as the host name tells', text),
+  client_certificate: described('shown to the origin; by its name in the file of credentials', text),
 });
 
 const rule = map({

@@ -1,4 +1,4 @@
-import type { Endpoint, TlsAuthority } from './document.ts';
+import type { CredentialUse, Endpoint, TlsAuthority } from './document.ts';
 import type { RequestPolicy } from './judge.ts';
 
 /** The answer of the one decision function, with everything a refusal has to tell. */
@@ -27,6 +27,7 @@ export type DenyReason =
   | 'request_not_listed' // the destination's requests are inspected, and no rule allows this one
   | 'request_refused' // a deny rule is about this request
   | 'request_unreadable' // an inspected request that cannot be read in one way only
+  | 'credential_endpoint_mismatch' // a placeholder where its credential may not go
   | 'protocol_not_inspected'; // something else than HTTP where requests are inspected
 
 export type Verdict =
@@ -46,6 +47,10 @@ export type Verdict =
       readonly tlsAuthority?: TlsAuthority | undefined;
       /** TLS that is not opened may hide the name it asks for. */
       readonly allowsEncryptedHello?: boolean;
+      /** Of the connection's endpoints; a request that is judged has those of its route. */
+      readonly credentials?: CredentialUse | undefined;
+      /** TLS stays closed, whatever a credential says. */
+      readonly skipsTls?: boolean | undefined;
     }
   | {
       readonly allow: false;

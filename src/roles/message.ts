@@ -6,6 +6,7 @@ import type { AuditFact } from '../audit/event.ts';
 import type { SecretFileName } from '../config/config.ts';
 import type { UpstreamProxy } from '../config/upstream-proxy.ts';
 import type { Flow, IdentityResult } from '../egress/stages.ts';
+import type { ErrorCode } from '../errors.ts';
 import type { NetworkRule } from '../policy/document.ts';
 
 export const WIRE_VERSION = 3;
@@ -27,6 +28,13 @@ export interface ListenerDescriptors {
 
 /** Descriptor numbers in the network role of files that nobody else reads; the role closes them once it has. */
 export type SecretDescriptors = Readonly<Partial<Record<SecretFileName, number>>>;
+
+/** By the names of variables. */
+export type Placeholders = Readonly<Record<string, string>>;
+
+/** What the network role may end a start with, besides the loss of itself. */
+export const FATAL_CODES = ['credentials_invalid'] as const satisfies readonly ErrorCode[];
+type FatalCode = (typeof FATAL_CODES)[number];
 
 /** Generations only grow: what comes late is told from what is new. */
 export interface PolicyUpdate {
@@ -57,10 +65,12 @@ export type ToProcessRole =
       readonly type: 'ready';
       /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
       readonly authority: string | undefined;
+      /** What processes have in the place of secrets; undefined where there are none. */
+      readonly placeholders: Placeholders | undefined;
     }
   /** In force; `closed` connections lost their right by it. */
   | { readonly type: 'policy-applied'; readonly generation: number; readonly closed: number }
   | { readonly type: 'identify'; readonly id: number; readonly flow: Flow }
   | { readonly type: 'fact'; readonly fact: AuditFact }
-  | { readonly type: 'fatal'; readonly message: string }
+  | { readonly type: 'fatal'; readonly message: string; readonly code?: FatalCode }
   | { readonly type: 'stopped' };

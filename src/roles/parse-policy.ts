@@ -58,12 +58,29 @@ const tlsAuthority = v.strictObject({
   certificates: v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_CERTIFICATE))), v.minLength(1)),
   digest: text,
 });
+const credentialUse = v.strictObject({
+  provider: v.optional(text),
+  rewriteBody: v.boolean(),
+  rewriteWebSocket: v.boolean(),
+  allowUninspected: v.boolean(),
+  allowCleartext: v.boolean(),
+  signing: v.optional(
+    v.strictObject({
+      payload: v.picklist(['auto', 'signed', 'unsigned']),
+      service: text,
+      region: v.optional(text),
+    }),
+  ),
+  clientCertificate: v.optional(text),
+});
 
 const common = {
   host: v.pipe(v.string(), v.maxLength(MAX_HOST)),
   ports: v.array(v.pipe(count, v.maxValue(65_535))),
   allowedIps: v.array(v.pipe(v.string(), v.maxLength(MAX_HOST))),
   allowsEncryptedHello: v.exactOptional(v.literal(true)),
+  credentials: v.optional(credentialUse),
+  skipsTls: v.optional(v.boolean()),
   position,
 };
 

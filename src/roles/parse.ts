@@ -9,7 +9,7 @@ import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import type { Identity } from '../egress/stages.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
 import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
-import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
+import { FATAL_CODES, type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
 import { policyRules } from './parse-policy.ts';
 
 /** The longest path of a request head (16 KiB) and every sentence of ours fit; nothing longer belongs in a record. */
@@ -19,6 +19,8 @@ const MAX_HOST = 255;
 const MAX_PATH = 4096;
 const MAX_ANCESTORS = 64;
 const MAX_HEIRS = 16;
+/** As many as the file of credentials may list. */
+const MAX_CREDENTIALS = 256;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const host = v.pipe(v.string(), v.maxLength(MAX_HOST));
@@ -115,6 +117,7 @@ const denyReason = v.picklist([
   'request_not_listed',
   'request_refused',
   'request_unreadable',
+  'credential_endpoint_mismatch',
   'protocol_not_inspected',
 ]);
 
@@ -127,6 +130,13 @@ const tlsFacts = v.strictObject({
   issuer: v.optional(shortText),
   serialNumber: v.optional(shortText),
 });
+const variable = v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/));
+/** Characters of placeholders only: they become environment. */
+const placeholder = v.pipe(v.string(), v.regex(/^[\w.~:-]{1,256}$/));
+const placeholders = v.pipe(
+  v.record(variable, placeholder),
+  v.check((all) => Object.keys(all).length <= MAX_CREDENTIALS, 'too many placeholders'),
+);
 
 const rule = v.optional(text);
 const socketAddress = v.strictObject({ address, port });
@@ -147,6 +157,7 @@ const networkFact = v.variant('kind', [
     address: v.optional(address),
     proxy: v.exactOptional(v.strictObject({ host, port })),
     tls: v.exactOptional(tlsFacts),
+    credentials: v.exactOptional(v.pipe(v.array(variable), v.maxLength(MAX_CREDENTIALS))),
   }),
   v.strictObject({
     kind: v.literal('message-allowed'),
@@ -207,11 +218,19 @@ const networkFact = v.variant('kind', [
 
 const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('hello'), version: count, pid: count }),
-  v.strictObject({ type: v.literal('ready'), authority: v.optional(text) }),
+  v.strictObject({
+    type: v.literal('ready'),
+    authority: v.optional(text),
+    placeholders: v.optional(placeholders),
+  }),
   v.strictObject({ type: v.literal('policy-applied'), generation: count, closed: count }),
   v.strictObject({ type: v.literal('identify'), id: count, flow }),
   v.strictObject({ type: v.literal('fact'), fact: networkFact }),
-  v.strictObject({ type: v.literal('fatal'), message: text }),
+  v.strictObject({
+    type: v.literal('fatal'),
+    message: text,
+    code: v.exactOptional(v.picklist(FATAL_CODES)),
+  }),
   v.strictObject({ type: v.literal('stopped') }),
 ]);
 

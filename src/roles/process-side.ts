@@ -2,13 +2,14 @@
 import type { Socket } from 'node:net';
 import type { Report } from '../audit/event.ts';
 import type { UpstreamProxy } from '../config/upstream-proxy.ts';
-import type { CastellanError } from '../errors.ts';
+import { CastellanError } from '../errors.ts';
 import { escapeText } from '../lib/escape.ts';
 import type { NetworkRule } from '../policy/document.ts';
 import { createAnswerer, type Identify } from './answer.ts';
 import { openChannel, roleLost } from './channel.ts';
 import {
   type ListenerDescriptors,
+  type Placeholders,
   type SecretDescriptors,
   type ToNetworkRole,
   type ToProcessRole,
@@ -30,9 +31,16 @@ export interface ProcessSideOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What a network role that serves has to tell. */
+export interface Ready {
+  /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
+  readonly authority: string | undefined;
+  readonly placeholders: Placeholders | undefined;
+}
+
 export interface ProcessSide {
-  /** Settles when the network role serves, with its certificate authority; rejects with the reason when it is lost before. */
-  readonly ready: Promise<string | undefined>;
+  /** Settles when the network role serves; rejects with the reason when it is lost before. */
+  readonly ready: Promise<Ready>;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
   /** Asks the role to drain its connections and end. */
@@ -52,7 +60,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
   );
   const applied = new Map<number, (closed: number) => void>();
   let generation = FIRST_GENERATION;
-  const ready = Promise.withResolvers<string | undefined>();
+  const ready = Promise.withResolvers<Ready>();
   const receive = async (message: ToProcessRole): Promise<void> => {
     phases.receive(message.type);
     switch (message.type) {
@@ -61,7 +69,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
           throw roleLost(`the network role speaks version ${message.version}`);
         return phases.phase === 'starting' ? channel.send(startMessage(options)) : undefined;
       case 'ready':
-        return ready.resolve(message.authority);
+        return ready.resolve(message);
       case 'policy-applied':
         return applied.get(message.generation)?.(message.closed);
       case 'identify':
@@ -69,6 +77,8 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
       case 'fact':
         return options.report(message.fact);
       case 'fatal':
+        if (message.code !== undefined)
+          throw new CastellanError(message.code, escapeText(message.message), { step: 'network-role' });
         throw roleLost(`the network role gave up: ${escapeText(message.message)}`);
       case 'stopped':
         return channel.close();

@@ -6,7 +6,7 @@ import type { LandlockSupport } from '../kernel/landlock.ts';
 import { PROXY_PORT, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell, SandboxIdentity } from '../launch/cell.ts';
 import { NO_CORE } from '../launch/confine.ts';
-import { proxyEnvironment } from '../launch/environment.ts';
+import { placeholderEnvironment, proxyEnvironment } from '../launch/environment.ts';
 import { landlockGaps, landlockSpec } from '../launch/landlock.ts';
 import type { LandlockSpec, MountStep, ResourceLimit } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
@@ -70,6 +70,19 @@ export function buildCell(parts: CellParts): Cell {
       ...trust.environment,
     },
   };
+}
+
+/**
+ * The cell with placeholders in the environment of everything that is started in it.
+ * @throws CastellanError `credentials_invalid` for names that are taken or that no program may be given
+ */
+export function withPlaceholders(
+  cell: Cell,
+  placeholders: Readonly<Record<string, string>>,
+  chosen: Readonly<Record<string, string>>,
+): Cell {
+  const taken = { ...cell.environment, ...chosen };
+  return { ...cell, environment: { ...cell.environment, ...placeholderEnvironment(placeholders, taken) } };
 }
 
 function confineFiles({ policy, files, trust, landlock, report }: CellParts): LandlockSpec | undefined {

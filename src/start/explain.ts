@@ -7,6 +7,7 @@ import { FILESYSTEM_RIGHTS, NETWORK_RIGHTS, RESTRICT_FLAGS, SCOPES } from '../la
 import { parseSeccompTable, type SeccompRow } from '../launch/seccomp-table.ts';
 import type { LandlockSpec, LaunchSpec } from '../launch/spec.ts';
 import { LAUNCH_STEPS } from '../launch/spec.ts';
+import { credentialRemarks } from './credential-remarks.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
 import { mainCommand } from './main-command.ts';
 import { type PreviewRequest, preview } from './preview.ts';
@@ -20,7 +21,7 @@ export async function explain(request: PreviewRequest): Promise<object> {
   return preview(request, {
     report: (fact) => facts.push(fact),
     stage: (_, work) => Promise.resolve(work()),
-    use: async ({ cell, files }) => {
+    use: async ({ cell, files, policy }) => {
       const environment = operatorEnvironment(request.config.environment);
       const spec = confine(cell, { argv: await mainCommand(request.config, cell.identity), environment });
       const rows = parseSeccompTable(await readFile(request.install.seccompTable, 'utf8'));
@@ -29,7 +30,7 @@ export async function explain(request: PreviewRequest): Promise<object> {
         ...describeSpec(spec, files, Object.keys(environment)),
         cgroup: spec.cgroup === undefined ? 'none' : request.config.limits.together,
         refusedSystemCalls: refusedCalls(spec, rows),
-        remarks: facts.flatMap(remark),
+        remarks: [...facts.flatMap(remark), ...credentialRemarks(request.config, policy)],
       };
     },
   });

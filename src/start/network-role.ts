@@ -1,6 +1,8 @@
 /** THE NETWORK ROLE: hello → start → serve → stop. Its own process, without capabilities; it ends with the wire. */
 import { Socket } from 'node:net';
 import type { AuditFact } from '../audit/event.ts';
+import type { CredentialSet } from '../credential/credential.ts';
+import { CredentialStore } from '../credential/store.ts';
 import { listenersOf } from '../egress/accept/listeners.ts';
 import { type Egress, startEgress } from '../egress/egress.ts';
 import { CastellanError } from '../errors.ts';
@@ -11,7 +13,13 @@ import type { Decider } from '../policy/compile.ts';
 import { certificatesIn } from '../protocol/pem.ts';
 import { type Asker, createAsker } from '../roles/ask.ts';
 import { type Channel, openChannel, roleLost } from '../roles/channel.ts';
-import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from '../roles/message.ts';
+import {
+  FATAL_CODES,
+  type Placeholders,
+  type ToNetworkRole,
+  type ToProcessRole,
+  WIRE_VERSION,
+} from '../roles/message.ts';
 import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
 import { watchExpiry } from './expiry.ts';
@@ -57,15 +65,18 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
   const receive = async (message: ToNetworkRole): Promise<void> => {
     phases.receive(message.type);
     switch (message.type) {
-      case 'start':
+      case 'start': {
         generation = message.policy.generation;
-        egress = await serve(message, expiry.follow(message.policy.rules), wire, asker, signal);
+        const set = await readCredentials(message.secrets.credentials);
+        const decider = expiry.follow(message.policy.rules);
+        egress = await serve(message, decider, set && new CredentialStore(set), wire, asker, signal);
         // One may have ended while it was starting.
         if (message.policy.rules.some(({ expires }) => expires !== undefined))
           egress.replacePolicy(expiry.follow(message.policy.rules));
         phases.enter('running');
-        wire.send({ type: 'ready', authority: egress.authority });
+        wire.send({ type: 'ready', authority: egress.authority, placeholders: placeholdersOf(set) });
         break;
+      }
       case 'policy':
         if (message.generation <= generation)
           throw roleLost(`policy ${message.generation} came after ${generation}`);
@@ -88,7 +99,7 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
   for await (const message of wire.messages())
     await receive(message).catch((error: unknown) => {
       failure ??= error;
-      wire.send({ type: 'fatal', message: error instanceof Error ? error.message : String(error) });
+      wire.send(fatal(error));
       wire.close();
     });
   if (failure !== undefined) throw failure;
@@ -96,24 +107,43 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
   await stopped;
 }
 
+function fatal(error: unknown): ToProcessRole {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = FATAL_CODES.find((known) => error instanceof CastellanError && error.code === known);
+  return { type: 'fatal', message, ...(code && { code }) };
+}
+
+/** The parser of YAML costs a while to load, which runs without credentials need not pay. */
+async function readCredentials(descriptor: number | undefined): Promise<CredentialSet | undefined> {
+  if (descriptor === undefined) return undefined;
+  const { parseCredentials } = await import('../credential/parse.ts');
+  return parseCredentials(readSecretFile(descriptor));
+}
+
+function placeholdersOf(set: CredentialSet | undefined): Placeholders | undefined {
+  return set && Object.fromEntries(set.credentials.map(({ name, placeholder }) => [name, placeholder]));
+}
+
 async function serve(
   message: StartMessage,
   decider: Decider,
+  credentials: CredentialStore | undefined,
   wire: Wire,
   asker: Asker,
   signal: AbortSignal,
 ): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
   const { listeners, policy, upstreamProxy, secrets } = message;
-  const credentials = proxyCredentials(secrets.upstreamProxyAuth);
-  const mayInspect = decider.inspects || policy.mayChange;
+  const proxyLogin = proxyCredentials(secrets.upstreamProxyAuth);
+  const mayInspect = decider.inspects || policy.mayChange || credentials !== undefined;
   watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
     listeners: listenersOf(listeners),
     decider,
     mayInspect,
     roots: mayInspect || upstreamProxy?.scheme === 'https' ? certificatesIn(await readSystemBundle()) : [],
-    ...(upstreamProxy && { upstreamProxy: { ...upstreamProxy, credentials } }),
+    ...(upstreamProxy && { upstreamProxy: { ...upstreamProxy, credentials: proxyLogin } }),
+    credentials,
     identify: asker.identify,
     report,
     signal,

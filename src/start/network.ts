@@ -17,8 +17,8 @@ import { endProcesses, within } from '../launch/process.ts';
 import { escapeText } from '../lib/escape.ts';
 import { addBinaryTargets, literalBinaries } from '../policy/binaries.ts';
 import type { NetworkRule, PolicyDocument } from '../policy/document.ts';
-import { CONTROL_DESCRIPTOR } from '../roles/message.ts';
-import { openProcessSide, type ProcessSide } from '../roles/process-side.ts';
+import { CONTROL_DESCRIPTOR, type Placeholders } from '../roles/message.ts';
+import { openProcessSide, type ProcessSide, type Ready } from '../roles/process-side.ts';
 import { layOutDescriptors } from './descriptor-layout.ts';
 import { openReadable } from './filesystem.ts';
 import { type ReachableCode, reachableCode } from './role-code.ts';
@@ -40,6 +40,8 @@ export interface NetworkRole extends AsyncDisposable {
   readonly pid: number;
   /** PEM of the certificate authority that opened TLS is proved by; undefined where none is opened. */
   readonly authority: string | undefined;
+  /** What processes have in the place of secrets, by the names of variables. */
+  readonly placeholders: Placeholders | undefined;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
   /** Settles when the role is gone without having been asked to stop. */
@@ -89,7 +91,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
     identify,
     report,
   });
-  const authority = await untilReady(side, role);
+  const { authority, placeholders } = await untilReady(side, role, config.secretFiles.credentials);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({
     kind: 'control-applied',
@@ -100,6 +102,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   return {
     pid: role.pid,
     authority,
+    placeholders,
     replacePolicy: async (next) => side.replacePolicy(await followBinaryLinks(next)),
     lost: side.closed.then((error) => withEnding(error, role)),
     async [Symbol.asyncDispose]() {
@@ -177,10 +180,17 @@ async function followBinaryLinks(rules: readonly NetworkRule[]): Promise<readonl
   return addBinaryTargets(rules, targets);
 }
 
-async function untilReady({ ready }: ProcessSide, role: RunningProcess): Promise<string | undefined> {
+/** The role knows its files by descriptors; `credentials` is the path of that one. */
+async function untilReady(
+  { ready }: ProcessSide,
+  role: RunningProcess,
+  credentials: string | undefined,
+): Promise<Ready> {
   try {
     if (await within(ready, READY_DEADLINE_MS)) return await ready;
   } catch (error) {
+    if (error instanceof CastellanError && error.code === 'credentials_invalid')
+      throw new CastellanError(error.code, `${credentials}:${error.message}`, { step: 'credentials' });
     throw error instanceof CastellanError ? await withEnding(error, role) : error;
   }
   throw new CastellanError('timeout', 'the network role did not become ready', { step: 'network-role' });

@@ -10,6 +10,7 @@ import { operatorEnvironment } from '../launch/environment.ts';
 import { createMainConsole } from '../session/main-console.ts';
 import { startMainProcess } from '../session/main-process.ts';
 import { openRunAudit, type RunAudit } from './audit.ts';
+import { withPlaceholders } from './cell.ts';
 import { mainCommand } from './main-command.ts';
 import { startNetworkRole } from './network.ts';
 import type { RunStage } from './plan.ts';
@@ -112,7 +113,8 @@ async function runSandbox(
     ),
   );
   if (network?.authority !== undefined) await trust.publish(network.authority);
-  const cell = cgroup === undefined ? await settleView(sandbox.cell, namespace, launcher) : sandbox.cell;
+  const whole = withPlaceholders(sandbox.cell, network?.placeholders ?? {}, config.environment);
+  const cell = cgroup === undefined ? await settleView(whole, namespace, launcher) : whole;
   const reload = held.use(
     await openPolicyReload({ config, policy, granted: files.granted, network, report }),
   );

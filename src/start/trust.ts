@@ -13,6 +13,7 @@ import { posix } from '../kernel/posix.ts';
 import { possibleJavaStores, readSystemBundle, SYSTEM_BUNDLES } from '../kernel/trust-bundles.ts';
 import { trustEnvironment } from '../launch/environment.ts';
 import type { MountStep } from '../launch/spec.ts';
+import { opensTls } from '../policy/credential-use.ts';
 import type { PolicyDocument } from '../policy/document.ts';
 import { certificatesIn } from '../protocol/pem.ts';
 import { openBrowserSettings } from './browser-settings.ts';
@@ -57,17 +58,17 @@ const NOTHING: TrustStore = {
   [Symbol.dispose]() {},
 };
 
-/** Makes empty files and the mounts of them; nothing where no endpoint is inspected, or where nothing can be mounted. */
+/** Makes empty files and the mounts of them; nothing where no TLS is opened, or where nothing can be mounted. */
 export async function openTrustStore({
   config,
   policy,
   directory,
   report,
 }: TrustRequest): Promise<TrustStore> {
-  const inspects = policy.network.some(({ endpoints }) =>
-    endpoints.some((each) => each.inspection !== undefined),
-  );
-  if (!(inspects || config.reload !== undefined) || config.mode === 'process-only') return NOTHING;
+  const opens = policy.network.some(({ endpoints }) => endpoints.some(opensTls));
+  // Which destinations a credential names is known to the network role alone.
+  const mayOpen = opens || config.reload !== undefined || config.secretFiles.credentials !== undefined;
+  if (!mayOpen || config.mode === 'process-only') return NOTHING;
   using held = new DisposableStack();
   const hold = (path: string): number => {
     const descriptor = openExisting(path);

@@ -6,6 +6,7 @@ import type { AuditFact } from '../audit/event.ts';
 import { CastellanError, type ErrorCode } from '../errors.ts';
 import { type CellCommand, confine } from '../launch/confine.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
+import { credentialRemarks } from './credential-remarks.ts';
 import { mainCommand } from './main-command.ts';
 import type { PreparedSandbox } from './prepare.ts';
 import { type PreviewRequest, preview } from './preview.ts';
@@ -74,6 +75,7 @@ async function checkLaunch(
   check: RunCheck,
   warnings: string[],
 ): Promise<void> {
+  warnings.push(...credentialRemarks(config, policy));
   const environment = operatorEnvironment(config.environment);
   const argv = await mainCommand(config, cell.identity);
   const attempt = async (command: Partial<CellCommand>) => {

@@ -61,12 +61,12 @@ const CASES: readonly [string, Case][] = [
     { code: 102, says: /bad\.yaml:\d+:\d+/, policy: policyText('version: 1\n  x: [\n') },
   ],
   [
-    'a key about credentials',
+    'credentials where TLS stays closed',
     {
       code: 102,
-      says: /credentials/,
+      says: /leaves no place for credentials/,
       policy: policyText(
-        'version: 1\nnetwork_policies: { a: { endpoints: [{ host: a.example.org, port: 443, protocol: rest, access: full, request_body_credential_rewrite: true }], binaries: [{ path: /usr/bin/curl }] } }\n',
+        'version: 1\nnetwork_policies: { a: { endpoints: [{ host: a.example.org, port: 443, tls: skip, credential_binding: { provider: x } }], binaries: [{ path: /usr/bin/curl }] } }\n',
       ),
     },
   ],

@@ -2,6 +2,7 @@
  * The outside world of a test or demo: an HTTPS origin, an HTTP origin and a TCP server that speaks first, all on an
  * address that exists only in the namespace made for it. Prints one line of JSON when all listen; ends with its standard input.
  */
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createHttps } from 'node:https';
@@ -17,6 +18,13 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   request.on('end', () => {
     const body = Buffer.concat(chunks);
     response.setHeader('content-type', 'text/plain');
+    // Tells that it has had a secret without telling the secret.
+    if (request.url === '/digest')
+      return void response.end(
+        `${createHash('sha256')
+          .update(request.headers.authorization ?? '')
+          .digest('hex')}\n`,
+      );
     response.end(`${request.method} ${request.headers.host} ${request.url} ${body.length}\n`);
   });
 }

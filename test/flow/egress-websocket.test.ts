@@ -5,6 +5,8 @@ import { createServer as createHttps } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { type ClientOptions, WebSocket, WebSocketServer } from 'ws';
+import { parseCredentials } from '../../src/credential/parse.ts';
+import { CredentialStore } from '../../src/credential/store.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { listen, startWorld } from './egress-world.ts';
 import { type Inspected, type InspectedOptions, inspected, rules, tunnel } from './inspect-world.ts';
@@ -282,4 +284,56 @@ test.each(['forward', 'transparent'])('in the clear, by %s, where nothing is ins
   client.send('hello');
   expect(await message(client)).toBe('hello!');
   client.terminate();
+});
+
+describe('credentials', () => {
+  const TOKEN = 'openshell:resolve:env:TOKEN';
+  const SECRET = 'a"b-secret';
+  const credentials = () =>
+    new CredentialStore(
+      parseCredentials(`version: 1\ncredentials: { TOKEN: { value: '${SECRET}', provider: api } }`),
+    );
+  const BOUND = 'credential_binding: {provider: api}';
+
+  test.each([
+    ['without protocol', `${BOUND}, websocket_credential_rewrite: true`],
+    ['of its own', `${CHAT}, ${BOUND}, websocket_credential_rewrite: true`],
+  ])('go into the request and into texts of an endpoint %s, and not into bytes', async (_, keys) => {
+    await using it = await chat(keys, { credentials: credentials() });
+    const client = await opened(await it.open('/chat/1', [], { headers: { 'X-Token': TOKEN } }));
+    expect(it.requests[0]?.headers['x-token']).toBe(SECRET);
+    client.send(`{"token":"${TOKEN}"}`);
+    expect(await message(client)).toBe(JSON.stringify({ token: SECRET }));
+    client.send(`login ${TOKEN}`);
+    expect(await message(client)).toBe(`login ${SECRET}`);
+    client.send(Buffer.from(TOKEN));
+    expect((await once(client, 'close'))[0]).toBe(1008);
+    expect(it.messages).toHaveLength(2);
+    expect(await it.it.world.fact('connection-denied')).toMatchObject({
+      reason: 'credential_endpoint_mismatch',
+    });
+    expect(JSON.stringify(it.it.world.facts)).not.toContain('-secret');
+  });
+
+  test.each([
+    ['a text where nothing is rewritten', BOUND, TOKEN],
+    ['an unknown one', `${BOUND}, websocket_credential_rewrite: true`, 'openshell:resolve:env:OTHER'],
+  ])('a placeholder in %s ends it', async (_, keys, text) => {
+    await using it = await chat(keys, { credentials: credentials() });
+    const client = await opened(await it.open('/chat/1'));
+    client.send(text);
+    const [code, reason] = await once(client, 'close');
+    expect([code, String(reason)]).toEqual([1008, expect.stringMatching(/placeholder|credential/)]);
+    expect(it.messages).toEqual([]);
+  });
+
+  test('a policy that takes the rewriting away ends one that may still be rewritten', async () => {
+    await using it = await chat(`${BOUND}, websocket_credential_rewrite: true`, {
+      credentials: credentials(),
+    });
+    const client = await opened(await it.open('/chat/1'));
+    const closed = once(client, 'close');
+    expect(it.it.world.egress.replacePolicy(compilePolicy(rules(it.it.port, BOUND)))).toBe(1);
+    expect((await closed)[0]).toBe(1008);
+  });
 });

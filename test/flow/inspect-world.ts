@@ -24,20 +24,30 @@ export type Version = '1.1' | '2';
 
 export interface Heard {
   readonly requests: string[];
+  readonly headers: IncomingMessage['headers'][];
   readonly handler: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
 /** Notes each request and its body, and says so. */
 export function origin(): Heard {
   const requests: string[] = [];
+  const headers: IncomingMessage['headers'][] = [];
   return {
     requests,
+    headers,
     handler(request, response) {
       const chunks: Buffer[] = [];
+      let isAborted = false;
+      request.on('aborted', () => {
+        isAborted = true;
+      });
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
+        // node:http2 ends what was reset, too.
+        if (isAborted) return;
         const line = `${request.method} ${request.headers.host ?? request.headers[':authority']} ${request.url} ${Buffer.concat(chunks)}`;
         requests.push(line);
+        headers.push(request.headers);
         response.end(`${line}\n`);
       });
     },
@@ -71,7 +81,10 @@ type Running = AsyncDisposable & { readonly port: number };
 
 export interface InspectedOptions
   extends Partial<
-    Pick<EgressOptions, 'check' | 'identify' | 'resolve' | 'mayInspect' | 'roots' | 'upstreamProxy'>
+    Pick<
+      EgressOptions,
+      'check' | 'identify' | 'resolve' | 'mayInspect' | 'roots' | 'upstreamProxy' | 'credentials'
+    >
   > {
   readonly limits?: Partial<EgressLimits>;
   /** Of the origin. */

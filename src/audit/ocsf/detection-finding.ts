@@ -2,6 +2,7 @@ import type { AuditFact } from '../event.ts';
 import { type AuditContext, type EventParts, eventUid, type OcsfEvent, type Stamp } from './base.ts';
 
 type DegradedFact = Extract<AuditFact, { kind: 'control-degraded' }>;
+type DeniedFact = Extract<AuditFact, { kind: 'connection-denied' }>;
 type BypassFact = Extract<AuditFact, { kind: 'bypass-refused' }>;
 
 /** Where a finding stands: the event that tells what happened, and the finding's own place in the log. */
@@ -42,6 +43,26 @@ export function bypassFinding({ destination }: BypassFact, place: FindingPlace):
       actor,
       evidences: [{ src_endpoint, dst_endpoint, connection_info, actor }],
       remediation: { desc: 'use the proxy variables, or TCP to a host that the policy names' },
+    },
+  };
+}
+
+/** Detection Finding [2004]: a placeholder was sent where its credential may not go. */
+export function credentialFinding({ intent, detail }: DeniedFact, place: FindingPlace): EventParts {
+  const { src_endpoint, dst_endpoint, actor } = place.cause;
+  return {
+    class: 'finding',
+    activity: 1,
+    severity: 3,
+    action: 'denied',
+    message: `a credential was asked for at ${intent.host}:${intent.port}, where it may not go: ${detail}`,
+    body: {
+      ...alarm('credential-misuse', 'Credential outside its endpoints', place),
+      actor,
+      evidences: [{ src_endpoint, dst_endpoint, actor }],
+      remediation: {
+        desc: 'find out what made the program send it there; bind the credential if it belongs there',
+      },
     },
   };
 }

@@ -55,8 +55,12 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
         success: true,
         action: 'allowed',
         message: `${target} allowed by ${rule}`,
-        // Nothing was dialled: its requests are.
-        unmapped: { ...path, opened: fact.address === undefined ? true : undefined },
+        unmapped: {
+          ...path,
+          // Nothing was dialled: its requests are.
+          opened: fact.address === undefined ? true : undefined,
+          credentials: fact.credentials,
+        },
       };
     }
     case 'connection-failed':

@@ -2,7 +2,7 @@ import type { AuditFact } from '../event.ts';
 import { applicationError } from './application-error.ts';
 import { applicationLifecycle } from './application-lifecycle.ts';
 import { type AuditContext, type EventParts, makeEvent, type OcsfEvent, type Stamp } from './base.ts';
-import { bypassFinding, degradedFinding } from './detection-finding.ts';
+import { bypassFinding, credentialFinding, degradedFinding, type FindingPlace } from './detection-finding.ts';
 import { deviceConfigState } from './device-config-state.ts';
 import { dnsActivity } from './dns-activity.ts';
 import { eventLogActivity, type LogFact } from './event-log-activity.ts';
@@ -96,12 +96,16 @@ function findingParts(
   nextStamp: () => Stamp,
   context: AuditContext,
 ): OcsfEvent | undefined {
-  if (fact.kind !== 'bypass-refused' && fact.kind !== 'control-degraded') return undefined;
+  const parts = findingOf(fact);
+  if (parts === undefined) return undefined;
   const stamp = nextStamp();
-  const finding = { cause, stamp, context };
-  return makeEvent(
-    fact.kind === 'bypass-refused' ? bypassFinding(fact, finding) : degradedFinding(fact, finding),
-    stamp,
-    context,
-  );
+  return makeEvent(parts({ cause, stamp, context }), stamp, context);
+}
+
+function findingOf(fact: AuditFact | LogFact): ((place: FindingPlace) => EventParts) | undefined {
+  if (fact.kind === 'bypass-refused') return (place) => bypassFinding(fact, place);
+  if (fact.kind === 'control-degraded') return (place) => degradedFinding(fact, place);
+  if (fact.kind === 'connection-denied' && fact.reason === 'credential_endpoint_mismatch')
+    return (place) => credentialFinding(fact, place);
+  return undefined;
 }

@@ -67,6 +67,8 @@ export async function carryRequest(
         authority: formatAuthority(authority, scheme === 'https' ? 443 : 80),
         path: content?.target ?? path,
         body: content?.body,
+        fields: content?.fields,
+        guard: content?.guard,
       }),
   });
 }
@@ -86,6 +88,7 @@ function inspectable(
     method: exchange.method,
     target,
     headers: exchange.headers,
+    fields: exchange.fields,
     isWebSocket: false,
     body(maxBytes) {
       exchange.interim(100, undefined);

@@ -45,6 +45,7 @@ export function webSocketArrival(
       method: 'GET',
       target: path,
       headers: request.headers,
+      fields: request.rawHeaders,
       isWebSocket: true,
       // Nothing in a WebSocket is a body.
       body: async () => undefined,
@@ -55,6 +56,8 @@ export function webSocketArrival(
         authority: formatAuthority(authority, scheme === 'https' ? 443 : 80),
         path: content?.target ?? path,
         conversation: content?.conversation,
+        fields: content?.fields,
+        guard: content?.guard,
         revoked: revoked.signal,
       }),
   };

@@ -51,6 +51,8 @@ function together(eldest: AllowVerdict, heir: Verdict): Verdict {
     heir.exactHost === eldest.exactHost &&
     isDeepStrictEqual(heir.tlsAuthority, eldest.tlsAuthority) &&
     heir.allowsEncryptedHello === eldest.allowsEncryptedHello &&
+    isDeepStrictEqual(heir.credentials, eldest.credentials) &&
+    heir.skipsTls === eldest.skipsTls &&
     (heir.protocol === eldest.protocol || heir.requests !== undefined);
   if (!sameReach)
     return {

@@ -1,7 +1,7 @@
 /** Connections that the policy has let through. When it changes each is judged again, and what lost its right is closed. */
 import type { Decider } from '../../policy/compile.ts';
 import type { checkDestination } from '../../policy/destination.ts';
-import type { InspectedProtocol } from '../../policy/document.ts';
+import type { CredentialUse, InspectedProtocol } from '../../policy/document.ts';
 import type { Route } from '../../policy/judge.ts';
 import type { RequestFacts } from '../../policy/request.ts';
 import type { DenyVerdict } from '../../policy/verdict.ts';
@@ -27,6 +27,8 @@ export interface LiveConnection extends Disposable {
   readonly lost: DenyVerdict | undefined;
   /** Undefined until it has been inspected. */
   admission: Admission | undefined;
+  /** Set where credentials are in it: why they may not be, by what the policy says of them now. */
+  credentialFlaw: ((use: CredentialUse | undefined) => DenyVerdict | undefined) | undefined;
   /** Undefined until it is known. */
   address: string | undefined;
   /** What is known by now, judged by a policy that may have come since; gives why the right is lost, if it is. */
@@ -62,6 +64,7 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
           return lost;
         },
         admission: undefined,
+        credentialFlaw: undefined,
         address: undefined,
         recheck() {
           // What has become known since the last time has been judged by the policy of the grant alone.
@@ -99,7 +102,7 @@ function lostTrust(
 }
 
 function lostRight(
-  { admission, address }: Pick<LiveConnection, 'admission' | 'address'>,
+  { admission, address, credentialFlaw }: Pick<LiveConnection, 'admission' | 'address' | 'credentialFlaw'>,
   { intent }: Arrival,
   { verdict }: Grant,
   check: typeof checkDestination,
@@ -109,7 +112,8 @@ function lostRight(
     const checked = check(verdict, intent.host, intent.port, [address]);
     if (!checked.ok) return { allow: false, reason: 'address_not_allowed', detail: checked.detail, nearest };
   }
-  if (requests === undefined || admission === undefined || admission.kind === 'opened') return undefined;
+  if (requests === undefined) return credentialFlaw?.(verdict.credentials);
+  if (admission === undefined || admission.kind === 'opened') return undefined;
   const uninspected = (detail: string): DenyVerdict => ({
     allow: false,
     reason: 'protocol_not_inspected',
@@ -123,7 +127,7 @@ function lostRight(
   if (!('judge' in route)) return { ...route, nearest };
   if (route.protocol !== protocol)
     return uninspected(`the request was read as ${protocol}, and is to be read as ${route.protocol} now`);
-  const lost = facts.map(route.judge).find((judged) => !judged.allow);
+  const lost = facts.map(route.judge).find((judged) => !judged.allow) ?? credentialFlaw?.(route.credentials);
   if (lost === undefined) admission.renew?.(route);
   return lost;
 }

@@ -1,4 +1,6 @@
 /** The stage between a granted connection and its dial: requests to inspected endpoints are read and judged by themselves. */
+
+import type { CredentialUse } from '../../policy/document.ts';
 import type { Route } from '../../policy/judge.ts';
 import type { BodyFacts, RequestFacts } from '../../policy/request.ts';
 import { type RequestNames, requestNames } from '../../policy/request-names.ts';
@@ -24,6 +26,8 @@ export type Inspected =
       readonly admission: Admission;
       /** What it asks for, for the record; undefined where nothing was read. */
       readonly names: RequestNames | undefined;
+      /** How credentials are used in it. */
+      readonly credentials: CredentialUse | undefined;
     }
   /** Nothing to dial: what is inside arrives by itself. */
   | {
@@ -55,15 +59,28 @@ const OVERRIDES: readonly string[] = [
 ];
 
 /** Never rejects for anything a client may send. */
-export async function inspect(arrival: Arrival, grant: Grant, witness: Witness): Promise<Inspected> {
-  const { requests, rule } = grant.verdict;
-  if (requests === undefined) {
+export async function inspect(
+  arrival: Arrival,
+  grant: Grant,
+  witness: Witness,
+  /** Whether TLS is opened for the requests in it, also where they are not judged. */
+  opens: (arrival: Arrival, grant: Grant) => boolean = () => false,
+): Promise<Inspected> {
+  const { requests, rule, credentials } = grant.verdict;
+  const { request, open } = arrival;
+  if (requests === undefined && (request !== undefined || !opens(arrival, grant))) {
     const admission = { kind: 'unread' } as const;
-    return { kind: 'pass', content: undefined, rule, violation: undefined, admission, names: undefined };
+    return {
+      kind: 'pass',
+      content: undefined,
+      rule,
+      violation: undefined,
+      admission,
+      names: undefined,
+      credentials,
+    };
   }
-  const { request } = arrival;
-  if (request === undefined) {
-    const { open } = arrival;
+  if (request === undefined || requests === undefined) {
     return open === undefined
       ? refused(
           'protocol_not_inspected',
@@ -95,7 +112,13 @@ export async function inspect(arrival: Arrival, grant: Grant, witness: Witness):
   const verdict = route.judge(facts);
   const names = requestNames(route.protocol, body);
   if (!verdict.allow) return denied(verdict, shape, names);
-  const passed = { kind: 'pass', rule: verdict.rule, violation: verdict.violation, names } as const;
+  const passed = {
+    kind: 'pass',
+    rule: verdict.rule,
+    violation: verdict.violation,
+    names,
+    credentials: route.credentials,
+  } as const;
   const sent = { target: target.forward, body: read.body };
   const { protocol } = route;
   if (protocol !== 'websocket')

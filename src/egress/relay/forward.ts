@@ -10,7 +10,7 @@ import type {
   ResponseHead,
 } from '../exchange.ts';
 import type { EgressLimits } from '../limits.ts';
-import type { Outcome } from '../stages.ts';
+import type { Outcome, PlaceholderGuard } from '../stages.ts';
 import { requestFields, responseFields, trailerPairs } from './headers.ts';
 
 export interface ForwardOptions {
@@ -21,12 +21,15 @@ export interface ForwardOptions {
   readonly path: string;
   /** Where it has been read already. */
   readonly body: Buffer | undefined;
+  /** In the place of the client's own. */
+  readonly fields: readonly string[] | undefined;
+  readonly guard: PlaceholderGuard | undefined;
 }
 
 /** Relays one exchange to its end. Never rejects. */
 export function forward(client: ClientExchange, origin: Origin, options: ForwardOptions): Promise<Outcome> {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  const { limits, body } = options;
+  const { limits, body, guard } = options;
   let httpStatus: number | undefined;
   let settled = false;
   let request: OriginRequest | undefined;
@@ -37,6 +40,7 @@ export function forward(client: ClientExchange, origin: Origin, options: Forward
     resolve({
       result,
       ...(request?.transferred() ?? { bytesOut: 0, bytesIn: 0 }),
+      ...(result === 'denied' && { reason: 'credential_endpoint_mismatch' as const }),
       ...(detail !== undefined && { detail }),
       ...(httpStatus !== undefined && { httpStatus }),
     });
@@ -47,6 +51,12 @@ export function forward(client: ClientExchange, origin: Origin, options: Forward
     settle('failed', detail);
     if (isStale && !client.hasBegun()) client.breakOff();
     else client.refuse(status, { error, detail });
+  };
+  const denied = (detail: string): void => {
+    if (settled) return;
+    httpStatus ??= 403;
+    settle('denied', detail);
+    client.refuse(403, { error: 'policy_denied', reason: 'credential_endpoint_mismatch', detail });
   };
   const failed = (detail: string): void =>
     fail({ status: 502, error: 'upstream_failed', detail, isStale: false });
@@ -74,7 +84,7 @@ export function forward(client: ClientExchange, origin: Origin, options: Forward
     failed: fail,
   });
   if (request === undefined) return promise;
-  if (body === undefined) sendBody(client, request);
+  if (body === undefined) sendBody(client, request, guard, denied);
   else {
     if (body.length > 0) request.body.write(body);
     request.end([]);
@@ -82,8 +92,11 @@ export function forward(client: ClientExchange, origin: Origin, options: Forward
   return promise;
 }
 
-function headOf(client: ClientExchange, { scheme, authority, path, body }: ForwardOptions): RequestHead {
-  const { method, fields, framing, headers } = client;
+function headOf(
+  client: ClientExchange,
+  { scheme, authority, path, body, fields = client.fields }: ForwardOptions,
+): RequestHead {
+  const { method, framing, headers } = client;
   return {
     method,
     scheme,
@@ -100,9 +113,22 @@ function framingOf({ length }: Buffer, sent: Framing): Framing {
   return sent.kind === 'open' ? { kind: 'none' } : sent;
 }
 
-function sendBody(client: ClientExchange, request: OriginRequest): void {
-  client.body.pipe(request.body, { end: false });
-  client.body.once('end', () => request.end(trailerPairs(client.trailers())));
+function sendBody(
+  client: ClientExchange,
+  request: OriginRequest,
+  guard: PlaceholderGuard | undefined,
+  denied: (detail: string) => void,
+): void {
+  const stream = client.framing.kind === 'none' ? undefined : guard?.stream();
+  const guarded = stream?.once('error', (error) => denied(error.message));
+  const body = guarded === undefined ? client.body : client.body.pipe(guarded);
+  body.pipe(request.body, { end: false });
+  body.once('end', () => {
+    const trailers = trailerPairs(client.trailers());
+    const flaw = guard?.trailerFlaw(trailers);
+    if (flaw === undefined) request.end(trailers);
+    else denied(flaw);
+  });
 }
 
 function answer(

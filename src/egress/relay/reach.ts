@@ -19,7 +19,8 @@ export function reach(arrival: Arrival, grant: Grant, options: ReachOptions): Pr
   if (origins === undefined) return open();
   // What was dialled for one request is checked again for the next, whose rule may allow other addresses.
   const fits = (address: string): boolean => options.check(grant.verdict, host, port, [address]).ok;
-  // Nor is a connection shared by those who verify it differently.
-  const place = `${http?.scheme}://${host}:${port} ${grant.verdict.tlsAuthority?.digest ?? ''}`;
+  const { clientCertificate = '' } = options;
+  // Nor is a connection shared by those who verify it differently; and what was proved on it is proved for every request on it.
+  const place = `${http?.scheme}://${host}:${port} ${grant.verdict.tlsAuthority?.digest ?? ''} ${clientCertificate}`;
   return origins.reach(place, fits, open);
 }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
+import type { CredentialStore } from '../../credential/store.ts';
 import { errnoOf } from '../../errors.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Arrival, Grant, Reached, Refusal, TlsFacts } from '../stages.ts';
@@ -8,6 +9,10 @@ import type { Trust } from './trust.ts';
 
 export interface SecureOptions {
   readonly trust: Trust;
+  /** Finds the client certificate of a name. */
+  readonly credentials: Pick<CredentialStore, 'clientCertificate'>;
+  /** By its name: shown to an origin that asks for one. */
+  readonly clientCertificate: string | undefined;
   readonly limits: EgressLimits;
 }
 
@@ -19,7 +24,7 @@ export async function secureUpstream(
   dialled: DialResult,
   { intent: { host, port, http }, origins }: Pick<Arrival, 'intent' | 'origins'>,
   { verdict }: Pick<Grant, 'verdict'>,
-  { trust, limits }: SecureOptions,
+  { trust, limits, credentials, clientCertificate }: SecureOptions,
 ): Promise<Reached> {
   if (!dialled.ok) return dialled;
   const isHttp2 = origins?.isHttp2 ?? false;
@@ -27,8 +32,14 @@ export async function secureUpstream(
   // Without TLS a client of HTTP/2 knows beforehand that its origin speaks it (RFC 9113 §3.3).
   if (http?.scheme !== 'https')
     return { ok: true, upstream: { ...dialled, protocol: isHttp2 ? 'h2' : 'http/1.1' } };
+  const own = clientCertificate === undefined ? undefined : credentials.clientCertificate(clientCertificate);
+  if (clientCertificate !== undefined && own === undefined) {
+    dialled.socket.destroy();
+    const detail = `no client certificate is known by the name ${clientCertificate}`;
+    return { ok: false, refusal: { result: 'failed', status: 500, error: 'credential_unavailable', detail } };
+  }
   const { promise, resolve } = Promise.withResolvers<Reached>();
-  const context = trust.contextFor(verdict.tlsAuthority);
+  const context = trust.contextFor(verdict.tlsAuthority, own);
   const place = `${isHttp2 ? 'h2' : 'http/1.1'} ${host}:${port}`;
   const session = trust.sessionFor(context, place);
   const socket = connect({

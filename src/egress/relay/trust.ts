@@ -1,10 +1,11 @@
 /** What origins are verified by, and the TLS sessions that were agreed with them before. */
 import { createSecureContext, type SecureContext } from 'node:tls';
+import type { ClientCertificate } from '../../credential/credential.ts';
 import type { TlsAuthority } from '../../policy/document.ts';
 
 export interface Trust {
-  /** Undefined: by the authorities of the system. */
-  contextFor(authority: TlsAuthority | undefined): SecureContext;
+  /** Undefined: by the authorities of the system. `own` is shown to an origin that asks for a certificate. */
+  contextFor(authority: TlsAuthority | undefined, own?: ClientCertificate): SecureContext;
   /** Only of the same context: what one has verified says nothing to another. */
   sessionFor(context: SecureContext, place: string): Buffer | undefined;
   keepSession(context: SecureContext, place: string, session: Buffer, isResumed: boolean): void;
@@ -39,23 +40,25 @@ export function createTrust(
   // Parsed when first asked for: the system knows hundreds, and most runs open no TLS.
   let system: SecureContext | undefined;
   const contexts = new Map<string, SecureContext>();
-  const numbers = new WeakMap<SecureContext, number>();
+  const numbers = new WeakMap<object, number>();
   let count = 0;
-  const sessions = new Map<string, Session>();
-  const keyOf = (context: SecureContext, place: string): string => {
-    const number = numbers.get(context) ?? ++count;
-    numbers.set(context, number);
-    return `${number} ${place}`;
+  const numberOf = (thing: object): number => {
+    const number = numbers.get(thing) ?? ++count;
+    numbers.set(thing, number);
+    return number;
   };
+  const known = roots.length > 0 ? roots : undefined;
+  const sessions = new Map<string, Session>();
+  const keyOf = (context: SecureContext, place: string): string => `${numberOf(context)} ${place}`;
   return {
-    contextFor(authority) {
-      if (authority === undefined) {
-        system ??= contextOf(roots.length > 0 ? roots : undefined);
+    contextFor(authority, own) {
+      if (authority === undefined && own === undefined) {
+        system ??= contextOf(known);
         return system;
       }
-      const { digest, certificates } = authority;
-      const context = contexts.get(digest) ?? contextOf(certificates);
-      putLast(contexts, digest, context, MAX_CONTEXTS);
+      const key = `${authority?.digest ?? ''} ${own === undefined ? '' : numberOf(own)}`;
+      const context = contexts.get(key) ?? contextOf(authority?.certificates ?? known, own);
+      putLast(contexts, key, context, MAX_CONTEXTS);
       return context;
     },
     sessionFor(context, place) {
@@ -72,8 +75,12 @@ export function createTrust(
   };
 }
 
-function contextOf(ca: readonly string[] | undefined): SecureContext {
-  return createSecureContext({ minVersion: 'TLSv1.2', ...(ca && { ca: [...ca] }) });
+function contextOf(ca: readonly string[] | undefined, own?: ClientCertificate): SecureContext {
+  return createSecureContext({
+    minVersion: 'TLSv1.2',
+    ...(ca && { ca: [...ca] }),
+    ...(own && { cert: own.certificate, key: own.key }),
+  });
 }
 
 /** The first of the map is the one that was not used for longest. */

@@ -6,7 +6,7 @@ import type { DenyVerdict } from '../../policy/verdict.ts';
 import { breakOff, linger, refuseSocket } from '../accept/refusal.ts';
 import type { Conversation, Ruling } from '../inspect/conversation.ts';
 import type { EgressLimits } from '../limits.ts';
-import type { Outcome } from '../stages.ts';
+import type { Outcome, PlaceholderGuard } from '../stages.ts';
 import { requestFields, responseFields, toHeaderObject } from './headers.ts';
 
 export interface WebSocketClient {
@@ -22,6 +22,9 @@ export interface WebSocketOptions {
   readonly path: string;
   /** Set where messages are judged. */
   readonly conversation: Conversation | undefined;
+  /** In the place of the client's own. */
+  readonly fields: readonly string[] | undefined;
+  readonly guard: PlaceholderGuard | undefined;
   /** Aborted when the right is lost, with why as its reason. */
   readonly revoked: AbortSignal;
 }
@@ -105,9 +108,9 @@ export function relayWebSocket(
 function openOrigin(
   request: IncomingMessage,
   upstream: Socket,
-  { limits, authority, path }: WebSocketOptions,
+  { limits, authority, path, fields: sent = request.rawHeaders }: WebSocketOptions,
 ): WebSocket {
-  const fields = requestFields(request.rawHeaders, true);
+  const fields = requestFields(sent, true);
   const kept = fields.flatMap((name, index) =>
     index % 2 === 0 && !HANDSHAKE.test(name) ? [name, fields[index + 1] ?? ''] : [],
   );
@@ -158,7 +161,7 @@ function acceptClient(
 function join(
   client: WebSocket,
   origin: WebSocket,
-  { conversation, limits, revoked }: WebSocketOptions,
+  { conversation, limits, revoked, guard }: WebSocketOptions,
 ): Promise<DenyVerdict | undefined> {
   const { promise, resolve } = Promise.withResolvers<DenyVerdict | undefined>();
   let denied: DenyVerdict | undefined;
@@ -175,17 +178,30 @@ function join(
     return ruling.kind === 'pass';
   };
   conversation?.opened?.(origin.protocol);
-  pass(client, origin, limits, (message, isBinary) => {
+  const mayPass = (message: Buffer, isBinary: boolean): boolean | Promise<boolean> => {
     if (conversation === undefined) return true;
     // What came behind a message that ended everything was never asked for.
     if (denied !== undefined || revoked.aborted) return false;
     const ruling = conversation.judge(message, isBinary);
     return ruling instanceof Promise ? ruling.then(carryOut) : carryOut(ruling);
-  });
+  };
+  const withSecrets = (message: Buffer, isBinary: boolean): string | Buffer | undefined => {
+    if (guard === undefined) return message;
+    const guarded = guard.message(isBinary ? message : message.toString());
+    if ('data' in guarded) return guarded.data;
+    const reason = 'credential_endpoint_mismatch';
+    carryOut({ kind: 'close', verdict: { allow: false, reason, detail: guarded.flaw, nearest: undefined } });
+    return undefined;
+  };
+  pass(client, origin, { limits, mayPass, through: withSecrets });
   revoked.addEventListener('abort', () => end(String(revoked.reason)));
-  pass(origin, client, limits, (message, isBinary) => {
-    if (!isBinary) conversation?.answered?.(message);
-    return true;
+  pass(origin, client, {
+    limits,
+    mayPass(message, isBinary) {
+      if (!isBinary) conversation?.answered?.(message);
+      return true;
+    },
+    through: (message) => message,
   });
   const closed = (): void => {
     if (client.readyState === WebSocket.CLOSED && origin.readyState === WebSocket.CLOSED) resolve(denied);
@@ -196,12 +212,14 @@ function join(
 }
 
 /** Messages and the close go on in their order. */
-function pass(
-  from: WebSocket,
-  to: WebSocket,
-  limits: EgressLimits,
-  mayPass: (message: Buffer, isBinary: boolean) => boolean | Promise<boolean>,
-): void {
+interface Passage {
+  readonly limits: EgressLimits;
+  readonly mayPass: (message: Buffer, isBinary: boolean) => boolean | Promise<boolean>;
+  /** What goes on in the message's place; undefined where nothing does. */
+  readonly through: (message: Buffer, isBinary: boolean) => string | Buffer | undefined;
+}
+
+function pass(from: WebSocket, to: WebSocket, { limits, mayPass, through }: Passage): void {
   const idle = setTimeout(() => {
     from.close(CLOSE.goingAway, 'idle');
     to.close(CLOSE.goingAway, 'idle');
@@ -209,10 +227,11 @@ function pass(
   /** Of the last message that is still being judged. */
   let judging: Promise<void> | undefined;
   const send = (message: Buffer, isBinary: boolean): void => {
-    if (to.readyState !== WebSocket.OPEN) return;
+    const passed = through(message, isBinary);
+    if (passed === undefined || to.readyState !== WebSocket.OPEN) return;
     // One message at a time: a slow reader slows the sender down.
     from.pause();
-    to.send(message, { binary: isBinary }, () => from.resume());
+    to.send(passed, { binary: isBinary }, () => from.resume());
   };
   from.on('message', (data: Buffer, isBinary) => {
     idle.refresh();

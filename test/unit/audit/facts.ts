@@ -255,6 +255,14 @@ export const SAMPLES: SampleTable = {
         serialNumber: undefined,
       },
     },
+    {
+      kind: 'connection-allowed',
+      intent: request('GET'),
+      identity: IDENTITY,
+      rule: 'items',
+      address: '203.0.113.6',
+      credentials: ['GITHUB_TOKEN', 'OTHER'],
+    },
   ],
   'message-allowed': [
     {
@@ -310,6 +318,14 @@ export const SAMPLES: SampleTable = {
       detail: 'another program',
       rule: 'near',
     })),
+    {
+      kind: 'connection-denied',
+      intent: request('POST'),
+      identity: IDENTITY,
+      reason: 'credential_endpoint_mismatch',
+      detail: 'the credential GITHUB_TOKEN may not go to api.example.org:443',
+      rule: 'items',
+    },
   ],
   'connection-failed': [
     { kind: 'connection-failed', intent: INTENT, identity: IDENTITY, rule: 'items', detail: 'ECONNREFUSED' },

@@ -260,7 +260,8 @@ describe('what an auditor asks', () => {
 });
 
 describe('alarms go with the event that tells what happened', () => {
-  it.each([SAMPLES['bypass-refused'][0], SAMPLES['control-degraded'][0]])('$kind', (fact) => {
+  const misplaced = SAMPLES['connection-denied'].at(-1) as AuditFact;
+  it.each([SAMPLES['bypass-refused'][0], SAMPLES['control-degraded'][0], misplaced])('$kind', (fact) => {
     const [cause, alarm] = eventsOf(fact);
     expect(alarm).toMatchObject({ type_uid: 200401, is_alert: true, status: 'New' });
     const related = { uid: `${CONTEXT.bootId}:5`, type_uid: cause?.type_uid };

@@ -4,6 +4,7 @@ import {
   childEnvironment,
   isRequestable,
   operatorEnvironment,
+  placeholderEnvironment,
   proxyEnvironment,
 } from '../../../src/launch/environment.ts';
 
@@ -140,5 +141,28 @@ describe('isRequestable', () => {
     expect(isRequestable('GIT_AUTHOR_NAME', 'x', ['GIT_AUTHOR_NAME'])).toBe(true);
     expect(isRequestable('LD_PRELOAD', 'x', ['LD_PRELOAD'])).toBe(false);
     expect(isRequestable('LANG', 'x\0', [])).toBe(false);
+  });
+});
+
+describe('placeholders', () => {
+  const VALUE = 'openshell:resolve:env:TOKEN';
+
+  it('become variables', () => {
+    expect(placeholderEnvironment({ TOKEN: VALUE }, { OTHER: 'x' })).toEqual({ TOKEN: VALUE });
+  });
+
+  it.each([
+    ['taken by --env', 'TOKEN', 'has another value already'],
+    ['of every process', 'PATH', 'has another value already'],
+    ['that loads code', 'LD_PRELOAD', 'makes programs load code'],
+    ['of castellan', 'CASTELLAN', 'is reserved'],
+  ])('not in a variable %s', (_, name, message) => {
+    expect(() => placeholderEnvironment({ [name]: VALUE }, { TOKEN: 'x' })).toThrow(
+      expect.objectContaining({
+        code: 'credentials_invalid',
+        message: expect.stringContaining(`credential ${name}: `),
+      }),
+    );
+    expect(() => placeholderEnvironment({ [name]: VALUE }, { TOKEN: 'x' })).toThrow(message);
   });
 });

@@ -21,6 +21,9 @@ describe('refuses', () => {
     ['enforcement', `${A}, ${REST}`, `${A}, protocol: rest, access: full, enforcement: audit`, 'enforcement'],
     ['a hidden name', A, `${A}, allow_encrypted_client_hello: true`, 'allow_encrypted_client_hello'],
     ['encoded slashes', `${A}, ${REST}`, `${A}, ${REST}, allow_encoded_slash: true`, 'allow_encoded_slash'],
+    ['credentials of one path', `${A}, ${REST}, credential_binding: {provider: x}`, `${A}, ${REST}`, 'how credentials are used'],
+    ['credentials of a destination that is not inspected', `${A}, credential_binding: {provider: x}`, `${A}, credential_binding: {provider: y}`, 'how credentials are used'],
+    ['credentials of all requests beside those of some', `${A}, client_certificate: x`, `${A}, path: /x, protocol: rest, access: read-only`, 'how credentials are used'],
     ['body limits', `${A}, protocol: graphql, access: full`, `${A}, protocol: graphql, access: full, graphql_max_body_bytes: 1`, 'limit of bodies'],
   ])('%s', (_, one, other, message) => {
     for (const text of [policy(one, other), policy(other, one)]) {
@@ -47,6 +50,9 @@ describe('takes', () => {
     ['paths that do not meet', `${A}, path: "/a/*", ${REST}`, `${A}, path: "/b/*", protocol: graphql, access: full`],
     ['an exact name below a wildcard', 'host: "*.a.example", port: 1, allowed_ips: [10.0.0.0/8]', 'host: x.a.example, port: 1'],
     ['the same addresses in another order', `${A}, allowed_ips: [10.0.0.0/8, 10.0.0.0/16]`, `${A}, allowed_ips: [10.0.0.0/16, 10.0.0.0/8]`],
+    ['credentials of some paths', `${A}, path: "/a/**", ${REST}, credential_binding: {provider: x}`, `${A}, path: "/b/**", ${REST}`],
+    ['credentials for one of two that are not inspected', `${A}, credential_binding: {provider: x}`, A],
+    ['credentials of an inspected one beside one that is not', `${A}, ${REST}, credential_binding: {provider: x}`, A],
     ['several rules alike', `${A}, ${REST}`, `${A}, protocol: rest, access: full, enforcement: enforce`],
   ])('%s', (_, one, other) => {
     expect(checkPolicy(policy(one, other), 'p').problems).toEqual([]);

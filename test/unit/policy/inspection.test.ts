@@ -335,11 +335,6 @@ describe('refuses to load', () => {
       'protocol: mcp, mcp: {max_body_bytes: 0}, rules: [{allow: {method: ping}}]',
       'a whole number from 1',
     ],
-    [
-      'credentials',
-      'protocol: rest, access: full, request_body_credential_rewrite: true',
-      'needs credentials',
-    ],
   ])('%s', (_, keys, message) => {
     const { problems } = checkPolicy(policy(keys), 'p');
     expect(problems.map((problem) => problem.message).join('\n')).toContain(message);

@@ -53,6 +53,7 @@ describe('a full policy', () => {
             ports: [443],
             protocol: '',
             allowedIps: [],
+            skipsTls: true,
             position: { line: 13, column: 9 },
           },
           {
@@ -226,7 +227,6 @@ const refusals: readonly (readonly [name: string, text: string, message: string]
     ['rules', rule('{host: a.example, port: 443, rules: []}'), '5:45: key "rules" of an endpoint of rule "r" takes protocol "rest" or'],
     ['a path', rule('{host: a.example, port: 443, path: /api}'), 'key "path" of an endpoint of rule "r" takes protocol'],
     ['an access preset', rule('{host: a.example, port: 443, access: full}'), 'key "access" of an endpoint'],
-    ['credential keys', rule('{host: a.example, port: 443, credential_binding: {provider: x}}'), 'key "credential_binding" of an endpoint'],
     ['audit', rule('{host: a.example, port: 443, enforcement: audit}'), 'enforcement "audit" is about requests, and this endpoint inspects none'],
     ['a misspelt enforcement', rule('{host: a.example, port: 443, enforcement: enforced}'), 'enforcement must be "enforce" or "audit", not "enforced", did you mean "enforce"?'],
     ['a tunnel that is to be inspected', rule('{host: a.example, port: 443, protocol: rest, access: full, tls: skip}'), 'tls "skip" leaves protocol "rest" nothing to inspect'],

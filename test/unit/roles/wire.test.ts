@@ -80,6 +80,19 @@ describe('what the network role may say', () => {
   test.each<[string, unknown]>([
     ['hello', { type: 'hello', version: 1, pid: 5 }],
     ['ready', { type: 'ready' }],
+    ['ready with placeholders', { type: 'ready', placeholders: { TOKEN: 'openshell:resolve:env:TOKEN' } }],
+    ['the end of a start', { type: 'fatal', message: '1:1: x', code: 'credentials_invalid' }],
+    [
+      'a connection with credentials in it',
+      fact({
+        kind: 'connection-allowed',
+        intent: INTENT,
+        identity: IDENTITY,
+        rule: 'r',
+        address: '10.0.0.1',
+        credentials: ['TOKEN'],
+      }),
+    ],
     ['identify', { type: 'identify', id: 1, flow: FLOW }],
     [
       'an allowed connection',
@@ -156,6 +169,17 @@ describe('what the network role may say', () => {
     ['nothing', null],
     ['an unknown type', { type: 'answer', id: 1, result: KNOWN }],
     ['an unknown key', { type: 'ready', also: 1 }],
+    ['an environment that is more than placeholders', { type: 'ready', placeholders: { A: 'x\0y' } }],
+    ['a placeholder with a space', { type: 'ready', placeholders: { A: 'x y' } }],
+    ['a placeholder for no variable', { type: 'ready', placeholders: { 'A=B': 'x' } }],
+    [
+      'more placeholders than there may be',
+      {
+        type: 'ready',
+        placeholders: Object.fromEntries(Array.from({ length: 257 }, (_, index) => [`A${index}`, 'x'])),
+      },
+    ],
+    ['an end by another error', { type: 'fatal', message: '', code: 'usage' }],
     ['an address that is none', { type: 'identify', id: 1, flow: { ...FLOW, localAddress: 'localhost' } }],
     ['a port that is none', { type: 'identify', id: 1, flow: { ...FLOW, localPort: 65_536 } }],
     ['a fraction', { type: 'identify', id: 1.5, flow: FLOW }],
