@@ -2,8 +2,8 @@ import { request } from 'node:http';
 import { runBase } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
 import { chooseRun } from '../start/known-run.ts';
-import { healthSocketIn, PROBE_NAMES, type Probe } from '../start/readiness.ts';
-import { knownRuns } from '../start/run-directory.ts';
+import { PROBE_NAMES, type Probe } from '../start/readiness.ts';
+import { healthSocketIn, knownRuns } from '../start/run-directory.ts';
 import type { Verb } from './verb.ts';
 
 /** Orchestrators give a probe one second by default, and say so themselves where it is longer. */

@@ -1,11 +1,11 @@
 /** How far a run has come, for whoever looks after it: probes over HTTP, and the service manager. */
 import type { Server } from 'node:http';
 import { createServer, type Socket } from 'node:net';
-import { join } from 'node:path';
 import type { HealthListener } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
+import { healthSocketIn } from './run-directory.ts';
 
 export type Phase = 'starting' | 'ready' | 'stopping';
 
@@ -32,9 +32,6 @@ export const PROBE_NAMES = Object.keys(PROBES) as readonly Probe[];
 const REQUEST_MS = 5000;
 /** Kubelets and engines ask one at a time. */
 const MAX_CLIENTS = 16;
-
-/** The socket below a run directory that answers probes. */
-export const healthSocketIn = (runDirectory: string): string => join(runDirectory, 'health.sock');
 
 /**
  * Answers probes from now on, and tells the service manager of each phase.

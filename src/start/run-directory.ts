@@ -2,7 +2,19 @@
  * One directory per running sandbox under the run base, for its sockets and its state. Another start reads the
  * state to list sandboxes and to clean up after runs that were killed.
  */
-import { chmod, lstat, mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  rmdir,
+  writeFile,
+} from 'node:fs/promises';
+import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import * as v from 'valibot';
 import type { RunConfig } from '../config/config.ts';
@@ -17,6 +29,8 @@ const StateSchema = v.object({
   pid: v.number(),
   /** With the pid it names one process for ever; see proc_pid_stat(5), field 22. */
   startTime: v.string(),
+  /** In which the pid means something: runs in containers may share the place of their directories. */
+  pidNamespace: v.string(),
   user: v.string(),
   command: v.array(v.string()),
   startedAt: v.string(),
@@ -49,6 +63,11 @@ export interface KnownRun {
 
 export function sshSocketIn(runDirectory: string): string {
   return join(runDirectory, 'ssh.sock');
+}
+
+/** Answers probes for as long as the run lives. */
+export function healthSocketIn(runDirectory: string): string {
+  return join(runDirectory, 'health.sock');
 }
 
 export function knownHostsIn(runDirectory: string): string {
@@ -97,6 +116,7 @@ export async function claimRunDirectory(
     name,
     pid: surroundings.pid,
     startTime: (await processStartTime(surroundings.pid)) ?? '',
+    pidNamespace: await readlink(OWN_PID_NAMESPACE),
     command: [...(config.command ?? ['login', 'shell'])],
     startedAt: new Date().toISOString(),
     auditPath: config.auditPath,
@@ -160,10 +180,36 @@ export async function knownRuns(base: string): Promise<KnownRun[]> {
 async function readRun(path: string): Promise<KnownRun | undefined> {
   try {
     const state = v.parse(StateSchema, JSON.parse(await readFile(join(path, 'state.json'), 'utf8')));
-    return { path, state, alive: (await processStartTime(state.pid)) === state.startTime };
+    return { path, state, alive: await isAlive(path, state) };
   } catch {
     return undefined;
   }
+}
+
+const OWN_PID_NAMESPACE = '/proc/self/ns/pid';
+
+/** Between the state and the socket of a run there is an instant; a machine that needs so long for it runs nothing. */
+const BEGINNING_MS = 60_000;
+
+async function isAlive(
+  path: string,
+  { pid, startTime, pidNamespace, startedAt }: RunState,
+): Promise<boolean> {
+  if (pidNamespace === (await readlink(OWN_PID_NAMESPACE)))
+    return (await processStartTime(pid)) === startTime;
+  // The kernel says whether somebody listens, whatever namespaces are between.
+  const errno = await connectErrno(healthSocketIn(path));
+  if (errno === 'ENOENT') return Date.now() - Date.parse(startedAt) < BEGINNING_MS;
+  return errno !== 'ECONNREFUSED';
+}
+
+/** Undefined where somebody listens. */
+function connectErrno(socketPath: string): Promise<string | undefined> {
+  const { promise, resolve } = Promise.withResolvers<string | undefined>();
+  const socket = connect(socketPath);
+  socket.once('connect', () => resolve(undefined));
+  socket.once('error', (error) => resolve(errnoOf(error)));
+  return promise.finally(() => socket.destroy());
 }
 
 /**

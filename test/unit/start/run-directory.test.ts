@@ -1,4 +1,14 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -11,14 +21,20 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(base, { recursive: true }));
 
-function writeRun(name: string, startTime: string): void {
+function writeRun(
+  name: string,
+  startTime: string,
+  pidNamespace = readlinkSync('/proc/self/ns/pid'),
+  startedAt = '2026-01-01T00:00:00.000Z',
+): void {
   const state: RunState = {
     name,
     pid: process.pid,
     startTime,
+    pidNamespace,
     user: '20001',
     command: ['true'],
-    startedAt: '2026-01-01T00:00:00.000Z',
+    startedAt,
     auditPath: '/nonexistent',
     networkInterface: 'cs-00000000',
     ready: true,
@@ -35,4 +51,19 @@ it('cleans all that a dead run left, and nothing of a living one', async () => {
   await cleanDeadRuns(base);
   expect(readdirSync(base).sort()).toEqual(['.code-living', 'living']);
   expect((await knownRuns(base)).map(({ alive }) => alive)).toEqual([true]);
+});
+
+it('tells a run of another pid namespace by its socket, because its pid means nothing here', async () => {
+  const elsewhere = 'pid:[1]';
+  for (const name of ['listening', 'dead', 'unfinished']) writeRun(name, '1', elsewhere);
+  writeRun('beginning', '1', elsewhere, new Date().toISOString());
+  const [living, dead] = [createServer(), createServer()];
+  await once(living.listen(join(base, 'listening/health.sock')), 'listening');
+  await once(dead.listen(join(base, 'dead/before')), 'listening');
+  // The name stays when its listener has gone.
+  renameSync(join(base, 'dead/before'), join(base, 'dead/health.sock'));
+  await new Promise((done) => dead.close(done));
+  await cleanDeadRuns(base);
+  expect(readdirSync(base).filter((name) => !name.startsWith('.'))).toEqual(['beginning', 'listening']);
+  await new Promise((done) => living.close(done));
 });
