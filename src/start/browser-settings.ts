@@ -14,7 +14,10 @@ export interface BrowserSettings {
   publish(authority: Buffer): Promise<void>;
 }
 
-/** https://chromeenterprise.google/policies/#CACertificates */
+/**
+ * https://chromeenterprise.google/policies/#CACertificates and #EncryptedClientHelloEnabled: tunnels whose TLS hides its name are refused,
+ * and browsers send what looks like it always.
+ */
 const POLICY_DIRECTORIES = ['policies', 'policies/managed'];
 const POLICY_FILE = 'policies/managed/castellan.json';
 
@@ -32,7 +35,10 @@ export async function openBrowserSettings(
   return {
     places,
     async publish(authority) {
-      const policy = JSON.stringify({ CACertificates: [authority.toString('base64')] });
+      const policy = JSON.stringify({
+        CACertificates: [authority.toString('base64')],
+        EncryptedClientHelloEnabled: false,
+      });
       for (const { copy } of places)
         await writeFile(join(copy, POLICY_FILE), policy, { mode: 0o444, flag: 'wx' });
     },

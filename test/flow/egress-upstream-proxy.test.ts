@@ -112,6 +112,24 @@ describe('every kind of connection', () => {
     expect(JSON.stringify(await world.fact('connection-closed'))).not.toContain(basic);
   });
 
+  test('a raw tunnel in that TLS carries what both sides say: the kernel cannot move it', async () => {
+    await using echo = await listen(tcpServer((socket) => socket.pipe(socket)));
+    using certificate = makeCertificate('localhost');
+    await using proxy = await fakeProxy(honest, certificate);
+    await using world = await startWorld([rule('a.test', [echo.port], 'tcp')], {
+      ...upstreamProxy(proxy.port, { scheme: 'https', host: 'localhost' }),
+      roots: [certificate.cert],
+    });
+    const client = rawClient(world.proxyPort, CONNECT(echo.port));
+    await client.until(/200/);
+    client.socket.write(`${'x'.repeat(200_000)}end`);
+    await client.until(/xend/);
+    client.socket.end();
+    // As many as TLS makes of them.
+    const { bytesIn, bytesOut } = await world.fact('connection-closed');
+    for (const bytes of [bytesIn, bytesOut]) expect(bytes).toBeGreaterThanOrEqual(200_003);
+  });
+
   test('TLS inside TLS', async () => {
     using certificate = makeCertificate('localhost', 'api.test');
     await using proxy = await fakeProxy(honest, certificate);

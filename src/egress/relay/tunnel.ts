@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { errnoOf } from '../../errors.ts';
 import { classifyOpening, type Opening, type ReadOpening, readOpening } from '../accept/opening.ts';
 import { breakOff } from '../accept/refusal.ts';
@@ -48,8 +49,7 @@ export async function relayTunnel(
     const objection = await shakeHands(client, upstream, opening, bond, options);
     if (objection !== undefined) return counted(upstream, 'denied', objection.detail);
   } else if (opening.length > 0 && upstream.writable) upstream.write(opening);
-  // Where one side has ended already little is left to move, and Node has passed on its end.
-  if ([client, upstream].some((socket) => socket.destroyed || socket.readableEnded)) {
+  if ([client, upstream].some(isForNode)) {
     upstream.pipe(client);
     client.pipe(upstream);
     const failure = await bond.parted;
@@ -58,6 +58,11 @@ export async function relayTunnel(
   upstream.unpipe(client);
   bond.release();
   return spliced(client, upstream, options);
+}
+
+/** One that has ended already: little is left to move, and Node has passed on its end. Or TLS to the operator's proxy. */
+function isForNode(socket: Socket): boolean {
+  return socket.destroyed || socket.readableEnded || socket instanceof TLSSocket;
 }
 
 /** Node moves the bytes of a TLS handshake for as long as another ClientHello may come; gives what is wrong with that one. */

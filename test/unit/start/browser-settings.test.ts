@@ -49,14 +49,20 @@ test('the image’s own settings stay, with one file among them', async () => {
   // Or a caller without rights could not remove the copy.
   expect(statSync(join(copy, 'sealed')).mode & 0o777).toBe(0o700);
   expect(readdirSync(join(copy, 'policies/managed')).sort()).toEqual(['castellan.json', 'own.json']);
-  expect(told(copy)).toEqual({ CACertificates: [Buffer.from('der').toString('base64')] });
+  expect(told(copy)).toEqual({
+    CACertificates: [Buffer.from('der').toString('base64')],
+    EncryptedClientHelloEnabled: false,
+  });
   expect(readdirSync(join(image, 'policies/managed'))).toEqual(['own.json']);
 });
 
 test('settings without policies get some', async () => {
   const { places, publish } = await open();
   await publish(Buffer.from('der'));
-  expect(told(places[0]?.copy ?? '')).toEqual({ CACertificates: ['ZGVy'] });
+  expect(told(places[0]?.copy ?? '')).toEqual({
+    CACertificates: ['ZGVy'],
+    EncryptedClientHelloEnabled: false,
+  });
   expect(readdirSync(image)).toEqual([]);
 });
 
@@ -77,6 +83,9 @@ test('nor through a file of the same name', async () => {
   symlinkSync(join(elsewhere, 'target'), join(image, 'policies/managed/castellan.json'));
   const { places, publish } = await open();
   await publish(Buffer.from('der'));
-  expect(told(places[0]?.copy ?? '')).toEqual({ CACertificates: ['ZGVy'] });
+  expect(told(places[0]?.copy ?? '')).toEqual({
+    CACertificates: ['ZGVy'],
+    EncryptedClientHelloEnabled: false,
+  });
   expect(readdirSync(elsewhere)).toEqual([]);
 });
