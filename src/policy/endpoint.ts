@@ -1,6 +1,7 @@
 import { blockedPart } from './destination.ts';
 import { type Endpoint, INSPECTED_PROTOCOLS, type Inspection } from './document.ts';
 import { INSPECTION_KEYS, readInspection } from './inspection.ts';
+import { localPort } from './local-names.ts';
 import { canonicalAddress, formatAddress, formatBlock, parseBlock } from './match/address.ts';
 import { parseHostPattern } from './match/host.ts';
 import {
@@ -73,7 +74,25 @@ export function readEndpoint(node: TreeNode, rule: string, findings: Findings): 
   const inspected = new Map(INSPECTION_KEYS.flatMap((key) => pick(fields, key)));
   const inspection = readInspection({ fields: inspected, protocol, enforcement, where, position }, findings);
   if (host === undefined) return undefined;
-  return { host, ports, protocol, allowedIps, inspection, position };
+  const endpoint = { host, ports, protocol, allowedIps, inspection, position };
+  checkLocal(endpoint, findings);
+  return endpoint;
+}
+
+/** What castellan answers itself has no address, and is plain HTTP. */
+function checkLocal({ host, ports, protocol, allowedIps, position }: Endpoint, findings: Findings): void {
+  const port = localPort(host);
+  if (port === undefined) return;
+  if (protocol !== '' && protocol !== 'rest')
+    refuse(
+      findings,
+      position,
+      `${quote(host)} is answered by castellan: its protocol is "rest", or left out`,
+    );
+  if (allowedIps.length > 0)
+    refuse(findings, position, `${quote(host)} is answered by castellan, and has no address for allowed_ips`);
+  if (!ports.includes(port))
+    notice(findings, position, `castellan answers ${quote(host)} on port ${port} only, which is not listed`);
 }
 
 function pick<K extends Key>(fields: Fields<Key>, key: K): [K, TreeNode][] {

@@ -1,4 +1,5 @@
 import type { Decider } from '../../policy/compile.ts';
+import { localPort } from '../../policy/local-names.ts';
 import type { DenyVerdict, Query } from '../../policy/verdict.ts';
 import type { Arrival, Decision, IdentityResult } from '../stages.ts';
 
@@ -19,6 +20,15 @@ export function decide(
   if (arrival.objection !== undefined)
     return deny({ allow: false, nearest: undefined, ...arrival.objection });
   const verdict = decider.decide(queryOf(arrival, identity));
+  const { host } = arrival.intent;
+  // A rule without a host is about whatever has certain addresses, and these names have none.
+  if (verdict.allow && !verdict.exactHost && localPort(host) !== undefined)
+    return deny({
+      allow: false,
+      reason: 'host_not_listed',
+      detail: `no rule names ${host}, which castellan answers itself`,
+      nearest: verdict.rule,
+    });
   if (identity.ok && verdict.allow) return { ok: true, grant: { verdict, identity: identity.identity } };
   if (verdict.allow) return deny(unidentified(identity, '', verdict.rule));
   return deny(

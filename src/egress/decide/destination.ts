@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { errnoOf } from '../../errors.ts';
 import type { checkDestination } from '../../policy/destination.ts';
+import { localPort } from '../../policy/local-names.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { ApprovedAddress, Grant, Intent, Refusal } from '../stages.ts';
 
@@ -26,6 +27,7 @@ export async function approveDestination(
   options: DestinationOptions,
 ): Promise<Destination> {
   const { host, port } = intent;
+  if (localPort(host) !== undefined) return { ok: false, refusal: unanswered(host, port) };
   let found: readonly string[];
   try {
     found = isIP(host) === 0 ? await within(options.limits.resolveMs, options.resolve(host)) : [host];
@@ -66,6 +68,16 @@ export function createSystemResolver(limits: EgressLimits): Resolver {
     if (shared !== undefined) return shared;
     if (pending.size >= limits.resolving) throw new Error('too many names are being looked up');
     return start(host);
+  };
+}
+
+/** What castellan answers itself is nowhere else: such a name is not even looked up. */
+function unanswered(host: string, port: number): Refusal {
+  return {
+    result: 'failed',
+    status: 502,
+    error: 'name_resolution_failed',
+    detail: `castellan answers ${host} on port ${localPort(host)}, and nobody does on port ${port}`,
   };
 }
 

@@ -45,6 +45,9 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
     decider: {
       decide: (query) => current.decide(query),
       mayName: (host) => current.mayName(host),
+      get rules() {
+        return current.rules;
+      },
       get inspects() {
         return current.inspects;
       },

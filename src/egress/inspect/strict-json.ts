@@ -4,7 +4,12 @@
  */
 
 export type StrictJson =
-  | { readonly ok: true; readonly value: unknown }
+  | {
+      readonly ok: true;
+      readonly value: unknown;
+      /** The members of the outermost object as they are written, key and all: whoever exchanges some leaves the rest untouched. */
+      readonly members: ReadonlyMap<string, string>;
+    }
   | { readonly ok: false; readonly detail: string };
 
 /** Deeper nesting has no use in a request, and costs stack. */
@@ -25,7 +30,8 @@ export function parseStrictJson(bytes: Uint8Array): StrictJson {
     return { ok: false, detail: 'the body is not JSON' };
   }
   try {
-    return { ok: true, value: new Reader(text).value(0) };
+    const reader = new Reader(text);
+    return { ok: true, value: reader.value(0), members: reader.members };
   } catch (error) {
     if (error instanceof NotStrict) return { ok: false, detail: error.message };
     throw error;
@@ -38,6 +44,7 @@ class NotStrict extends Error {}
 class Reader {
   readonly #text: string;
   #at = 0;
+  readonly members = new Map<string, string>();
 
   constructor(text: string) {
     this.#text = text;
@@ -56,11 +63,13 @@ class Reader {
     const members: Record<string, unknown> = Object.create(null);
     for (let next = this.#enter('}'); next; next = this.#next()) {
       this.#skip();
+      const start = this.#at;
       const key: string = JSON.parse(this.#string());
       if (Object.hasOwn(members, key)) throw new NotStrict('the body has the same key twice in one object');
       this.#skip();
       this.#at += 1; // the colon
       members[key] = this.value(depth + 1);
+      if (depth === 0) this.members.set(key, this.#text.slice(start, this.#at));
     }
     return members;
   }
