@@ -25,6 +25,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'policy test': () => import('./cli/policy-test.ts'),
   'policy schema': () => import('./cli/policy-schema.ts'),
   'policy diff': () => import('./cli/policy-diff.ts'),
+  'policy proposals': () => import('./cli/policy-proposals.ts'),
   audit: () => import('./cli/audit.ts'),
   'ssh-proxy': () => import('./cli/ssh-proxy.ts'),
   'network-role': () => import('./cli/network-role.ts'),

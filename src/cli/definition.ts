@@ -67,6 +67,11 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
     repeatable: true,
     help: 'bound memory, pids, cpu (together) or cputime, fsize, stack, nproc, nofile, memlock, as (each process)',
   },
+  {
+    name: 'inference-routes',
+    value: 'FILE',
+    help: 'models that inference.local answers with, and their keys (read by the network role alone)',
+  },
 ];
 
 export const VERBS = [
@@ -94,6 +99,7 @@ export const VERBS = [
         value: 'EFFECT',
         help: 'with --reload: keep the last valid policy (default), or deny everything until there is a valid one',
       },
+      { name: 'policy-proposals', help: 'let programs ask for rules at http://policy.local/' },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },
       { name: 'tty', help: 'with --retain: run the command on a terminal of its own, not on pipes' },
       { name: 'quiet', help: 'no events on standard error' },
@@ -196,6 +202,17 @@ export const VERBS = [
     summary: 'tell what one policy grants more and less than another (exit code 1: they differ)',
     operands: 'two',
     options: [JSON_OUTPUT],
+  },
+  {
+    name: 'policy proposals',
+    synopsis: 'castellan policy proposals [--sandbox NAME | --audit-file FILE] [--json]',
+    summary: 'print the rules that programs of a sandbox ask for, ready to be pasted into its policy',
+    operands: 'none',
+    options: [
+      SANDBOX,
+      { name: 'audit-file', value: 'FILE', help: 'read the log of a run that has ended' },
+      JSON_OUTPUT,
+    ],
   },
   {
     name: 'audit',

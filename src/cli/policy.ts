@@ -1,11 +1,5 @@
 import { escapeText } from '../lib/escape.ts';
-import type {
-  Endpoint,
-  NetworkRule,
-  PolicyDocument,
-  RequestPattern,
-  ValuePattern,
-} from '../policy/document.ts';
+import { meaningOf } from '../policy/meaning.ts';
 import { loadPolicy } from '../start/policy.ts';
 import { printJson, type Verb } from './verb.ts';
 
@@ -23,70 +17,3 @@ export const verb: Verb = async (command, { stdout }) => {
   }
   return 0;
 };
-
-/** What a policy grants, a line each, in its one form. */
-export function meaningOf(policy: PolicyDocument): string[] {
-  const { filesystem, landlock, process, seccomp, network } = policy;
-  return [
-    `run as        ${process.runAsUser ?? '(default)'}:${process.runAsGroup ?? '(default)'}`,
-    `landlock      ${landlock.compatibility}`,
-    ...(landlock.bindPorts === undefined
-      ? []
-      : [`bind          TCP ${landlock.bindPorts.join(', ') || 'none'}`]),
-    ...(landlock.connectPorts === undefined
-      ? []
-      : [`connect       TCP ${landlock.connectPorts.join(', ') || 'none'}`]),
-    ...seccomp.relax.map((group) => `relax         ${group}`),
-    ...filesystem.readOnly.map((path) => `read          ${path}`),
-    ...filesystem.readWrite.map((path) => `read, write   ${path}`),
-    ...(filesystem.includeWorkdir ? ['read, write   (the working directory)'] : []),
-    ...network.flatMap((rule) => rule.endpoints.flatMap((endpoint) => endpointLines(rule, endpoint))),
-  ];
-}
-
-function endpointLines({ name, binaries }: NetworkRule, endpoint: Endpoint): string[] {
-  const { host, ports, allowedIps, protocol, inspection } = endpoint;
-  const programs = binaries.map(({ path }) => path).join(', ') || 'nobody';
-  const addresses = allowedIps.length === 0 || host === '' ? '' : ` at ${allowedIps.join(', ')}`;
-  const destination = `${host === '' ? allowedIps.join(',') : host}:${ports.join(',')}`;
-  const about =
-    protocol === ''
-      ? ''
-      : ` as ${protocol}${inspection?.path === undefined ? '' : ` below ${inspection.path}`}`;
-  const audit = inspection?.enforcement === 'audit' ? ', audit only' : '';
-  return [
-    `connect       ${destination}${addresses}${about}${audit} by ${programs}  (${name})`,
-    ...(inspection?.deny ?? []).map(
-      (pattern) => `  refuse      ${destination} ${patternText(pattern)}  (${name})`,
-    ),
-    ...(inspection?.allow ?? []).map(
-      (pattern) => `  allow       ${destination} ${patternText(pattern)}  (${name})`,
-    ),
-    ...(inspection?.allowKnownMethods ? [`  allow       ${destination} every known method  (${name})`] : []),
-  ];
-}
-
-function patternText(pattern: RequestPattern): string {
-  switch (pattern.kind) {
-    case 'http':
-      return [
-        pattern.method ?? '*',
-        pattern.path ?? '**',
-        ...pattern.query.map((value) => `?${valueText(value)}`),
-      ].join(' ');
-    case 'graphql': {
-      const { operationType = '*', operationName, fields } = pattern;
-      return [operationType, operationName ?? '', fields.length === 0 ? '' : `{${fields.join(' ')}}`]
-        .filter(Boolean)
-        .join(' ');
-    }
-    case 'rpc': {
-      const { method = '*', tool, arguments: values } = pattern;
-      return [method, tool.join('|'), ...values.map(valueText)].filter(Boolean).join(' ');
-    }
-  }
-}
-
-function valueText({ key, any }: ValuePattern): string {
-  return `${key}=${any.join('|')}`;
-}

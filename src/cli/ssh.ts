@@ -4,7 +4,8 @@ import { installPaths } from '../config/install.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { exitStatus } from '../launch/process.ts';
 import { type SshArguments, sshArguments } from '../session/ssh/client-arguments.ts';
-import { type KnownRun, knownHostsIn, knownRuns, sshSocketIn } from '../start/run-directory.ts';
+import { knownHostsIn, knownRuns, sshSocketIn } from '../start/run-directory.ts';
+import { chooseRun } from './choose-run.ts';
 import type { Verb, VerbContext } from './verb.ts';
 
 const SSH_CLIENT = '/usr/bin/ssh';
@@ -34,28 +35,6 @@ export async function runSsh(
 
 function wantsTerminal(command: VerbArguments): boolean | undefined {
   return command.options.has('tty') ? true : undefined;
-}
-
-function chooseRun(runs: readonly KnownRun[], name: string | undefined): KnownRun {
-  const ready = runs.filter(
-    ({ alive, state }) => alive && state.ready && (name === undefined || state.name === name),
-  );
-  const [only, ...others] = ready;
-  if (only === undefined)
-    throw noSandbox(
-      name === undefined ? 'no sandbox is running' : `no sandbox named ${name} is running`,
-      name,
-    );
-  if (others.length > 0)
-    throw noSandbox(
-      `several sandboxes are running: ${ready.map(({ state }) => state.name).join(', ')}`,
-      undefined,
-    );
-  return only;
-}
-
-function noSandbox(message: string, object: string | undefined): CastellanError {
-  return new CastellanError('no_sandbox', message, { step: 'ssh', ...(object && { object }) });
 }
 
 function runClient(argv: readonly string[]): Promise<number> {

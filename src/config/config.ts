@@ -49,6 +49,8 @@ export interface RunConfig {
   readonly reload: ReloadConfig | undefined;
   /** Paths of files that only the network role reads. */
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
+  /** Whether programs of the sandbox may ask for rules. */
+  readonly takesProposals: boolean;
   readonly quiet: boolean;
 }
 
@@ -123,6 +125,7 @@ export function readRunConfig(
     ownership: readOwnership(option('ownership')),
     reload: readReload(option('reload'), option('on-invalid-policy')),
     secretFiles: readSecretFiles(command, absolute),
+    takesProposals: command.options.has('policy-proposals'),
     quiet: command.options.has('quiet'),
   });
 }

@@ -1,5 +1,5 @@
 /** A CONNECTION: accept → identify → decide → inspect → dial → relay → record. A stage is a file or folder beside this one. */
-import { createSecureContext, type SecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import type { Report } from '../audit/event.ts';
 import type { Decider } from '../policy/compile.ts';
 import { checkDestination } from '../policy/destination.ts';
@@ -13,8 +13,13 @@ import { createProcessQuota, type ProcessQuota } from './identify/quota.ts';
 import { type Inspected, inspect } from './inspect/inspect.ts';
 import { createCertificateAuthority } from './intercept/authority.ts';
 import { EGRESS_LIMITS, type EgressLimits } from './limits.ts';
+import { createDenialBook } from './local/denials.ts';
+import { createModelRouteStore } from './local/model-route-store.ts';
+import type { ModelRoute } from './local/model-routes.ts';
+import { type LocalOpener, openLocalServices } from './local/open.ts';
 import { createRefuser } from './refuse.ts';
 import { type ReachOptions, reach } from './relay/reach.ts';
+import { trustIn } from './relay/secure.ts';
 import { startRecord } from './report.ts';
 import type { Arrival, Flow, Grant, IdentityResult, Outcome, Refusal } from './stages.ts';
 
@@ -30,6 +35,10 @@ export interface EgressOptions {
   readonly signal: AbortSignal;
   /** Undefined while facts can be taken; else settles when they can be again, and new connections wait for it. */
   readonly congestion?: () => Promise<void> | undefined;
+  /** Routes for requests to models; without them there are none. */
+  readonly modelRoutes?: readonly ModelRoute[];
+  /** Whether programs may ask for rules. */
+  readonly takesProposals?: boolean;
   /** PEM certificates that origins are verified by where their TLS is opened; without them, those Node brings. */
   readonly roots?: readonly string[];
   /** The rest has one right answer in a sandbox; tests give others. */
@@ -48,6 +57,8 @@ export interface Egress {
   };
   /** Puts another policy in force at once; connections that it does not allow are closed, and counted. */
   replacePolicy(decider: Decider): number;
+  /** Puts other routes to models in force; requests under way go on by theirs. */
+  replaceModelRoutes(routes: readonly ModelRoute[]): void;
   /** Takes no new connections, waits a while for those under way, then closes the rest. */
   close(): Promise<void>;
 }
@@ -57,12 +68,16 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
   const limits = { ...EGRESS_LIMITS, ...options.limits };
   const check = options.check ?? checkDestination;
   const live = createLiveConnections(options.decider, check);
+  const denials = createDenialBook(options.report, limits);
+  const routes = createModelRouteStore(options.modelRoutes ?? [], limits.modelRouteRestMs);
   const house: House = {
     congestion: () => undefined,
     roots: [],
     resolve: createSystemResolver(limits),
     originalDestination: kernelDestination,
     mayInspect: options.decider.inspects,
+    modelRoutes: [],
+    takesProposals: false,
     ...options,
     check,
     decider: live.decider,
@@ -70,18 +85,26 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
     limits,
     quota: createProcessQuota(limits.connectionsPerProcess),
     trust: trustIn(options.roots ?? []),
+    report: denials.report,
+    local: openLocalServices(() => ({ ...house, routes, denials, reach: house })),
   };
+  const counting = setInterval(denials.flush, limits.denialCountMs).unref();
+  options.signal.addEventListener('abort', () => clearInterval(counting), { once: true });
   const authority = house.mayInspect ? createCertificateAuthority() : undefined;
   const adapters = await openAdapters({ ...house, authority, carry: (arrival) => carry(arrival, house) });
-  return { ...adapters, authority: authority?.certificatePem, replacePolicy: live.replace };
-}
-
-/** Made when first asked for: it parses every authority there is, and most runs open no TLS. */
-function trustIn(roots: readonly string[]): () => SecureContext {
-  let context: SecureContext | undefined;
-  return () => {
-    context ??= createSecureContext({ minVersion: 'TLSv1.2', ...(roots.length > 0 && { ca: [...roots] }) });
-    return context;
+  return {
+    ...adapters,
+    authority: authority?.certificatePem,
+    replaceModelRoutes: routes.replace,
+    replacePolicy(decider) {
+      const closed = live.replace(decider);
+      house.local.policyChanged();
+      return closed;
+    },
+    async close() {
+      await adapters.close();
+      denials.flush();
+    },
   };
 }
 
@@ -90,6 +113,7 @@ interface House extends Required<EgressOptions> {
   readonly live: LiveConnections;
   readonly quota: ProcessQuota;
   readonly trust: () => SecureContext;
+  readonly local: LocalOpener;
 }
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
@@ -99,7 +123,7 @@ async function carry(arrival: Arrival, house: House): Promise<void> {
     await house.congestion();
     const identity = await house.identify(arrival.intent.flow);
     const decision = decide(house.decider, arrival, identity);
-    const { refuse, deny, revoke } = createRefuser(arrival, record, identity, decision);
+    const { refuse, deny, revoke } = createRefuser(arrival, record, identity, decision, house);
     if (!decision.ok) return deny(decision.verdict);
     const { grant } = decision;
     using place = house.quota.take(grant.identity);
@@ -144,10 +168,12 @@ async function approach(
   inspected: Exclude<Inspected, { kind: 'denied' }>,
   arrival: Arrival,
   grant: Grant,
-  options: ReachOptions,
+  options: ReachOptions & Pick<House, 'local'>,
 ): Promise<Approach> {
   if (inspected.kind === 'tunnel')
     return { ok: true, address: undefined, relay: inspected.open, abandon() {} };
+  const local = await options.local.approach(arrival, grant, inspected.content, options.signal);
+  if (local !== undefined) return local.ok ? { ...local, address: undefined, abandon() {} } : local;
   const reached = await reach(arrival, grant, options);
   if (!reached.ok) return reached;
   const { upstream } = reached;

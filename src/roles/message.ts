@@ -39,6 +39,8 @@ export type ToNetworkRole =
       readonly version: number;
       readonly listeners: ListenerDescriptors;
       readonly secrets: SecretDescriptors;
+      /** Programs of the sandbox may ask for rules. */
+      readonly takesProposals: boolean;
       readonly policy: PolicyUpdate & {
         /** Others may follow, about requests too. */
         readonly mayChange: boolean;

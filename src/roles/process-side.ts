@@ -23,6 +23,8 @@ export interface ProcessSideOptions {
   readonly rules: readonly NetworkRule[];
   /** Whether others may follow. */
   readonly mayChange: boolean;
+  /** Whether programs of the sandbox may ask for rules. */
+  readonly takesProposals: boolean;
   readonly identify: Identify;
   readonly report: Report;
   readonly signal?: AbortSignal;
@@ -112,7 +114,13 @@ const FIRST_GENERATION = 1;
 /** Compiling the largest policy takes a second on a loaded machine, and judging thousands of connections another. */
 const APPLY_DEADLINE_MS = 20_000;
 
-function startMessage({ listeners, secrets, rules, mayChange }: ProcessSideOptions): ToNetworkRole {
+function startMessage({
+  listeners,
+  secrets,
+  rules,
+  mayChange,
+  takesProposals,
+}: ProcessSideOptions): ToNetworkRole {
   const policy = { generation: FIRST_GENERATION, rules, mayChange };
-  return { type: 'start', version: WIRE_VERSION, listeners, secrets, policy };
+  return { type: 'start', version: WIRE_VERSION, listeners, secrets, takesProposals, policy };
 }

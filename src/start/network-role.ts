@@ -3,6 +3,7 @@ import { Socket } from 'node:net';
 import type { AuditFact } from '../audit/event.ts';
 import { listenersOf } from '../egress/accept/listeners.ts';
 import { type Egress, startEgress } from '../egress/egress.ts';
+import type { ModelRoute } from '../egress/local/model-routes.ts';
 import { watchBypass } from '../kernel/bypass-watch.ts';
 import { posix } from '../kernel/posix.ts';
 import { certificatesIn, readSystemBundle } from '../kernel/trust-bundles.ts';
@@ -12,6 +13,7 @@ import { type Channel, openChannel, roleLost } from '../roles/channel.ts';
 import { type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from '../roles/message.ts';
 import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
+import { readSecretFile } from './secret-files.ts';
 
 export interface NetworkRoleProcess {
   readonly controlDescriptor: number;
@@ -83,20 +85,31 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
 
 async function serve(message: StartMessage, wire: Wire, asker: Asker, signal: AbortSignal): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
-  const { listeners, policy } = message;
+  const { listeners, policy, secrets, takesProposals } = message;
   const decider = compilePolicy(policy.rules);
   const mayInspect = decider.inspects || policy.mayChange;
+  const modelRoutes = await readModelRoutes(secrets.inferenceRoutes);
+  const isTrustNeeded = mayInspect || modelRoutes.length > 0;
   watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
     listeners: listenersOf(listeners),
     decider,
     mayInspect,
-    roots: mayInspect ? certificatesIn(await readSystemBundle()) : [],
+    modelRoutes,
+    takesProposals,
+    roots: isTrustNeeded ? certificatesIn(await readSystemBundle()) : [],
     identify: asker.identify,
     report,
     signal,
     congestion: wire.congestion,
   });
+}
+
+/** @throws CastellanError `usage` for a mistake, whose place it names and no value */
+async function readModelRoutes(descriptor: number | undefined): Promise<readonly ModelRoute[]> {
+  if (descriptor === undefined) return [];
+  const { parseModelRoutes } = await import('../egress/local/model-routes.ts');
+  return parseModelRoutes(readSecretFile(descriptor), 'inference routes');
 }
 
 function replacePolicy(egress: Egress | undefined, rules: StartMessage['policy']['rules']): number {

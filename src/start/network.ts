@@ -88,7 +88,8 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
   passOnComplaints(role, report);
   const rules = await followBinaryLinks(policy.network);
   const mayChange = config.reload !== undefined;
-  const side = openProcessSide(socket, { ...there, rules, mayChange, identify, report });
+  const { takesProposals } = config;
+  const side = openProcessSide(socket, { ...there, rules, mayChange, takesProposals, identify, report });
   const authority = await untilReady(side, role);
   const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({
@@ -145,9 +146,13 @@ const DNS_PORT = 53;
 /** Far above what policies list; the launcher takes no more. */
 const MAX_PORT_RULES = 512;
 
-/** The role never binds a TCP port, and connects to none that no rule names; rules that may change may name any. */
-function rolePorts({ reload }: RunConfig, { network }: PolicyDocument): LandlockPorts {
-  if (reload !== undefined) return { bind: [], connect: undefined };
+/**
+ * The role never binds a TCP port, and connects to none that no rule names. Rules that may change may name any; so do routes to
+ * models, which nobody but the role reads.
+ */
+function rolePorts({ reload, secretFiles }: RunConfig, { network }: PolicyDocument): LandlockPorts {
+  if (reload !== undefined || secretFiles.inferenceRoutes !== undefined)
+    return { bind: [], connect: undefined };
   const listed = new Set([
     DNS_PORT,
     ...network.flatMap(({ endpoints }) => endpoints.flatMap(({ ports }) => ports)),

@@ -5,6 +5,7 @@ import {
   connectionInfo,
   endpoint,
   flowOf,
+  integer,
   observables,
   requestUrl,
   ruleOf,
@@ -14,6 +15,7 @@ import {
 } from './objects.ts';
 
 type ConnectionFact = Extract<AuditFact, { kind: `connection-${string}` }>;
+type CountedFact = Extract<AuditFact, { kind: 'denials-counted' }>;
 type BypassFact = Extract<AuditFact, { kind: 'bypass-refused' }>;
 
 /** Network Activity [4001]: connections opened, refused, failed and closed. */
@@ -74,6 +76,29 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
       };
     }
   }
+}
+
+/** Network Activity [4001]: how much was refused within a while, by destination and program. */
+export function countedDenials(
+  { since, total, unlisted, denials }: CountedFact,
+  { time }: Stamp,
+): EventParts {
+  return {
+    class: 'network',
+    activity: 5,
+    severity: 1,
+    success: false,
+    action: 'denied',
+    message: `${total} refusals of ${denials.length} destinations and programs${unlisted > 0 ? `, and ${unlisted} of others` : ''}`,
+    body: {
+      src_endpoint: { name: 'sandbox' },
+      count: integer(total),
+      start_time: Math.min(since, time),
+      end_time: time,
+      duration: Math.max(time - since, 0),
+    },
+    unmapped: { unlisted, denials },
+  };
 }
 
 /** Network Activity [4001]: a packet that tried to go around the listeners. */

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { connect, type SecureContext } from 'node:tls';
+import { connect, createSecureContext, type SecureContext } from 'node:tls';
 import { errnoOf } from '../../errors.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Arrival, Reached, Refusal } from '../stages.ts';
@@ -9,6 +9,15 @@ export interface SecureOptions {
   /** Holds the certificate authorities that origins are verified by. */
   readonly trust: () => SecureContext;
   readonly limits: EgressLimits;
+}
+
+/** Made when first asked for: it parses every authority there is, and most runs open no TLS. */
+export function trustIn(roots: readonly string[]): () => SecureContext {
+  let context: SecureContext | undefined;
+  return () => {
+    context ??= createSecureContext({ minVersion: 'TLSv1.2', ...(roots.length > 0 && { ca: [...roots] }) });
+    return context;
+  };
 }
 
 /**

@@ -1,0 +1,46 @@
+import type { SecureContext } from 'node:tls';
+import { trustIn } from '../relay/secure.ts';
+import type { ModelRoute } from './model-routes.ts';
+
+/** The routes in force: from a file at the start, or from whoever replaces them later. */
+export interface ModelRouteStore {
+  readonly current: readonly ModelRoute[];
+  /** Requests under way go on by the routes they have. */
+  replace(routes: readonly ModelRoute[]): void;
+  /** The routes in the order in which they are to be tried: those that could not be reached a moment ago last. */
+  inOrder(routes: readonly ModelRoute[]): ModelRoute[];
+  noteReached(route: ModelRoute, reached: boolean): void;
+  /** The authorities of the route's own; undefined where it has none. */
+  trustOf(route: ModelRoute): (() => SecureContext) | undefined;
+}
+
+export function createModelRouteStore(
+  first: readonly ModelRoute[],
+  restMs: number,
+  now: () => number = () => performance.now(),
+): ModelRouteStore {
+  let current = first;
+  /** Until when. */
+  const resting = new WeakMap<ModelRoute, number>();
+  const trusts = new WeakMap<ModelRoute, () => SecureContext>();
+  const rests = (route: ModelRoute): boolean => (resting.get(route) ?? 0) > now();
+  return {
+    get current() {
+      return current;
+    },
+    replace(routes) {
+      current = routes;
+    },
+    inOrder: (routes) => routes.toSorted((a, b) => Number(rests(a)) - Number(rests(b))),
+    noteReached(route, reached) {
+      if (reached) resting.delete(route);
+      else resting.set(route, now() + restMs);
+    },
+    trustOf(route) {
+      if (route.authorities === undefined) return undefined;
+      const trust = trusts.get(route) ?? trustIn([route.authorities]);
+      trusts.set(route, trust);
+      return trust;
+    },
+  };
+}
