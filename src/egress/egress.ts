@@ -69,7 +69,7 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
   const check = options.check ?? checkDestination;
   const live = createLiveConnections(options.decider, check);
   const denials = createDenialBook(options.report, limits);
-  const routes = createModelRouteStore(options.modelRoutes ?? [], limits.modelRouteRestMs);
+  const routes = createModelRouteStore(options.modelRoutes ?? [], limits);
   const house: House = {
     congestion: () => undefined,
     roots: [],

@@ -174,8 +174,7 @@ async function reachRoute(
   { reach: means, routes }: InferenceMeans,
 ): Promise<ReachedRoute> {
   const { scheme, host, port } = route;
-  const { origins } = arrival;
-  if (origins === undefined) throw new TypeError('a request has the connections of its client');
+  const origins = routes.originsOf(arrival);
   const reached = await reach(
     { intent: { ...intent, host, port, http: { ...intent.http, scheme } }, origins },
     grant,
