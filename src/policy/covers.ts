@@ -3,6 +3,7 @@
  * take more than a look at each endpoint to tell.
  */
 import type { Endpoint, Inspection, NetworkRule, RequestPattern } from './document.ts';
+import { specificity } from './judge.ts';
 import { contains, parseAddress, parseBlock } from './match/address.ts';
 import { globsOverlap, PATH_GLOB, parseGlob } from './match/glob.ts';
 import { hostPatternsOverlap, parseHostPattern } from './match/host.ts';
@@ -11,8 +12,20 @@ import { hostPatternsOverlap, parseHostPattern } from './match/host.ts';
 export function covers(rules: readonly NetworkRule[], wanted: NetworkRule): boolean {
   return wanted.binaries.every(({ path: binary }) =>
     wanted.endpoints.every((endpoint) =>
-      endpoint.ports.every((port) => coversEndpoint(rules, endpoint, port, binary)),
+      endpoint.ports.every(
+        (port) => isInspectedBy(wanted, endpoint, port) || coversEndpoint(rules, endpoint, port, binary),
+      ),
     ),
+  );
+}
+
+/** Where the rule inspects itself what one of its endpoints leaves alone, the endpoint that inspects speaks for both. */
+function isInspectedBy({ endpoints }: NetworkRule, { host, inspection }: Endpoint, port: number): boolean {
+  return (
+    inspection === undefined &&
+    endpoints.some(
+      (each) => each.inspection !== undefined && each.ports.includes(port) && hostWithin(host, each.host),
+    )
   );
 }
 
@@ -40,15 +53,18 @@ function coversEndpoint(
     return whole.length > 0 && meeting.every(({ protocol }) => isAsOpen(protocol, wanted.protocol));
   const { inspection, protocol } = wanted;
   if (inspection === undefined) return false;
-  if (!inspecting.every((each) => each.protocol === protocol && isAsWide(each.inspection, inspection)))
-    return false;
-  if (inspecting.some((each) => each.inspection.deny.length > 0 && !sameDeny(each.inspection, inspection)))
-    return false;
-  return allowsAll(
-    whole
-      .flatMap((each) => each.inspection ?? [])
-      .filter(({ path }) => path === undefined || path === inspection.path),
-    inspection,
+  const about = whole
+    .flatMap((each) => each.inspection ?? [])
+    .filter(({ path }) => path === undefined || path === inspection.path);
+  // The most specific endpoint for a path decides how it is read: none that is less specific than one for this very path.
+  const least = Math.min(specificity(inspection), ...about.map(specificity));
+  return (
+    inspecting.every(
+      (each) =>
+        each.protocol === protocol &&
+        (specificity(each.inspection) < least || isAsWide(each.inspection, inspection)) &&
+        (each.inspection.deny.length === 0 || sameDeny(each.inspection, inspection)),
+    ) && allowsAll(about, inspection)
   );
 }
 
