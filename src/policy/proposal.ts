@@ -75,7 +75,7 @@ function readOperation(value: unknown, { current, names }: Surroundings, problem
   problems.push(...found.map(({ message }) => message));
   const rule = document?.network[0];
   if (rule === undefined) return [];
-  const label = (added['rule'] as { readonly name?: unknown }).name;
+  const label = (added['rule'] as { readonly name?: unknown } | undefined)?.name;
   if (label !== undefined && label !== name)
     problems.push('name of the rule must be its ruleName, or be left out');
   if (rule.endpoints.length === 0 || rule.binaries.length === 0)
@@ -90,7 +90,7 @@ function readOperation(value: unknown, { current, names }: Surroundings, problem
     {
       rule,
       yaml,
-      grants: told(newMeaning(rule, current)),
+      grants: isCovered ? [] : told(newMeaning(rule, current)),
       notes: told(rule.endpoints.flatMap(notesOn)),
       isCovered,
     },
