@@ -70,6 +70,10 @@ describe.skipIf(!isRoot).each(MODES)(
       expect([unread, found, open]).toEqual(['unread', '0', '0']);
       expect(refused).toContain('403');
       expect(stdout + stderr + readFileSync(setup.auditPath, 'utf8')).not.toContain(KEY);
+      // What was refused is told once more, as a sum.
+      expect(auditEvents(setup).map(({ message }) => message)).toContain(
+        '1 refusals of 1 destinations and programs',
+      );
       const calls = auditEvents(setup).filter(({ class_uid }) => class_uid === 6003);
       expect(calls).toMatchObject([
         {

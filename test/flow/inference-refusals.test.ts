@@ -99,6 +99,19 @@ describe('errors of providers', () => {
     expect(JSON.parse(leak.stdout.toString())).toMatchObject({ error: 'model_failed' });
   });
 
+  test('fields for clients are passed on, those with the key in them are not', async () => {
+    await using models = await provider((call, response) => {
+      const fields = { 'retry-after': '7', 'x-echo': call.headers.authorization ?? '' };
+      response.writeHead(call.body.includes('busy') ? 429 : 200, fields).end('{}');
+    });
+    await using it = await localWorld({ routes: route(models) });
+    for (const body of ['{}', '{"busy":1}']) {
+      const { stdout } = await it.fetch('-i', '-d', body, CHAT);
+      expect(stdout.toString()).toMatch(/retry-after: 7/i);
+      expect(stdout.toString()).not.toMatch(/x-echo|very-secret/);
+    }
+  });
+
   test('redirects are not followed, and cookies stay', async () => {
     await using models = await provider((call, response) => {
       if (call.body.includes('go')) response.writeHead(307, { location: 'http://169.254.169.254/' }).end();

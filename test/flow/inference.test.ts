@@ -140,6 +140,17 @@ describe.each(['1.1', '2'])('in HTTP/%s', (version) => {
   });
 });
 
+test('the requests of one client share a connection to the provider, those of two do not', async () => {
+  const ports = new Set<number | undefined>();
+  await using models = await provider((call, response) => {
+    ports.add(response.socket?.remotePort);
+    OK(call, response);
+  });
+  await using it = await localWorld({ routes: route(models) });
+  for (const version of ['--http1.1', '--http2']) await it.fetch(version, '-d', '{}', CHAT, CHAT, CHAT);
+  expect([models.calls.length, ports.size]).toEqual([6, 2]);
+});
+
 test('what else there is: where it goes and as what', async () => {
   await using models = await provider(OK);
   await using it = await localWorld({ routes: route(models) });

@@ -56,7 +56,7 @@ class Reader {
     const first = this.#text[this.#at];
     if (first === '{') return this.#object(depth);
     if (first === '[') return this.#array(depth);
-    return JSON.parse(first === '"' ? this.#string() : this.#word());
+    return first === '"' ? JSON.parse(this.#string()) : literal(this.#word());
   }
 
   #object(depth: number): object {
@@ -106,11 +106,26 @@ class Reader {
 
   #word(): string {
     const start = this.#at;
-    while (/[-+.0-9A-Za-z]/.test(this.#text[this.#at] ?? '')) this.#at += 1;
+    while (isLiteral(this.#text.charCodeAt(this.#at))) this.#at += 1;
     return this.#text.slice(start, this.#at);
   }
 
   #skip(): void {
-    while (/[ \t\r\n]/.test(this.#text[this.#at] ?? '')) this.#at += 1;
+    while (isBlank(this.#text.charCodeAt(this.#at))) this.#at += 1;
   }
+}
+
+/** Code units instead of patterns: a body may be ten million of them, and everybody waits. NaN, behind the end, is neither. */
+function isBlank(unit: number): boolean {
+  return unit === 0x20 || unit === 0x0a || unit === 0x0d || unit === 0x09;
+}
+
+/** Of numbers and words: behind one stands a blank, a comma or a bracket. */
+function isLiteral(unit: number): boolean {
+  return unit > 0x20 && unit !== 0x2c && unit !== 0x5d && unit !== 0x7d;
+}
+
+function literal(word: string): unknown {
+  if (word === 'true' || word === 'false') return word === 'true';
+  return word === 'null' ? null : Number(word);
 }

@@ -2,6 +2,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { ClientExchange } from '../exchange.ts';
 import type { Outcome } from '../stages.ts';
+import type { LocalCall } from './local.ts';
 
 /** Settles when the exchange is over: true where the answer went out to its end. */
 export function untilClosed(exchange: ClientExchange): Promise<boolean> {
@@ -36,14 +37,14 @@ export async function answerWhole(
 
 /** The same for a value as JSON. */
 export async function answerJson(
-  exchange: ClientExchange,
+  { exchange, arrival }: Pick<LocalCall, 'exchange' | 'arrival'>,
   status: number,
   value: object,
   closed: Promise<boolean>,
 ): Promise<Outcome> {
   if (!exchange.isComplete() && !exchange.hasBegun()) {
     // The rest of its request may still be coming: the client is heard out, so that it can read the answer.
-    exchange.refuse(status, value);
+    arrival.refuse(status, value);
     return outcomeOf(await closed, { httpStatus: status, bytesIn: 0, bytesOut: 0 });
   }
   return answerWhole(exchange, status, 'application/json', `${JSON.stringify(value)}\n`, closed);

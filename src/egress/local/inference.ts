@@ -31,12 +31,12 @@ export async function callModel(call: LocalCall, means: InferenceMeans): Promise
   const { exchange, intent, grant } = call;
   const closed = untilClosed(exchange);
   const read = await readCall(call, means);
-  if ('status' in read) return answerJson(exchange, read.status, read.body, closed);
+  if ('status' in read) return answerJson(call, read.status, read.body, closed);
   const { shape, question, candidates } = read;
   const asked = await askFirst(candidates, shape, question, call, means);
   const { route } = asked;
   const end = asked.ok
-    ? await relayModelAnswer(asked.answer, { exchange, closed, route, shape, question, limits: means.limits })
+    ? await relayModelAnswer(asked.answer, { call, closed, route, shape, question, limits: means.limits })
     : await tell(asked.failure, call, closed);
   if (asked.ok) asked.request.close();
   means.report({
@@ -265,7 +265,7 @@ function formatHost(host: string, port: number, scheme: 'http' | 'https'): strin
 /** What a provider's address or certificate is stays with the operator: the record has it. */
 async function tell(
   { status, error, detail, isStale }: OriginFailure,
-  { exchange }: LocalCall,
+  call: LocalCall,
   closed: Promise<boolean>,
 ): Promise<AnswerEnd> {
   const body = {
@@ -273,7 +273,7 @@ async function tell(
     detail: 'the model could not be asked; whoever runs this sandbox finds the reason in its log',
   };
   // As without castellan, the client knows best whether to ask again on another connection.
-  if (isStale) exchange.breakOff();
-  const outcome = await answerJson(exchange, status, body, closed);
+  if (isStale) call.exchange.breakOff();
+  const outcome = await answerJson(call, status, body, closed);
   return { ...outcome, result: 'failed', detail, usage: {} };
 }

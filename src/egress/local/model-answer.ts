@@ -4,8 +4,9 @@ import type { ClientExchange, ResponseHead } from '../exchange.ts';
 import type { EgressLimits } from '../limits.ts';
 import { responseFields } from '../relay/headers.ts';
 import type { Outcome } from '../stages.ts';
-import { answerJson, answerWhole, outcomeOf } from './answer.ts';
+import { answerJson, outcomeOf } from './answer.ts';
 import { EventSplitter, errorEvent, noteEventUsage } from './event-stream.ts';
+import type { LocalCall } from './local.ts';
 import type { ModelQuestion } from './model-request.ts';
 import type { ModelRoute } from './model-routes.ts';
 import type { ModelShape } from './model-shapes.ts';
@@ -17,7 +18,7 @@ export interface ModelAnswer {
 }
 
 export interface ModelAnswerOptions {
-  readonly exchange: ClientExchange;
+  readonly call: LocalCall;
   /** When the client has all, or is gone. */
   readonly closed: Promise<boolean>;
   readonly route: ModelRoute;
@@ -41,9 +42,9 @@ const NOT_PASSED: readonly string[] = [
 /** Relays the answer to its end. Never rejects. */
 export async function relayModelAnswer(answer: ModelAnswer, options: ModelAnswerOptions): Promise<AnswerEnd> {
   const { head } = answer;
-  const { exchange, limits } = options;
-  if (head.status >= 400) return relayError(answer, options);
-  if (head.status >= 300)
+  const { limits } = options;
+  const { exchange } = options.call;
+  if (head.status >= 300 && head.status < 400)
     return replace(answer, options, 'the provider redirects, which castellan does not follow');
   if (head.framing.kind === 'length' && Number(head.framing.length) > limits.modelAnswerBytes)
     return replace(answer, options, `the answer is larger than ${limits.modelAnswerBytes} bytes`);
@@ -51,6 +52,7 @@ export async function relayModelAnswer(answer: ModelAnswer, options: ModelAnswer
   const isStream = /^text\/event-stream\b/i.test(type) && fieldOf(head, 'content-encoding') === undefined;
   if (exchange.isGone()) answer.body.destroy();
   try {
+    if (head.status >= 400) return await relayError(answer, options);
     return isStream ? await relayEvents(answer, options) : await relayBytes(answer, options);
   } catch {
     // Before anything was sent: a field that no answer may have.
@@ -60,10 +62,11 @@ export async function relayModelAnswer(answer: ModelAnswer, options: ModelAnswer
 
 /** Server-sent events: whole ones only, so that an error can stand behind the last. */
 async function relayEvents({ head, body }: ModelAnswer, options: ModelAnswerOptions): Promise<AnswerEnd> {
-  const { exchange, closed, shape, limits } = options;
+  const { closed, shape, limits } = options;
+  const { exchange } = options.call;
   const usage: ModelUsage = {};
   const splitter = new EventSplitter(limits.modelEventBytes);
-  const out = begin(exchange, head, { kind: 'open' });
+  const out = begin(exchange, head, { kind: 'open' }, options.route);
   const pumped = await pump(body, out, { closed, limits, deadlineMs: undefined }, (chunk) => {
     const events = splitter.push(chunk);
     if (events !== undefined) noteEventUsage(events, usage);
@@ -80,11 +83,12 @@ async function relayEvents({ head, body }: ModelAnswer, options: ModelAnswerOpti
 
 /** Anything else, as it comes; where it breaks off, the connection does too. */
 async function relayBytes({ head, body }: ModelAnswer, options: ModelAnswerOptions): Promise<AnswerEnd> {
-  const { exchange, closed, route, question, limits } = options;
+  const { closed, route, question, limits } = options;
+  const { exchange } = options.call;
   const usage: ModelUsage = {};
   const kept: Buffer[] = [];
   let keptBytes = 0;
-  const out = begin(exchange, head, head.framing);
+  const out = begin(exchange, head, head.framing, route);
   const deadlineMs = question.streams ? undefined : route.timeoutMs;
   const pumped = await pump(body, out, { closed, limits, deadlineMs }, (chunk) => {
     keptBytes += chunk.length;
@@ -102,25 +106,33 @@ async function relayBytes({ head, body }: ModelAnswer, options: ModelAnswerOptio
 /** Providers repeat keys in their errors, whole or in part: those about the key are castellan's to explain. */
 async function relayError(answer: ModelAnswer, options: ModelAnswerOptions): Promise<AnswerEnd> {
   const { status } = answer.head;
-  const { exchange, closed, route, limits } = options;
+  const { closed, route, limits } = options;
+  const { exchange } = options.call;
   if (status === 401 || status === 403)
     return replace(answer, options, `the provider refuses the operator’s key (${status})`);
   const text = await readText(answer.body, limits);
-  if (text === undefined || route.secrets.some((secret) => text.includes(secret)))
+  if (text === undefined || hasSecret(text, route) || exchange.isGone())
     return replace(answer, options, `the provider failed with ${status}`);
-  const type = fieldOf(answer.head, 'content-type') ?? 'application/json';
-  const outcome = await answerWhole(exchange, status, type, text, closed);
+  const bytes = Buffer.from(text);
+  const out = begin(exchange, answer.head, { kind: 'length', length: String(bytes.length) }, route);
+  out.write(bytes);
+  exchange.end([]);
+  const outcome = outcomeOf(await closed, { bytesIn: bytes.length, bytesOut: 0, httpStatus: status });
   return { ...outcome, detail: `the provider answered ${status}`, usage: {} };
 }
 
 async function replace(
   { body }: ModelAnswer,
-  { exchange, closed }: ModelAnswerOptions,
+  { call, closed }: ModelAnswerOptions,
   detail: string,
 ): Promise<AnswerEnd> {
   body.destroy();
-  const outcome = await answerJson(exchange, 502, { error: 'model_failed', detail }, closed);
+  const outcome = await answerJson(call, 502, { error: 'model_failed', detail }, closed);
   return { ...outcome, result: 'failed', detail, usage: {} };
+}
+
+function hasSecret(text: string, { secrets }: ModelRoute): boolean {
+  return secrets.some((secret) => text.includes(secret));
 }
 
 async function readText(body: Readable, limits: EgressLimits): Promise<string | undefined> {
@@ -142,11 +154,18 @@ async function readText(body: Readable, limits: EgressLimits): Promise<string | 
   }
 }
 
-function begin(exchange: ClientExchange, head: ResponseHead, framing: ResponseHead['framing']): Writable {
+function begin(
+  exchange: ClientExchange,
+  head: ResponseHead,
+  framing: ResponseHead['framing'],
+  route: ModelRoute,
+): Writable {
   const all = responseFields(head.fields);
-  const fields = all.filter(
-    (_text, index) => !NOT_PASSED.includes(all[index - (index % 2)]?.toLowerCase() ?? ''),
-  );
+  const fields: string[] = [];
+  for (let index = 0; index + 1 < all.length; index += 2) {
+    const [name = '', value = ''] = all.slice(index, index + 2);
+    if (!NOT_PASSED.includes(name.toLowerCase()) && !hasSecret(value, route)) fields.push(name, value);
+  }
   return exchange.respond({ ...head, fields, framing });
 }
 

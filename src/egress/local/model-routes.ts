@@ -59,6 +59,8 @@ type Fields = ReadonlyMap<Key, TreeNode>;
 /** Each is looked at for every request. */
 const MAX_ROUTES = 64;
 const MAX_HEADERS = 16;
+/** What is shorter is no secret, and may stand in any answer. */
+const MIN_SECRET = 8;
 const DEFAULT_TIMEOUT_S = 60;
 /** A buffered answer may need all of a reasoning model's time. */
 const MAX_TIMEOUT_S = 3600;
@@ -146,7 +148,9 @@ function readRoute(node: TreeNode): ModelRoute {
     fields: [...credential, ...headers, ...(versioned ? [ANTHROPIC_VERSION] : [])],
     timeoutMs: readTimeout(fields.get('timeout_seconds')) * 1000,
     authorities: readAuthorities(fields.get('ca'), endpoint.scheme),
-    secrets: [...(secret === undefined ? [] : [secret]), ...headers.map(([, value]) => value)],
+    secrets: [secret ?? '', ...headers.map(([, value]) => value)].filter(
+      ({ length }) => length >= MIN_SECRET,
+    ),
   };
 }
 

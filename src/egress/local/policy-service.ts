@@ -80,7 +80,7 @@ export function createPolicyService(means: PolicyServiceMeans): PolicyService {
       const { status, body } = await handle(call, rows, takesProposals);
       return typeof body === 'string'
         ? answerWhole(call.exchange, status, 'text/markdown; charset=utf-8', body, closed)
-        : answerJson(call.exchange, status, body, closed);
+        : answerJson(call, status, body, closed);
     },
   };
 }

@@ -36,7 +36,16 @@ test.each<[string, object]>([
       ],
     },
   ],
-  [', headers: {api-key: abc}', { fields: [['api-key', 'abc']], secrets: ['abc'] }],
+  [
+    ', headers: {api-key: abcdefgh, x: y}',
+    {
+      fields: [
+        ['api-key', 'abcdefgh'],
+        ['x', 'y'],
+      ],
+      secrets: ['abcdefgh'],
+    },
+  ],
   [', timeout_seconds: 5, model_in_path: true', { timeoutMs: 5000, modelInPath: true }],
 ])('%s', (keys, expected) => {
   expect(one(keys)).toMatchObject(expected);
