@@ -1,4 +1,5 @@
 /** What programs of a sandbox ask for, from its log: rules that wait for somebody, and what was refused. */
+import type { DenialSummary } from '../policy/suggest.ts';
 
 export interface OpenProposal {
   readonly id: string;
@@ -11,27 +12,18 @@ export interface OpenProposal {
   readonly notes: readonly string[];
 }
 
-export interface CountedDenial {
-  readonly host: string;
-  readonly port: number;
-  readonly binary: string;
-  readonly reason: string;
-  readonly count: number;
-  readonly requests: readonly string[];
-}
-
 /** Of one destination and program, over all sums. */
 const MAX_REQUESTS = 20;
 
 export interface OpenAsks {
   readonly proposals: readonly OpenProposal[];
-  readonly denials: readonly CountedDenial[];
+  readonly denials: readonly DenialSummary[];
 }
 
 /** Of lines of one log, or of several runs after each other. A line that is no event of these kinds is passed over. */
 export async function asksFrom(lines: AsyncIterable<string>): Promise<OpenAsks> {
   const proposals = new Map<string, OpenProposal>();
-  const denials = new Map<string, CountedDenial>();
+  const denials = new Map<string, DenialSummary>();
   for await (const line of lines) {
     if (!line.includes('"policy_proposal"') && !line.includes('"denials"')) continue;
     const event = parsed(line);
@@ -60,7 +52,7 @@ function proposalOf(event: unknown, unmapped: unknown, id: string): OpenProposal
   };
 }
 
-function addDenial(denial: unknown, denials: Map<string, CountedDenial>): void {
+function addDenial(denial: unknown, denials: Map<string, DenialSummary>): void {
   const [host, port, binary, count] = ['host', 'port', 'binary', 'count'].map((key) => at(denial, key));
   if (
     typeof host !== 'string' ||

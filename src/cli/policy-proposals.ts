@@ -1,8 +1,8 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
+import { type FileHandle, open } from 'node:fs/promises';
 import { asksFrom, type OpenAsks } from '../audit/asks.ts';
 import { runBase, type VerbArguments } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
+import { CastellanError, errnoOf } from '../errors.ts';
 import { escapeText } from '../lib/escape.ts';
 import { type Suggestion, suggestRule } from '../policy/suggest.ts';
 import { knownRuns } from '../start/run-directory.ts';
@@ -14,8 +14,8 @@ const MAX_SUGGESTIONS = 20;
 
 /** `castellan policy proposals`: what programs ask for and nobody has granted, and rules for what was refused, as YAML with remarks. */
 export const verb: Verb = async (command, { surroundings, stdout }) => {
-  const input = createReadStream(await auditFile(command, surroundings));
-  const asks = await asksFrom(createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }));
+  await using log = await openLog(await auditFile(command, surroundings));
+  const asks = await asksFrom(log.readLines());
   const suggestions = suggestionsFor(asks);
   if (command.options.has('json')) printJson(stdout, { proposals: asks.proposals, suggestions });
   else stdout.write(`${textOf(asks, suggestions).join('\n')}\n`);
@@ -26,6 +26,19 @@ async function auditFile({ options }: VerbArguments, surroundings: Surroundings)
   const named = options.get('audit-file')?.[0];
   if (named !== undefined) return named;
   return chooseRun(await knownRuns(runBase(surroundings)), options.get('sandbox')?.[0]).state.auditPath;
+}
+
+async function openLog(path: string): Promise<FileHandle> {
+  try {
+    return await open(path);
+  } catch (error) {
+    const errno = errnoOf(error);
+    throw new CastellanError('usage', `${path} cannot be read`, {
+      step: 'audit-file',
+      object: path,
+      ...(errno && { errno }),
+    });
+  }
 }
 
 interface Suggested extends Suggestion {

@@ -125,7 +125,7 @@ export function readRunConfig(
     ownership: readOwnership(option('ownership')),
     reload: readReload(option('reload'), option('on-invalid-policy')),
     secretFiles: readSecretFiles(command, absolute),
-    takesProposals: command.options.has('policy-proposals'),
+    takesProposals: readProposals(command),
     quiet: command.options.has('quiet'),
   });
 }
@@ -225,6 +225,13 @@ function readSecretFiles(
     files[file] = absolute(path);
   }
   return files;
+}
+
+function readProposals({ options }: VerbArguments): boolean {
+  const wanted = options.has('policy-proposals');
+  if (wanted && options.get('roles')?.[0] === 'process')
+    throw usage('--policy-proposals takes the network role, which this run has not');
+  return wanted;
 }
 
 function readWord<Word extends string>(option: string, text: string, words: readonly Word[]): Word {

@@ -82,9 +82,9 @@ export const EGRESS_LIMITS = {
 
   /** A request to policy.local: a rule and some words. */
   policyRequestBytes: 64 * 1024,
-  /** Proposals kept, of which a person reads those that wait; and taken within a minute. */
+  /** Proposals kept, of which a person reads those that wait; and read within a minute, with those that are mistaken. */
   proposals: 64,
-  proposalsPerMinute: 10,
+  proposalsPerMinute: 20,
   /** To wait for a decision at most, and when the client does not say. */
   proposalWaitMs: 300_000,
   proposalWaitDefaultMs: 60_000,

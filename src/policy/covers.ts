@@ -142,7 +142,8 @@ function binariesMeet(one: string, other: string): boolean {
   return glob !== undefined && ('problem' in glob || glob.matches(path));
 }
 
-function hostsMeet(one: string, other: string): boolean {
+/** Whether some host is one of both. */
+export function hostsMeet(one: string, other: string): boolean {
   const [a, b] = [parseHostPattern(one), parseHostPattern(other)];
   if ('problem' in a || 'problem' in b) return true;
   // A rule without a host is about every host.

@@ -1,6 +1,6 @@
 /** A rule that somebody in the sandbox asks for: read as strictly as the policy itself, and shown as it would be in force. */
 import { checkAmbiguity } from './ambiguity.ts';
-import { covers } from './covers.ts';
+import { covers, hostsMeet } from './covers.ts';
 import { classifyAddress } from './destination.ts';
 import type { Endpoint, NetworkRule } from './document.ts';
 import { ruleMeaning } from './meaning.ts';
@@ -101,8 +101,13 @@ function readOperation(value: unknown, { current, names }: Surroundings, problem
 function refuseClashes(rule: NetworkRule, { current, names }: Surroundings, problems: string[]): void {
   if (names.has(rule.name)) problems.push(`there is a rule "${rule.name}" already; give it another ruleName`);
   const findings: Findings = { file: 'proposal', problems: [], notices: [] };
-  checkAmbiguity([...current, rule], findings);
+  // Those in force agree with each other.
+  checkAmbiguity([...current.filter((each) => mayMeet(each, rule)), rule], findings);
   problems.push(...findings.problems.map(({ message }) => message));
+}
+
+function mayMeet(a: NetworkRule, b: NetworkRule): boolean {
+  return a.endpoints.some(({ host }) => b.endpoints.some((other) => hostsMeet(host, other.host)));
 }
 
 function newMeaning(rule: NetworkRule, current: readonly NetworkRule[]): string[] {

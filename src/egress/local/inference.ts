@@ -1,6 +1,7 @@
 /** inference.local: a request to a model, sent to the operator's endpoint with the operator's key. */
 import type { Report } from '../../audit/event.ts';
 import { checkOperatorDestination } from '../../policy/destination.ts';
+import { formatAuthority } from '../accept/authority.ts';
 import type { Origin, OriginFailure, OriginRequest, ResponseHead } from '../exchange.ts';
 import type { EgressLimits } from '../limits.ts';
 import { type ReachOptions, reach } from '../relay/reach.ts';
@@ -231,7 +232,7 @@ function ask(
     isStale: false,
   });
   signal.addEventListener('abort', () => fail(broken('the client went away')), { once: true });
-  const authority = formatHost(host, port, scheme);
+  const authority = formatAuthority({ host, port }, scheme === 'https' ? 443 : 80);
   const hasBody = body.length > 0;
   const framing = hasBody
     ? ({ kind: 'length', length: String(body.length) } as const)
@@ -255,11 +256,6 @@ function ask(
   if (hasBody) request?.body.write(body);
   request?.end([]);
   return promise;
-}
-
-function formatHost(host: string, port: number, scheme: 'http' | 'https'): string {
-  const name = host.includes(':') ? `[${host}]` : host;
-  return port === (scheme === 'https' ? 443 : 80) ? name : `${name}:${port}`;
 }
 
 /** What a provider's address or certificate is stays with the operator: the record has it. */

@@ -51,7 +51,7 @@ export function createPolicyService(means: PolicyServiceMeans): PolicyService {
   const store = createProposalStore({ ...means, rules: () => decider.rules });
   const rows: readonly Row[] = [
     ['GET', /^\/$/, () => ({ status: 200, body: agentGuide(takesProposals) })],
-    ['GET', /^\/v1\/policy\/current$/, () => currentPolicy(decider)],
+    ['GET', /^\/v1\/policy\/current$/, policyReader(decider)],
     ['GET', /^\/v1\/denials$/, ({ query }) => recentDenials(query, means)],
     ['GET', /^\/v1\/explain$/, ({ call, query }) => explain(questionIn(query), call.grant.identity, decider)],
     [
@@ -121,9 +121,15 @@ function failure(status: number, error: string, detail: string): Reply {
   return { status, body: { error, detail } };
 }
 
-async function currentPolicy({ rules }: Decider): Promise<Reply> {
-  const { renderRules } = await import('../../policy/render.ts');
-  return { status: 200, body: { format: 'yaml', policy_yaml: `version: 1\n${renderRules(rules)}` } };
+/** Rendered once for each policy: a large one takes a while. */
+function policyReader(decider: Decider): () => Promise<Reply> {
+  let shown: { readonly rules: Decider['rules']; readonly yaml: string } | undefined;
+  return async () => {
+    const { renderRules } = await import('../../policy/render.ts');
+    const { rules } = decider;
+    if (shown?.rules !== rules) shown = { rules, yaml: `version: 1\n${renderRules(rules)}` };
+    return { status: 200, body: { format: 'yaml', policy_yaml: shown.yaml } };
+  };
 }
 
 function recentDenials(query: URLSearchParams, { denials, limits }: PolicyServiceMeans): Reply {
@@ -200,6 +206,12 @@ async function propose(
   store: ProposalStore,
   { rules }: Decider,
 ): Promise<Reply> {
+  const tooMany = failure(
+    429,
+    'too_many_proposals',
+    'too many proposals came within a minute, or wait; ask again later',
+  );
+  if (!store.admit()) return tooMany;
   // The parser of policies costs a while to load, which runs without proposals need not pay.
   const { readProposal } = await import('../../policy/proposal.ts');
   const read = readProposal(value, rules);
@@ -211,12 +223,7 @@ async function propose(
   const asker = { summary: read.summary, intent, identity: grant.identity };
   const submitted = read.rules.map((proposed) => store.submit(proposed, asker));
   const accepted = submitted.filter((proposal) => proposal !== undefined);
-  if (accepted.length === 0)
-    return failure(
-      429,
-      'too_many_proposals',
-      'too many proposals came within a minute, or wait; ask again later',
-    );
+  if (accepted.length === 0) return tooMany;
   const rejected = submitted.length - accepted.length;
   return {
     status: 202,

@@ -24,7 +24,9 @@ export interface Asker {
 
 /** Where proposals go. A gateway may take the place of this one. */
 export interface ProposalStore {
-  /** Undefined where there have been too many of late, or too many wait. */
+  /** Whether another may be read: false where there have been too many of late, good or bad, for reading costs time. */
+  admit(): boolean;
+  /** Undefined where too many wait. */
   submit(proposed: ProposedRule, asker: Asker): Proposal | undefined;
   find(id: string): Proposal | undefined;
   /** Settles when the proposal is no longer pending, or after `ms`, or with the signal; with what it is by then. */
@@ -79,10 +81,14 @@ export function createProposalStore({
     return proposals.size < limits.proposals;
   };
   return {
-    submit(proposed, asker) {
+    admit() {
       times = times.filter((time) => time > now() - MINUTE_MS);
-      if (times.length >= limits.proposalsPerMinute || !makeRoom()) return undefined;
+      if (times.length >= limits.proposalsPerMinute) return false;
       times.push(now());
+      return true;
+    },
+    submit(proposed, asker) {
+      if (!makeRoom()) return undefined;
       for (const earlier of [...proposals.values()])
         if (earlier.state === 'pending' && earlier.proposed.rule.name === proposed.rule.name)
           set({ ...earlier, state: 'superseded' });
