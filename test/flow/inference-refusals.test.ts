@@ -5,6 +5,10 @@ import { CHAT, json, KEY, localWorld, provider, route } from './local-world.ts';
 
 const OK = json({ id: 'x', usage: { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 } });
 
+/** In the clear through the proxy: what is inside TLS comes to the same port. */
+const head = (path: string, length: number): string =>
+  `POST http://inference.local:443${path} HTTP/1.1\r\nHost: inference.local:443\r\nContent-Length: ${length}\r\n\r\n`;
+
 describe('refused', () => {
   test.each<[string, string[], object]>([
     ['another path', ['-d', '{}', 'https://inference.local/v2/x'], { error: 'unknown_model_request' }],
@@ -44,6 +48,28 @@ describe('refused', () => {
       expect(JSON.parse(stdout.toString())).toMatchObject({ error: 'body_too_large' });
     }
     expect(models.calls).toHaveLength(0);
+  });
+
+  test('a body that does not come', async () => {
+    await using models = await provider(OK);
+    await using it = await localWorld({ routes: route(models), limits: { bodyMs: 200 } });
+    const client = rawClient(it.world.proxyPort, `${head('/v1/chat/completions', 10)}{"a"`);
+    expect(await client.until(/\r\n\r\n.*}/s)).toMatch(/^HTTP\/1\.1 413 .*body_too_large/s);
+    expect(models.calls).toHaveLength(0);
+  });
+
+  test('a second request behind the first, whatever the first is', async () => {
+    await using models = await provider(OK);
+    const endpoints =
+      '[{host: inference.local, port: 443, protocol: rest, rules: [{allow: {method: POST, path: /v1/chat/completions}}]}]';
+    await using it = await localWorld({ routes: route(models), endpoints });
+    const [allowed, other] = [`${head('/v1/chat/completions', 2)}{}`, `${head('/v1/embeddings', 2)}{}`];
+    expect(await rawClient(it.world.proxyPort, allowed + other).end()).toMatch(
+      /"id":"x".*request_not_listed/s,
+    );
+    // What stands behind a body is no request line: nothing more is heard, nor answered.
+    await rawClient(it.world.proxyPort, `${head('/v1/chat/completions', 9)}${other}`).end();
+    expect(models.calls).toHaveLength(1);
   });
 
   test('without a route everything', async () => {
