@@ -5,13 +5,20 @@ import type { Endpoint, Inspection, NetworkRule, RequestPattern, ValuePattern } 
 type Value = string | number | boolean | readonly Value[] | { readonly [key: string]: Value };
 type Fields = Readonly<Record<string, Value | undefined>>;
 
-/** Longer lines would be folded, and are harder to compare. */
-const LINE_WIDTH = 0;
+/**
+ * No text spans lines: folded ones are harder to compare, and one with line ends in it could look like more of the rule than it is.
+ */
+const FORM = {
+  lineWidth: 0,
+  blockQuote: false,
+  doubleQuotedAsJSON: true,
+  aliasDuplicateObjects: false,
+} as const;
 
 /** The section network_policies. Pure. */
 export function renderRules(rules: readonly NetworkRule[]): string {
   const section = Object.fromEntries(rules.map((rule) => [rule.name, ruleValue(rule)]));
-  return stringify({ network_policies: section }, { lineWidth: LINE_WIDTH, aliasDuplicateObjects: false });
+  return stringify({ network_policies: section }, FORM);
 }
 
 function ruleValue({ endpoints, binaries }: NetworkRule): Value {

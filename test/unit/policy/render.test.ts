@@ -33,6 +33,16 @@ describe('rules as YAML are the same rules again', () => {
     expect(unplaced(parse(`version: 1\n${renderRules(rules)}`)), renderRules(rules)).toEqual(unplaced(rules));
   });
 
+  test('a text with lines in it does not look like more of the rule', () => {
+    const hidden = '/x\n        - allow: harmless\n    binaries: nobody at all, or so it looks';
+    const rules = rule(
+      `host: a.test, port: 443, protocol: rest, rules: [{allow: {method: POST, path: ${JSON.stringify(hidden)}}}]`,
+    );
+    const yaml = renderRules(rules);
+    expect(unplaced(parse(`version: 1\n${yaml}`))).toEqual(unplaced(rules));
+    expect(yaml.split('\n').filter((line) => line.trimStart().startsWith('binaries:'))).toHaveLength(1);
+  });
+
   test('none are none', () => {
     expect(parse(`version: 1\n${renderRules([])}`)).toEqual([]);
   });
