@@ -5,6 +5,7 @@
 import { CastellanError } from '../errors.ts';
 import type { BinaryPattern, Endpoint, NetworkRule } from './document.ts';
 import { type InspectedEndpoint, RequestIndex, requestPolicy } from './judge.ts';
+import { localPort } from './local-names.ts';
 import { type Glob, PATH_GLOB, parseGlob } from './match/glob.ts';
 import { canonicalHost, HostIndex, parseHostPattern } from './match/host.ts';
 import type { AllowVerdict, DenyReason, DenyVerdict, Query, Verdict } from './verdict.ts';
@@ -15,7 +16,10 @@ export interface Decider {
    * host exactly wins over one with a wildcard, that over one without host; among equals the smallest rule name.
    */
   readonly decide: (query: Query) => Verdict;
-  /** Whether some endpoint inspects requests. */
+  /** As compiled, with when that was: rules that had ended by then are over. */
+  readonly rules: readonly NetworkRule[];
+  readonly now: number;
+  /** Whether connections to some endpoint are opened, for their requests to be judged or answered here. */
   readonly inspects: boolean;
   /** Whether some rule could allow a connection to the name, whoever asks on whatever port: only such names are resolved. */
   readonly mayName: (host: string) => boolean;
@@ -72,7 +76,9 @@ export function compilePolicy(rules: readonly NetworkRule[], now = Number.POSITI
       const tiers = index.find(name);
       return allowed(tiers, query) ?? nearestMiss(tiers, query);
     },
-    inspects: rules.some(({ endpoints }) => endpoints.some(({ inspection }) => inspection !== undefined)),
+    rules,
+    now,
+    inspects: opensConnections(rules),
     mayName: (host) => {
       const name = canonicalHost(host);
       return name !== undefined && index.find(name).some((tier) => tier.some(hasLive));
@@ -82,6 +88,13 @@ export function compilePolicy(rules: readonly NetworkRule[], now = Number.POSITI
 
 function hasLive(ports: Ports): boolean {
   return [...ports.values()].some(({ candidates }) => candidates.some(isLive));
+}
+
+/** Whether some endpoint is about requests: those are inspected, or answered by castellan itself. */
+export function opensConnections(rules: readonly NetworkRule[]): boolean {
+  return rules.some(({ endpoints }) =>
+    endpoints.some(({ inspection, host }) => inspection !== undefined || localPort(host) !== undefined),
+  );
 }
 
 function indexRules(rules: readonly NetworkRule[], now: number): HostIndex<Ports> {

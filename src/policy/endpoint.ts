@@ -1,6 +1,7 @@
 import { blockedPart } from './destination.ts';
 import { type Endpoint, INSPECTED_PROTOCOLS, type Inspection } from './document.ts';
 import { INSPECTION_KEYS, readInspection } from './inspection.ts';
+import { localPort } from './local-names.ts';
 import { canonicalAddress, formatAddress, formatBlock, parseBlock } from './match/address.ts';
 import { parseHostPattern } from './match/host.ts';
 import {
@@ -78,7 +79,34 @@ export function readEndpoint(node: TreeNode, rule: string, findings: Findings): 
   const tlsAuthority = readTlsAuthority(fields.get('tls_authority'), { protocol, where }, findings);
   const hello = readEncryptedHello(fields.get('allow_encrypted_client_hello'), protocol, findings);
   if (host === undefined) return undefined;
-  return { host, ports, protocol, allowedIps, inspection, tlsAuthority, ...hello, position };
+  const endpoint = { host, ports, protocol, allowedIps, inspection, tlsAuthority, ...hello, position };
+  checkLocal(endpoint, findings);
+  return endpoint;
+}
+
+/** What castellan answers itself has no address, and is plain HTTP. */
+function checkLocal(
+  { host, ports, protocol, allowedIps, tlsAuthority, position }: Endpoint,
+  findings: Findings,
+): void {
+  const port = localPort(host);
+  if (port === undefined) return;
+  if (protocol !== '' && protocol !== 'rest')
+    refuse(
+      findings,
+      position,
+      `${quote(host)} is answered by castellan: its protocol is "rest", or left out`,
+    );
+  if (allowedIps.length > 0)
+    refuse(findings, position, `${quote(host)} is answered by castellan, and has no address for allowed_ips`);
+  if (tlsAuthority !== undefined)
+    refuse(
+      findings,
+      position,
+      `${quote(host)} is answered by castellan, and has no origin for tls_authority`,
+    );
+  if (!ports.includes(port))
+    notice(findings, position, `castellan answers ${quote(host)} on port ${port} only, which is not listed`);
 }
 
 function readEncryptedHello(

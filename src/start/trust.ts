@@ -13,6 +13,7 @@ import { posix } from '../kernel/posix.ts';
 import { possibleJavaStores, readSystemBundle, SYSTEM_BUNDLES } from '../kernel/trust-bundles.ts';
 import { trustEnvironment } from '../launch/environment.ts';
 import type { MountStep } from '../launch/spec.ts';
+import { opensConnections } from '../policy/compile.ts';
 import type { PolicyDocument } from '../policy/document.ts';
 import { certificatesIn } from '../protocol/pem.ts';
 import { openBrowserSettings } from './browser-settings.ts';
@@ -64,10 +65,8 @@ export async function openTrustStore({
   directory,
   report,
 }: TrustRequest): Promise<TrustStore> {
-  const inspects = policy.network.some(({ endpoints }) =>
-    endpoints.some((each) => each.inspection !== undefined),
-  );
-  if (!(inspects || config.reload !== undefined) || config.mode === 'process-only') return NOTHING;
+  if (!(opensConnections(policy.network) || config.reload !== undefined) || config.mode === 'process-only')
+    return NOTHING;
   using held = new DisposableStack();
   const hold = (path: string): number => {
     const descriptor = openExisting(path);

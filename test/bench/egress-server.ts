@@ -24,7 +24,8 @@ const identity = {
   uid: 1000,
   executable: PROGRAM,
   sha256: '0'.repeat(64),
-  ancestors: [], ancestorHashes: [],
+  ancestors: [],
+  ancestorHashes: [],
 };
 const ending = new AbortController();
 let written = 0;

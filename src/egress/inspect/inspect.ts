@@ -1,5 +1,6 @@
 /** The stage between a granted connection and its dial: requests to inspected endpoints are read and judged by themselves. */
 import type { Route } from '../../policy/judge.ts';
+import { localService } from '../../policy/local-names.ts';
 import type { BodyFacts, RequestFacts } from '../../policy/request.ts';
 import { type RequestNames, requestNames } from '../../policy/request-names.ts';
 import type { DenyReason, DenyVerdict, Query } from '../../policy/verdict.ts';
@@ -57,13 +58,9 @@ const OVERRIDES: readonly string[] = [
 /** Never rejects for anything a client may send. */
 export async function inspect(arrival: Arrival, grant: Grant, witness: Witness): Promise<Inspected> {
   const { requests, rule } = grant.verdict;
-  if (requests === undefined) {
-    const admission = { kind: 'unread' } as const;
-    return { kind: 'pass', content: undefined, rule, violation: undefined, admission, names: undefined };
-  }
-  const { request } = arrival;
-  if (request === undefined) {
-    const { open } = arrival;
+  const { request, open, intent } = arrival;
+  const isOpened = requests !== undefined || localService(intent.host, intent.port) !== undefined;
+  if (request === undefined && isOpened)
     return open === undefined
       ? refused(
           'protocol_not_inspected',
@@ -71,6 +68,9 @@ export async function inspect(arrival: Arrival, grant: Grant, witness: Witness):
           rule,
         )
       : { kind: 'tunnel', open: () => open.call(arrival), admission: { kind: 'opened' } };
+  if (request === undefined || requests === undefined) {
+    const admission = { kind: 'unread' } as const;
+    return { kind: 'pass', content: undefined, rule, violation: undefined, admission, names: undefined };
   }
   const override = OVERRIDES.find((name) => request.headers[name] !== undefined);
   if (override !== undefined)
