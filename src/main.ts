@@ -26,6 +26,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'policy schema': () => import('./cli/policy-schema.ts'),
   'policy diff': () => import('./cli/policy-diff.ts'),
   'policy learn': () => import('./cli/policy-learn.ts'),
+  'policy proposals': () => import('./cli/policy-proposals.ts'),
   credentials: () => import('./cli/credentials.ts'),
   audit: () => import('./cli/audit.ts'),
   'copy-self': () => import('./cli/copy-self.ts'),

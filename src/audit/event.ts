@@ -202,6 +202,51 @@ export type AuditFact =
       readonly destination: SocketAddress;
       readonly uid: number | undefined;
     }
+  | {
+      /** A request to a model by the operator's route: never what was asked, nor with which key. */
+      readonly kind: 'model-called';
+      readonly intent: Intent & { readonly http: RequestLine };
+      readonly identity: Identity;
+      readonly rule: string;
+      readonly route: string;
+      readonly provider: string;
+      readonly model: string;
+      /** The protocol, such as `openai_chat_completions`. */
+      readonly operation: string;
+      readonly streamed: boolean;
+      readonly durationMs: number;
+      readonly httpStatus?: number;
+      /** Why it failed, where it did. */
+      readonly detail?: string;
+      /** As the provider counts. */
+      readonly inputTokens?: number;
+      readonly outputTokens?: number;
+    }
+  | {
+      /** A rule that a program of the sandbox asks for, until the policy covers it or another takes its place. */
+      readonly kind: 'policy-proposal';
+      readonly state: ProposalState;
+      readonly intent: Intent;
+      readonly identity: Identity;
+      readonly id: string;
+      readonly ruleName: string;
+      /** The program's own words. */
+      readonly summary: string;
+      /** As it would be pasted into the policy. */
+      readonly yaml: string;
+      /** What it grants that the policy does not, and what to look at twice. */
+      readonly grants: readonly string[];
+      readonly notes: readonly string[];
+    }
+  | {
+      /** What was refused since the last such fact; each refusal is a fact of its own beside. */
+      readonly kind: 'denials-counted';
+      readonly since: number;
+      readonly total: number;
+      /** Refusals of destinations that found no place in the list. */
+      readonly unlisted: number;
+      readonly denials: readonly DenialCount[];
+    }
   | { readonly kind: 'ssh-listening'; readonly path: string }
   | { readonly kind: 'ssh-opened'; readonly sessionId: string; readonly peer: PeerProcess }
   | {
@@ -234,6 +279,22 @@ export type AuditFact =
 
 /** Why somebody is no longer attached: the keys, the client is gone, it fell behind, the process ended. */
 export type DetachReason = 'keys' | 'gone' | 'lagged' | 'exited';
+
+export type ProposalState = 'pending' | 'approved' | 'superseded';
+
+/** Refusals of one destination to one program. Times are milliseconds since the epoch. */
+export interface DenialCount {
+  readonly host: string;
+  readonly port: number;
+  /** Undefined where it could not be established. */
+  readonly binary: string | undefined;
+  readonly reason: DenyReason;
+  readonly count: number;
+  readonly firstSeen: number;
+  readonly lastSeen: number;
+  /** `METHOD /path` of some, without query, ids replaced by `*`. */
+  readonly requests: readonly string[];
+}
 
 /** As the addon's ownTree() gives them. */
 export interface OwnershipCounts {

@@ -12,6 +12,7 @@ const TAGS: Readonly<Record<number, string>> = {
   4007: 'SSH',
   5019: 'CONFIG',
   6002: 'LIFE',
+  6003: 'MODEL',
   6008: 'FAULT',
 };
 

@@ -96,6 +96,11 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
     name: 'upstream-proxy-connect-by-hostname',
     help: 'tell it names, and not the addresses that were checked: it may then connect elsewhere',
   },
+  {
+    name: 'inference-routes',
+    value: 'FILE',
+    help: 'models that inference.local answers with, and their keys (read by the network role alone)',
+  },
 ];
 
 export const VERBS = [
@@ -128,6 +133,7 @@ export const VERBS = [
         value: 'ADDRESS:PORT',
         help: 'answer probes over HTTP there too (/live, /startup, /ready); the command cannot reach it',
       },
+      { name: 'policy-proposals', help: 'let programs ask for rules at http://policy.local/' },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },
       { name: 'tty', help: 'with --retain: run the command on a terminal of its own, not on pipes' },
       { name: 'quiet', help: 'no events on standard error' },
@@ -248,6 +254,17 @@ export const VERBS = [
       },
       { name: 'exact', help: 'keep paths as they were seen, also where they differ only in identifiers' },
       { name: 'unverified', help: 'learn from logs whose hash chain does not verify' },
+    ],
+  },
+  {
+    name: 'policy proposals',
+    synopsis: 'castellan policy proposals [--sandbox NAME | --audit-file FILE] [--json]',
+    summary: 'print the rules that programs of a sandbox ask for, ready to be pasted into its policy',
+    operands: 'none',
+    options: [
+      SANDBOX,
+      { name: 'audit-file', value: 'FILE', help: 'read the log of a run that has ended' },
+      JSON_OUTPUT,
     ],
   },
   {

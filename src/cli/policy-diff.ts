@@ -1,6 +1,6 @@
 import { escapeText } from '../lib/escape.ts';
+import { meaningOf } from '../policy/meaning.ts';
 import { loadPolicy } from '../start/policy.ts';
-import { meaningOf } from './policy.ts';
 import { printJson, type Verb } from './verb.ts';
 
 /** `castellan policy diff OLD NEW`: what the new one grants more and less, line by line of its meaning. 1 where they differ. */

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
+import { questionOf } from '../egress/question.ts';
 import { simulate } from '../egress/simulate.ts';
 import { CastellanError } from '../errors.ts';
 import { escapeText } from '../lib/escape.ts';
 import { compilePolicy } from '../policy/compile.ts';
 import { loadPolicy } from '../start/policy.ts';
-import { questionOf } from './policy-question.ts';
 import { printJson, type Verb } from './verb.ts';
 
 /** `castellan policy explain FILE`: what would become of one request, and by which rule. 0 where it passes, else 1. */

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
+import { questionOf } from '../egress/question.ts';
 import { type Answer, simulate } from '../egress/simulate.ts';
 import { escapeText } from '../lib/escape.ts';
 import { type Assertion, parseAssertions } from '../policy/assertions.ts';
 import { compilePolicy } from '../policy/compile.ts';
 import { loadPolicy } from '../start/policy.ts';
-import { questionOf } from './policy-question.ts';
 import { printJson, type Verb } from './verb.ts';
 
 interface Result {

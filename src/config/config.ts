@@ -55,6 +55,8 @@ export interface RunConfig {
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
   /** Undefined: origins are dialled from this machine. */
   readonly upstreamProxy: UpstreamProxy | undefined;
+  /** Whether programs of the sandbox may ask for rules. */
+  readonly takesProposals: boolean;
   readonly quiet: boolean;
 }
 
@@ -136,6 +138,7 @@ export function readRunConfig(
     healthListener: readHealthListener(option('health-listen'), option('roles')),
     secretFiles: readSecretFiles(command, absolute),
     upstreamProxy: readUpstreamProxy(command.options),
+    takesProposals: readProposals(command),
     quiet: command.options.has('quiet'),
   });
 }
@@ -247,6 +250,13 @@ function readSecretFiles(
     files[file] = absolute(path);
   }
   return files;
+}
+
+function readProposals({ options }: VerbArguments): boolean {
+  const wanted = options.has('policy-proposals');
+  if (wanted && options.get('roles')?.[0] === 'process')
+    throw usage('--policy-proposals takes the network role, which this run has not');
+  return wanted;
 }
 
 function readWord<Word extends string>(option: string, text: string, words: readonly Word[]): Word {

@@ -17,6 +17,10 @@ import type { Witness } from './inspect/conversation.ts';
 import { type Inspected, inspect } from './inspect/inspect.ts';
 import { createCertificateAuthority } from './intercept/authority.ts';
 import { EGRESS_LIMITS, type EgressLimits } from './limits.ts';
+import { createDenialBook } from './local/denials.ts';
+import { createModelRouteStore } from './local/model-route-store.ts';
+import type { ModelRoute } from './local/model-routes.ts';
+import { type LocalOpener, openLocalServices } from './local/open.ts';
 import { createRefuser } from './refuse.ts';
 import { type ReachOptions, reach } from './relay/reach.ts';
 import { createTrust, type Trust } from './relay/trust.ts';
@@ -36,6 +40,10 @@ export interface EgressOptions {
   readonly signal: AbortSignal;
   /** Undefined while facts can be taken; else settles when they can be again, and new connections wait for it. */
   readonly congestion?: () => Promise<void> | undefined;
+  /** Routes for requests to models; without them there are none. */
+  readonly modelRoutes?: readonly ModelRoute[];
+  /** Whether programs may ask for rules. */
+  readonly takesProposals?: boolean;
   /** PEM certificates that origins are verified by where their TLS is opened; without them, those Node brings. */
   readonly roots?: readonly string[];
   /** The operator's proxy, which everything but its exceptions goes through; `credentials` are `user:password`. */
@@ -58,6 +66,8 @@ export interface Egress {
   };
   /** Puts another policy in force at once; connections that it does not allow are closed, and counted. */
   replacePolicy(decider: Decider): number;
+  /** Puts other routes to models in force; requests under way go on by theirs. */
+  replaceModelRoutes(routes: readonly ModelRoute[]): void;
   /** Takes no new connections, waits a while for those under way, then closes the rest. */
   close(): Promise<void>;
 }
@@ -71,16 +81,20 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
   const { credentials = new CredentialStore({ credentials: [], clientCertificates: new Map() }) } = options;
   const hasCredentials = options.credentials !== undefined;
   const redact = (text: string): string => credentials.redact(text);
+  const report = hasCredentials ? redactingReport(options.report, redact) : options.report;
+  const denials = createDenialBook(report, limits);
+  const routes = createModelRouteStore(options.modelRoutes ?? [], limits);
   const house: House = {
     congestion: () => undefined,
     roots: [],
     resolve: createSystemResolver(limits),
     originalDestination: kernelDestination,
     mayInspect: options.decider.inspects || hasCredentials,
+    modelRoutes: [],
+    takesProposals: false,
     ...options,
     credentials,
     hasCredentials,
-    report: hasCredentials ? redactingReport(options.report, redact) : options.report,
     check,
     decider: live.decider,
     live,
@@ -88,10 +102,32 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
     quota: createProcessQuota(limits.connectionsPerProcess, limits.underWay),
     trust,
     upstreamProxy: options.upstreamProxy && proxyRoute(options.upstreamProxy, trust, limits),
+    report: denials.report,
+    local: openLocalServices(() => ({
+      ...house,
+      routes,
+      denials,
+      reach: { ...house, clientCertificate: undefined },
+    })),
   };
+  const counting = setInterval(denials.flush, limits.denialCountMs).unref();
+  options.signal.addEventListener('abort', () => clearInterval(counting), { once: true });
   const authority = house.mayInspect ? createCertificateAuthority() : undefined;
   const adapters = await openAdapters({ ...house, authority, carry: (arrival) => carry(arrival, house) });
-  return { ...adapters, authority: authority?.certificatePem, replacePolicy: live.replace };
+  return {
+    ...adapters,
+    authority: authority?.certificatePem,
+    replaceModelRoutes: routes.replace,
+    replacePolicy(decider) {
+      const closed = live.replace(decider);
+      house.local.policyChanged();
+      return closed;
+    },
+    async close() {
+      await adapters.close();
+      denials.flush();
+    },
+  };
 }
 
 function proxyRoute(
@@ -110,6 +146,7 @@ interface House extends Required<Omit<EgressOptions, 'upstreamProxy'>> {
   readonly quota: ProcessQuota;
   readonly trust: Trust;
   readonly upstreamProxy: ProxyRoute | undefined;
+  readonly local: LocalOpener;
 }
 
 /** One connection, or one request of it, from its arrival to its record. Never rejects. */
@@ -121,7 +158,7 @@ async function carry(sent: Arrival, house: House): Promise<void> {
     await house.congestion();
     const identity = await house.identify(arrival.intent.flow);
     const decision = decide(house.decider, arrival, identity);
-    const { refuse, deny, revoke } = createRefuser(arrival, record, identity, decision);
+    const { refuse, deny, revoke } = createRefuser(arrival, record, identity, decision, house);
     if (!decision.ok) return deny(decision.verdict);
     const { grant } = decision;
     using place = house.quota.take(grant.identity);
@@ -175,10 +212,12 @@ async function approach(
   inspected: Exclude<Inspected, { kind: 'denied' }>,
   arrival: Arrival,
   grant: Grant,
-  options: Omit<ReachOptions, 'clientCertificate'>,
+  options: Omit<ReachOptions, 'clientCertificate'> & Pick<House, 'local'>,
 ): Promise<Approach> {
   if (inspected.kind === 'tunnel')
     return { ok: true, address: undefined, path: {}, relay: inspected.open, abandon() {} };
+  const local = await options.local.approach(arrival, grant, inspected.content, options.signal);
+  if (local !== undefined) return local.ok ? { ...local, address: undefined, path: {}, abandon() {} } : local;
   const clientCertificate = inspected.credentials?.clientCertificate;
   const reached = await reach(arrival, grant, { ...options, clientCertificate });
   if (!reached.ok) return reached;

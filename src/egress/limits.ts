@@ -90,6 +90,37 @@ export const EGRESS_LIMITS = {
   /** The same once one side has ended: what is left is an answer, which comes or does not. */
   halfClosedIdleMs: 5 * 60_000,
 
+  /** A request to a model: histories and pictures in it; and its answer. */
+  modelRequestBytes: 10 * 1024 * 1024,
+  modelAnswerBytes: 32 * 1024 * 1024,
+  /** One event of a streamed answer: a whole picture may be in it. */
+  modelEventBytes: 8 * 1024 * 1024,
+  /** What is kept of an answer that is no stream, to read its counts. */
+  modelUsageBytes: 1024 * 1024,
+  /** An error of a provider, looked through before it is passed on. */
+  modelErrorBytes: 64 * 1024,
+  /** Between two parts of a streamed answer, and before the first. */
+  modelIdleMs: 120_000,
+  /** A route that could not be reached is the last choice this long. */
+  modelRouteRestMs: 10_000,
+
+  /** A request to policy.local: a rule and some words. */
+  policyRequestBytes: 64 * 1024,
+  /** Proposals kept, of which a person reads those that wait; and read within a minute, with those that are mistaken. */
+  proposals: 64,
+  proposalsPerMinute: 20,
+  /** To wait for a decision at most, and when the client does not say. */
+  proposalWaitMs: 300_000,
+  proposalWaitDefaultMs: 60_000,
+  /** Refusals that policy.local tells of. */
+  recentDenials: 100,
+  /** Destinations and programs whose refusals are counted apart, and told in one fact, which an event holds; requests told of each. */
+  countedDenials: 256,
+  listedDenials: 16,
+  denialRequests: 6,
+  /** How often they are told: each is on record already, this is the sum. */
+  denialCountMs: 60_000,
+
   /** After a refusal, for the client to read it before the close would reset the connection. */
   lingerMs: 2000,
   /** At a stop, for what is under way; the process role kills the network role after 5 s. */

@@ -1,7 +1,9 @@
 /** How an arrival is told that it goes no further: recorded first, then answered in the words of its client's protocol. */
-import { denialBody } from '../policy/reason.ts';
+import type { Decider } from '../policy/compile.ts';
+import { localPort, POLICY_HOST } from '../policy/local-names.ts';
+import { type Advisor, denialBody } from '../policy/reason.ts';
 import type { DenyVerdict } from '../policy/verdict.ts';
-import { queryOf } from './decide/decide.ts';
+import { decide, queryOf } from './decide/decide.ts';
 import { plainShape, type Shape } from './inspect/shape.ts';
 import type { ConnectionRecord } from './report.ts';
 import type { Arrival, Decision, IdentityResult, Refusal } from './stages.ts';
@@ -13,16 +15,29 @@ export interface Refuser {
   revoke(verdict: DenyVerdict | undefined): void;
 }
 
+export interface RefuserOptions {
+  readonly decider: Pick<Decider, 'decide'>;
+  readonly takesProposals: boolean;
+}
+
+const POLICY_SERVICE = { host: POLICY_HOST, port: localPort(POLICY_HOST) ?? 0 };
+
 export function createRefuser(
   arrival: Arrival,
   record: ConnectionRecord,
   identity: IdentityResult,
   decision: Decision,
+  { decider, takesProposals }: RefuserOptions,
 ): Refuser {
   const { identity: who, verdict: decided } = decision.ok ? decision.grant : decision;
   const rule = decided.allow ? decided.rule : undefined;
+  const query = queryOf(arrival, identity);
+  // Only who may go there is sent there.
+  const there = { intent: { ...arrival.intent, ...POLICY_SERVICE }, objection: undefined };
+  const advisor = (): Advisor | undefined =>
+    decide(decider, there, identity).ok ? { takesProposals } : undefined;
   const answer = (verdict: DenyVerdict, shape: Shape) =>
-    shape(denialBody(verdict, queryOf(arrival, identity), arrival.intent.http));
+    shape(denialBody(verdict, query, arrival.intent.http, advisor()));
   const deny = (verdict: DenyVerdict, shape: Shape = plainShape): void => {
     record.refused({ result: 'denied', verdict }, who, rule);
     const { status, body } = answer(verdict, shape);

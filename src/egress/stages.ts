@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import type { Transform } from 'node:stream';
 import type { RequestNames } from '../policy/request-names.ts';
 import type { AllowVerdict, DenyReason, DenyVerdict } from '../policy/verdict.ts';
+import type { ClientExchange } from './exchange.ts';
 import type { Conversation } from './inspect/conversation.ts';
 import type { Origins } from './relay/origins.ts';
 
@@ -161,6 +162,8 @@ export interface Arrival {
   readonly request?: InspectableRequest;
   /** Moves bytes until both sides are done. Never rejects; owns `upstream`. `content` is what was judged, and goes out. */
   relay(upstream: Upstream, grant: Grant, content: RequestContent | undefined): Promise<Outcome>;
+  /** Set for requests: how they are answered where castellan itself is the origin. */
+  readonly exchange?: ClientExchange;
   /** Set for requests: the connections their client has open already. */
   readonly origins?: Origins;
   /**

@@ -6,6 +6,7 @@ import { CastellanError } from '../errors.ts';
 import { opensTls } from './credential-use.ts';
 import type { BinaryPattern, Endpoint, NetworkRule } from './document.ts';
 import { type InspectedEndpoint, RequestIndex, requestPolicy } from './judge.ts';
+import { localPort } from './local-names.ts';
 import { type Glob, PATH_GLOB, parseGlob } from './match/glob.ts';
 import { canonicalHost, HostIndex, parseHostPattern } from './match/host.ts';
 import type { AllowVerdict, DenyReason, DenyVerdict, Query, Verdict } from './verdict.ts';
@@ -16,7 +17,10 @@ export interface Decider {
    * host exactly wins over one with a wildcard, that over one without host; among equals the smallest rule name.
    */
   readonly decide: (query: Query) => Verdict;
-  /** Whether some endpoint inspects requests, or puts credentials into them. */
+  /** As compiled, with when that was: rules that had ended by then are over. */
+  readonly rules: readonly NetworkRule[];
+  readonly now: number;
+  /** Whether connections to some endpoint are opened, for their requests to be judged, given credentials, or answered here. */
   readonly inspects: boolean;
   /** Whether some rule could allow a connection to the name, whoever asks on whatever port: only such names are resolved. */
   readonly mayName: (host: string) => boolean;
@@ -75,7 +79,9 @@ export function compilePolicy(rules: readonly NetworkRule[], now = Number.POSITI
       const tiers = index.find(name);
       return allowed(tiers, query) ?? nearestMiss(tiers, query);
     },
-    inspects: rules.some(({ endpoints }) => endpoints.some(opensTls)),
+    rules,
+    now,
+    inspects: opensConnections(rules),
     mayName: (host) => {
       const name = canonicalHost(host);
       return name !== undefined && index.find(name).some((tier) => tier.some(hasLive));
@@ -85,6 +91,13 @@ export function compilePolicy(rules: readonly NetworkRule[], now = Number.POSITI
 
 function hasLive(ports: Ports): boolean {
   return [...ports.values()].some(({ candidates }) => candidates.some(isLive));
+}
+
+/** Whether some endpoint is about requests: those are inspected, given credentials, or answered by castellan itself. */
+export function opensConnections(rules: readonly NetworkRule[]): boolean {
+  return rules.some(({ endpoints }) =>
+    endpoints.some((each) => opensTls(each) || localPort(each.host) !== undefined),
+  );
 }
 
 function indexRules(rules: readonly NetworkRule[], now: number): HostIndex<Ports> {

@@ -6,6 +6,7 @@
 import {
   type Address,
   type Block,
+  canonicalAddress,
   contains,
   covers,
   formatAddress,
@@ -150,6 +151,43 @@ export function checkDestination(
     passed.add(formatAddress(address));
   }
   return { ok: true, addresses: [...passed] };
+}
+
+/**
+ * The check for an endpoint that the operator wrote down outside the policy, such as a route to a model. Private and loopback
+ * addresses are the operator's to name; what is in the clear stays on them.
+ */
+export function checkOperatorDestination(
+  scheme: 'http' | 'https',
+  host: string,
+  port: number,
+  addresses: readonly string[],
+): DestinationCheck {
+  const refused = addresses.flatMap((text) => {
+    const { reach, name } = classifyAddress(text);
+    if (reach === 'blocked' && name !== 'loopback')
+      return {
+        ok: false,
+        address: text,
+        detail: `${host}: ${text} is ${name}, which is never reached`,
+      } as const;
+    if (reach === 'public' && scheme === 'http')
+      return {
+        ok: false,
+        address: text,
+        detail: `${host}: ${text} is public: http would show the key`,
+      } as const;
+    return [];
+  });
+  if (CONTROL_PLANE_PORTS.has(port))
+    return { ok: false, address: '', detail: `${host} may not be reached on control-plane port ${port}` };
+  if (addresses.length === 0) return { ok: false, address: '', detail: `${host} has no address` };
+  return (
+    refused[0] ?? {
+      ok: true,
+      addresses: [...new Set(addresses.flatMap((text) => canonicalAddress(text) ?? []))],
+    }
+  );
 }
 
 /** The blocks the connection is held to; undefined where the rule lists none and public addresses are meant. */

@@ -2,6 +2,7 @@ import { CREDENTIAL_KEYS, readCredentialUse } from './credential-use.ts';
 import { blockedPart } from './destination.ts';
 import { type Endpoint, INSPECTED_PROTOCOLS, type Inspection } from './document.ts';
 import { INSPECTION_KEYS, readInspection } from './inspection.ts';
+import { localPort } from './local-names.ts';
 import { canonicalAddress, formatAddress, formatBlock, parseBlock } from './match/address.ts';
 import { parseHostPattern } from './match/host.ts';
 import {
@@ -67,12 +68,41 @@ export function readEndpoint(node: TreeNode, rule: string, findings: Findings): 
   const used = new Map(CREDENTIAL_KEYS.flatMap((key) => pick(fields, key)));
   const credentials = readCredentialUse({ fields: used, protocol, tls, host, where, position }, findings);
   if (host === undefined) return undefined;
-  return {
+  const endpoint = {
     ...{ host, ports, protocol, allowedIps, inspection, tlsAuthority, ...hello },
     credentials,
     skipsTls: tls === 'skip' ? true : undefined,
     position,
   };
+  checkLocal(endpoint, findings);
+  return endpoint;
+}
+
+/** What castellan answers itself has no address, and is plain HTTP. */
+function checkLocal(
+  { host, ports, protocol, allowedIps, tlsAuthority, credentials, position }: Endpoint,
+  findings: Findings,
+): void {
+  const port = localPort(host);
+  if (port === undefined) return;
+  if (protocol !== '' && protocol !== 'rest')
+    refuse(
+      findings,
+      position,
+      `${quote(host)} is answered by castellan: its protocol is "rest", or left out`,
+    );
+  if (allowedIps.length > 0)
+    refuse(findings, position, `${quote(host)} is answered by castellan, and has no address for allowed_ips`);
+  if (tlsAuthority !== undefined)
+    refuse(
+      findings,
+      position,
+      `${quote(host)} is answered by castellan, and has no origin for tls_authority`,
+    );
+  if (credentials !== undefined)
+    refuse(findings, position, `${quote(host)} is answered by castellan, and takes no credentials`);
+  if (!ports.includes(port))
+    notice(findings, position, `castellan answers ${quote(host)} on port ${port} only, which is not listed`);
 }
 
 function readEncryptedHello(

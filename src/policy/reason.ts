@@ -34,8 +34,22 @@ export interface DeniedRequest {
 }
 
 export interface NextStep {
-  readonly action: 'ask_operator' | 'change_request' | 'retry' | 'give_up';
+  readonly action:
+    | 'ask_operator'
+    | 'change_request'
+    | 'retry'
+    | 'give_up'
+    | 'submit_proposal'
+    | 'read_guide'
+    | 'inspect_recent_denials';
   readonly detail: string;
+  /** Where it is done. */
+  readonly url?: string;
+}
+
+/** What the program that was refused can reach at policy.local. */
+export interface Advisor {
+  readonly takesProposals: boolean;
 }
 
 interface Advice {
@@ -162,12 +176,37 @@ const ADVICE: Readonly<Record<DenyReason, Advice>> = {
   },
 };
 
+const SUBMIT_PROPOSAL: NextStep = {
+  action: 'submit_proposal',
+  detail: 'Ask for the rule, as narrowly as the work allows: a person decides. The guide shows how.',
+  url: 'http://policy.local/v1/proposals',
+};
+const LOOK_UP: readonly NextStep[] = [
+  {
+    action: 'inspect_recent_denials',
+    detail: 'See what else was refused.',
+    url: 'http://policy.local/v1/denials',
+  },
+  { action: 'read_guide', detail: 'Read what can be done about refusals here.', url: 'http://policy.local/' },
+];
+
+function nextSteps({ ruleHelps, steps }: Advice, advisor: Advisor | undefined): readonly NextStep[] {
+  if (advisor === undefined) return steps;
+  const asking = ruleHelps && advisor.takesProposals ? [SUBMIT_PROPOSAL] : [];
+  return [...asking, ...steps, ...LOOK_UP];
+}
+
 /** What a refused client is told. The values are raw; JSON keeps them apart from the text. */
-export function denialBody(verdict: DenyVerdict, query: Query, request?: DeniedRequest): DenialBody {
+export function denialBody(
+  verdict: DenyVerdict,
+  query: Query,
+  request?: DeniedRequest,
+  advisor?: Advisor,
+): DenialBody {
   const { reason, detail, nearest } = verdict;
   const { host, port, binaries } = query;
   const binary = binaries[0] ?? null;
-  const { ruleHelps, steps } = ADVICE[reason];
+  const advice = ADVICE[reason];
   return {
     error: 'policy_denied',
     reason,
@@ -176,8 +215,8 @@ export function denialBody(verdict: DenyVerdict, query: Query, request?: DeniedR
     port,
     binary,
     nearest_rule: nearest ?? null,
-    rule_missing: ruleHelps ? missingRule(reason, { host, port, binary }, request) : null,
-    next_steps: steps,
+    rule_missing: advice.ruleHelps ? missingRule(reason, { host, port, binary }, request) : null,
+    next_steps: nextSteps(advice, advisor),
   };
 }
 

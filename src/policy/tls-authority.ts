@@ -61,6 +61,11 @@ export function readTlsAuthority(
     if (problem.isFatal) return refuse(findings, position, sentence);
     notice(findings, position, sentence);
   }
+  return authorityOf(path, certificates);
+}
+
+/** `path` names where the certificates, PEM, come from. */
+export function authorityOf(path: string, certificates: readonly string[]): TlsAuthority {
   const digest = `sha256:${createHash('sha256').update(certificates.join('\n')).digest('hex')}`;
   return { path, certificates, digest };
 }
@@ -79,7 +84,8 @@ function judge(
   return undefined;
 }
 
-function parseCertificate(pem: string): X509Certificate | undefined {
+/** Undefined where it is none. */
+export function parseCertificate(pem: string): X509Certificate | undefined {
   try {
     return new X509Certificate(pem);
   } catch {

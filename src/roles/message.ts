@@ -50,6 +50,8 @@ export type ToNetworkRole =
       readonly secrets: SecretDescriptors;
       /** Absent where origins are dialled from here. */
       readonly upstreamProxy?: UpstreamProxy;
+      /** Programs of the sandbox may ask for rules. */
+      readonly takesProposals: boolean;
       readonly policy: PolicyUpdate & {
         /** Others may follow, about requests too. */
         readonly mayChange: boolean;

@@ -21,6 +21,12 @@ const MAX_ANCESTORS = 64;
 const MAX_HEIRS = 16;
 /** As many as the file of credentials may list. */
 const MAX_CREDENTIALS = 256;
+/** A proposal: what was said of it, and what one of its longest form grants. */
+const MAX_SUMMARY = 500;
+const MAX_LINES = 8;
+/** Of one sum of refusals. */
+const MAX_DENIALS = 16;
+const MAX_DENIED_REQUESTS = 6;
 
 const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const host = v.pipe(v.string(), v.maxLength(MAX_HOST));
@@ -139,6 +145,10 @@ const placeholders = v.pipe(
 );
 
 const rule = v.optional(text);
+const word = v.pipe(v.string(), v.maxLength(MAX_HOST + 1));
+/** OCSF's integer_t. */
+const tokens = v.pipe(count, v.maxValue(2 ** 31 - 1));
+const lines = v.pipe(v.array(text), v.maxLength(MAX_LINES));
 const socketAddress = v.strictObject({ address, port });
 const dns = {
   name: host,
@@ -198,6 +208,58 @@ const networkFact = v.variant('kind', [
     bytesIn: count,
     durationMs: duration,
     httpStatus: v.exactOptional(v.pipe(count, v.maxValue(999))),
+  }),
+  v.strictObject({
+    kind: v.literal('model-called'),
+    intent: v.strictObject({ ...connection, http: requestLine }),
+    identity,
+    rule: text,
+    route: word,
+    provider: word,
+    model: word,
+    operation: word,
+    streamed: v.boolean(),
+    durationMs: duration,
+    httpStatus: v.exactOptional(v.pipe(count, v.maxValue(999))),
+    detail: v.exactOptional(text),
+    inputTokens: v.exactOptional(tokens),
+    outputTokens: v.exactOptional(tokens),
+  }),
+  v.strictObject({
+    kind: v.literal('policy-proposal'),
+    state: v.picklist(['pending', 'approved', 'superseded']),
+    intent,
+    identity,
+    id: v.pipe(v.string(), v.uuid()),
+    ruleName: word,
+    summary: v.pipe(v.string(), v.maxLength(MAX_SUMMARY)),
+    yaml: text,
+    grants: lines,
+    notes: lines,
+  }),
+  v.strictObject({
+    kind: v.literal('denials-counted'),
+    since: duration,
+    total: count,
+    unlisted: count,
+    denials: v.pipe(
+      v.array(
+        v.strictObject({
+          host,
+          port,
+          binary: v.optional(path),
+          reason: denyReason,
+          count,
+          firstSeen: duration,
+          lastSeen: duration,
+          requests: v.pipe(
+            v.array(v.pipe(v.string(), v.maxLength(MAX_HOST))),
+            v.maxLength(MAX_DENIED_REQUESTS),
+          ),
+        }),
+      ),
+      v.maxLength(MAX_DENIALS),
+    ),
   }),
   v.strictObject({ kind: v.literal('dns-answered'), ...dns, address: v.optional(address) }),
   v.strictObject({ kind: v.literal('dns-refused'), ...dns, rcode: v.pipe(count, v.maxValue(15)) }),
@@ -267,6 +329,7 @@ const toNetworkRole = v.variant('type', [
     secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(descriptor))),
     upstreamProxy: v.exactOptional(upstreamProxy),
     policy: v.strictObject({ ...policyUpdate, mayChange: v.boolean() }),
+    takesProposals: v.boolean(),
   }),
   v.strictObject({ type: v.literal('policy'), ...policyUpdate }),
   v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),

@@ -26,6 +26,8 @@ export interface ProcessSideOptions {
   readonly rules: readonly NetworkRule[];
   /** Whether others may follow. */
   readonly mayChange: boolean;
+  /** Whether programs of the sandbox may ask for rules. */
+  readonly takesProposals: boolean;
   readonly identify: Identify;
   readonly report: Report;
   readonly signal?: AbortSignal;
@@ -125,8 +127,8 @@ const FIRST_GENERATION = 1;
 const APPLY_DEADLINE_MS = 20_000;
 
 function startMessage(options: ProcessSideOptions): ToNetworkRole {
-  const { listeners, secrets, upstreamProxy, rules, mayChange } = options;
+  const { listeners, secrets, upstreamProxy, rules, mayChange, takesProposals } = options;
   const policy = { generation: FIRST_GENERATION, rules, mayChange };
   const proxy = upstreamProxy && { upstreamProxy };
-  return { type: 'start', version: WIRE_VERSION, listeners, secrets, ...proxy, policy };
+  return { type: 'start', version: WIRE_VERSION, listeners, secrets, ...proxy, takesProposals, policy };
 }

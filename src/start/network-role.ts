@@ -5,6 +5,7 @@ import type { CredentialSet } from '../credential/credential.ts';
 import { CredentialStore } from '../credential/store.ts';
 import { listenersOf } from '../egress/accept/listeners.ts';
 import { type Egress, startEgress } from '../egress/egress.ts';
+import type { ModelRoute } from '../egress/local/model-routes.ts';
 import { CastellanError } from '../errors.ts';
 import { watchBypass } from '../kernel/bypass-watch.ts';
 import { posix } from '../kernel/posix.ts';
@@ -133,16 +134,20 @@ async function serve(
   signal: AbortSignal,
 ): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
-  const { listeners, policy, upstreamProxy, secrets } = message;
+  const { listeners, policy, upstreamProxy, secrets, takesProposals } = message;
   const proxyLogin = proxyCredentials(secrets.upstreamProxyAuth);
   const mayInspect = decider.inspects || policy.mayChange || credentials !== undefined;
+  const modelRoutes = await readModelRoutes(secrets.inferenceRoutes);
+  const isTrustNeeded = mayInspect || modelRoutes.length > 0 || upstreamProxy?.scheme === 'https';
   watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
     listeners: listenersOf(listeners),
     decider,
     mayInspect,
-    roots: mayInspect || upstreamProxy?.scheme === 'https' ? certificatesIn(await readSystemBundle()) : [],
     ...(upstreamProxy && { upstreamProxy: { ...upstreamProxy, credentials: proxyLogin } }),
+    modelRoutes,
+    takesProposals,
+    roots: isTrustNeeded ? certificatesIn(await readSystemBundle()) : [],
     credentials,
     identify: asker.identify,
     report,
@@ -163,6 +168,13 @@ function proxyCredentials(descriptor: number | undefined): string | undefined {
       step: 'network-role',
     },
   );
+}
+
+/** @throws CastellanError `usage` for a mistake, whose place it names and no value */
+async function readModelRoutes(descriptor: number | undefined): Promise<readonly ModelRoute[]> {
+  if (descriptor === undefined) return [];
+  const { parseModelRoutes } = await import('../egress/local/model-routes.ts');
+  return parseModelRoutes(readSecretFile(descriptor), 'inference routes');
 }
 
 async function stop(egress: Egress | undefined, wire: Wire): Promise<void> {

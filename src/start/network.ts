@@ -88,6 +88,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
     upstreamProxy: config.upstreamProxy,
     rules,
     mayChange,
+    takesProposals: config.takesProposals,
     identify,
     report,
   });
@@ -154,15 +155,19 @@ const DNS_PORT = 53;
 /** Far above what policies list; the launcher takes no more. */
 const MAX_PORT_RULES = 512;
 
-/** The role never binds a TCP port, and connects to none that no rule names; rules that may change may name any. */
+/**
+ * The role never binds a TCP port, and connects to none that no rule names. Rules that may change may name any; so do routes to
+ * models, which nobody but the role reads.
+ */
 export function rolePorts(
-  { reload, upstreamProxy }: Pick<RunConfig, 'reload' | 'upstreamProxy'>,
+  { reload, secretFiles, upstreamProxy }: Pick<RunConfig, 'reload' | 'secretFiles' | 'upstreamProxy'>,
   { network }: Pick<PolicyDocument, 'network'>,
 ): LandlockPorts {
   const always = [DNS_PORT, ...(upstreamProxy === undefined ? [] : [upstreamProxy.port])];
   // Then nothing else is dialled, whatever the rules.
   if (upstreamProxy?.exceptions.length === 0) return { bind: [], connect: [...new Set(always)] };
-  if (reload !== undefined) return { bind: [], connect: undefined };
+  if (reload !== undefined || secretFiles.inferenceRoutes !== undefined)
+    return { bind: [], connect: undefined };
   const listed = new Set([
     ...always,
     ...network.flatMap(({ endpoints }) => endpoints.flatMap(({ ports }) => ports)),

@@ -13,7 +13,7 @@ import { posix } from '../kernel/posix.ts';
 import { possibleJavaStores, readSystemBundle, SYSTEM_BUNDLES } from '../kernel/trust-bundles.ts';
 import { trustEnvironment } from '../launch/environment.ts';
 import type { MountStep } from '../launch/spec.ts';
-import { opensTls } from '../policy/credential-use.ts';
+import { opensConnections } from '../policy/compile.ts';
 import type { PolicyDocument } from '../policy/document.ts';
 import { certificatesIn } from '../protocol/pem.ts';
 import { openBrowserSettings } from './browser-settings.ts';
@@ -65,7 +65,7 @@ export async function openTrustStore({
   directory,
   report,
 }: TrustRequest): Promise<TrustStore> {
-  const opens = policy.network.some(({ endpoints }) => endpoints.some(opensTls));
+  const opens = opensConnections(policy.network);
   // Which destinations a credential names is known to the network role alone.
   const mayOpen = opens || config.reload !== undefined || config.secretFiles.credentials !== undefined;
   if (!mayOpen || config.mode === 'process-only') return NOTHING;

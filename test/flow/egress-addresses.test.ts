@@ -36,6 +36,8 @@ const ANY_HOST: Decider = {
     requests: undefined,
   }),
   mayName: () => true,
+  rules: [],
+  now: 0,
   inspects: false,
 };
 

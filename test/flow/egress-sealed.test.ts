@@ -99,6 +99,7 @@ describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () 
       secrets: {},
       rules: RULES,
       mayChange: false,
+      takesProposals: false,
       identify: createIdentifier({ ...namespace, supervisorPid: process.pid }),
       report(fact) {
         facts.push(fact);

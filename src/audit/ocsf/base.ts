@@ -56,6 +56,8 @@ interface OcsfClass {
   /** Whether the profile security_control (action, disposition) belongs to it. */
   readonly control: boolean;
   readonly proxy?: boolean;
+  /** Whether the profile ai_operation (model, tokens) belongs to it. */
+  readonly model?: boolean;
 }
 
 const FLOW = { 1: 'Open', 2: 'Close', 4: 'Fail', 5: 'Refuse', 7: 'Listen' };
@@ -136,6 +138,14 @@ export const CLASSES = {
     category: 'Application Activity',
     activities: { 3: 'Start', 4: 'Stop' },
     control: false,
+  },
+  api: {
+    uid: 6003,
+    name: 'API Activity',
+    category: 'Application Activity',
+    activities: { 1: 'Create', 2: 'Read' },
+    control: true,
+    model: true,
   },
   error: {
     uid: 6008,
@@ -229,6 +239,7 @@ export function makeEvent(parts: EventParts, stamp: Stamp, context: AuditContext
         'host',
         ...(kind.control ? ['security_control'] : []),
         ...(kind.proxy ? ['network_proxy'] : []),
+        ...(kind.model ? ['ai_operation'] : []),
       ],
       product: { name: PRODUCT_NAME, vendor_name: PRODUCT_NAME, uid: PRODUCT_NAME, version: context.version },
       log_name: LOG_NAME,

@@ -1,6 +1,6 @@
 import type { AuditFact } from '../event.ts';
 import { type AuditContext, type EventParts, policyOf } from './base.ts';
-import { supervisor } from './objects.ts';
+import { actorOf, supervisor } from './objects.ts';
 
 type ConfigFact = Extract<
   AuditFact,
@@ -15,7 +15,8 @@ type ConfigFact = Extract<
       | 'path-skipped'
       | 'path-prepared'
       | 'workspace-owned'
-      | 'workspace-mapped';
+      | 'workspace-mapped'
+      | 'policy-proposal';
   }
 >;
 
@@ -60,6 +61,8 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
         message: `rules ${fact.rules.join(', ')} have ended, and with them ${fact.closed} connections`,
         unmapped: { setting: 'policy', rules: fact.rules, closed_connections: fact.closed },
       };
+    case 'policy-proposal':
+      return { ...parts, ...proposal(fact), body: { ...ON, actor: actorOf(fact.identity, context) } };
     case 'identity-resolved':
       return {
         ...parts,
@@ -103,6 +106,31 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
         unmapped: { setting: 'filesystem_policy', path: fact.path },
       };
   }
+}
+
+/** The words of whoever asked are data, and stand by themselves. */
+function proposal(fact: Extract<AuditFact, { kind: 'policy-proposal' }>) {
+  const { id, state, ruleName, summary, yaml, grants, notes, identity } = fact;
+  const { executable } = identity;
+  const answered =
+    state === 'approved'
+      ? `the policy covers the rule ${ruleName} that ${executable} asked for`
+      : `${executable} has asked for another rule ${ruleName}`;
+  return {
+    severity: 2,
+    correlation: fact.intent.connectionId,
+    message: state === 'pending' ? `${executable} asks for the rule ${ruleName}` : answered,
+    unmapped: {
+      setting: 'policy_proposal',
+      proposal: id,
+      state,
+      rule: ruleName,
+      summary,
+      yaml,
+      grants,
+      notes,
+    },
+  } as const;
 }
 
 /** Entries that the agent was not given are worth a look: somebody put them there. */

@@ -5,6 +5,7 @@ import {
   connectionInfo,
   endpoint,
   flowOf,
+  integer,
   observables,
   requestUrl,
   ruleOf,
@@ -15,6 +16,7 @@ import {
 } from './objects.ts';
 
 type ConnectionFact = Extract<AuditFact, { kind: `connection-${string}` }>;
+type CountedFact = Extract<AuditFact, { kind: 'denials-counted' }>;
 type BypassFact = Extract<AuditFact, { kind: 'bypass-refused' }>;
 
 /** Network Activity [4001]: connections opened, refused, failed and closed. */
@@ -58,7 +60,7 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
         unmapped: {
           ...path,
           // Nothing was dialled: its requests are.
-          opened: fact.address === undefined ? true : undefined,
+          opened: isOpened(fact) ? true : undefined,
           credentials: fact.credentials,
         },
       };
@@ -86,6 +88,15 @@ export function networkActivity(fact: ConnectionFact, stamp: Stamp, context: Aud
   }
 }
 
+/** A request without an address is answered by castellan, or reached by a proxy that was told the name. */
+function isOpened({
+  address,
+  proxy,
+  intent,
+}: Extract<ConnectionFact, { kind: 'connection-allowed' }>): boolean {
+  return address === undefined && proxy === undefined && intent.http === undefined;
+}
+
 /** The operator's proxy on the way to the destination, and the TLS that was agreed with it. */
 function originPath(
   { body, unmapped }: Pick<EventParts, 'body' | 'unmapped'>,
@@ -99,6 +110,29 @@ function originPath(
   return {
     body: { ...body, dst_endpoint: { ...destination, proxy_endpoint: hop }, tls: tls && tlsOf(tls) },
     unmapped: { ...unmapped, tls_resumed: tls?.isResumed },
+  };
+}
+
+/** Network Activity [4001]: how much was refused within a while, by destination and program. */
+export function countedDenials(
+  { since, total, unlisted, denials }: CountedFact,
+  { time }: Stamp,
+): EventParts {
+  return {
+    class: 'network',
+    activity: 5,
+    severity: 1,
+    success: false,
+    action: 'denied',
+    message: `${total} refusals of ${denials.length} destinations and programs${unlisted > 0 ? `, and ${unlisted} of others` : ''}`,
+    body: {
+      src_endpoint: { name: 'sandbox' },
+      count: integer(total),
+      start_time: Math.min(since, time),
+      end_time: time,
+      duration: Math.max(time - since, 0),
+    },
+    unmapped: { unlisted, denials },
   };
 }
 

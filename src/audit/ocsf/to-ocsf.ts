@@ -1,4 +1,5 @@
 import type { AuditFact } from '../event.ts';
+import { modelActivity } from './api-activity.ts';
 import { applicationError } from './application-error.ts';
 import { applicationLifecycle } from './application-lifecycle.ts';
 import { type AuditContext, type EventParts, makeEvent, type OcsfEvent, type Stamp } from './base.ts';
@@ -8,7 +9,7 @@ import { dnsActivity } from './dns-activity.ts';
 import { eventLogActivity, type LogFact } from './event-log-activity.ts';
 import { fileActivity } from './file-activity.ts';
 import { httpActivity } from './http-activity.ts';
-import { bypassActivity, networkActivity } from './network-activity.ts';
+import { bypassActivity, countedDenials, networkActivity } from './network-activity.ts';
 import { processActivity } from './process-activity.ts';
 import { sshActivity } from './ssh-activity.ts';
 
@@ -42,6 +43,7 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
     case 'audit-closed':
     case 'audit-dropped':
       return eventLogActivity(fact, context);
+    case 'policy-proposal':
     case 'policy-loaded':
     case 'policy-rejected':
     case 'rules-expired':
@@ -73,6 +75,10 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
         ? networkActivity(fact, stamp, context)
         : httpActivity(fact, http, stamp, context);
     }
+    case 'model-called':
+      return modelActivity(fact, stamp, context);
+    case 'denials-counted':
+      return countedDenials(fact, stamp);
     case 'dns-answered':
     case 'dns-refused':
       return dnsActivity(fact, stamp);

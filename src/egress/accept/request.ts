@@ -57,6 +57,7 @@ export async function carryRequest(
     objection,
     signal: client.signal,
     origins,
+    exchange,
     refuse,
     revoke: (body) => refuse(403, body),
     request: inspectable(exchange, path, means),

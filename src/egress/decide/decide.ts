@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Decider } from '../../policy/compile.ts';
 import { jointPolicy } from '../../policy/judge.ts';
+import { localPort } from '../../policy/local-names.ts';
 import type { AllowVerdict, DenyVerdict, Query, Verdict } from '../../policy/verdict.ts';
 import type { Arrival, Decision, IdentityResult } from '../stages.ts';
 
@@ -33,6 +34,15 @@ export function decide(
     (sofar, heir) => (sofar.allow ? together(sofar, ask({ ok: true, identity: heir })) : sofar),
     ask(identity),
   );
+  const { host } = arrival.intent;
+  // A rule without a host is about whatever has certain addresses, and these names have none.
+  if (verdict.allow && !verdict.exactHost && localPort(host) !== undefined)
+    return deny({
+      allow: false,
+      reason: 'host_not_listed',
+      detail: `no rule names ${host}, which castellan answers itself`,
+      nearest: verdict.rule,
+    });
   if (identity.ok && verdict.allow) return { ok: true, grant: { verdict, identity: identity.identity } };
   if (verdict.allow) return deny(unidentified(identity, '', verdict.rule));
   return deny(

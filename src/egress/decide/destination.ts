@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { errnoOf } from '../../errors.ts';
 import type { checkDestination } from '../../policy/destination.ts';
+import { localPort } from '../../policy/local-names.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { ApprovedAddress, Grant, Intent, Refusal } from '../stages.ts';
 import type { Resolver } from './lookup.ts';
@@ -23,6 +24,7 @@ export async function approveDestination(
   options: DestinationOptions,
 ): Promise<Destination> {
   const { host, port } = intent;
+  if (localPort(host) !== undefined) return { ok: false, refusal: unanswered(host, port) };
   let found: readonly string[];
   try {
     found = isIP(host) === 0 ? await within(options.limits.resolveMs, options.resolve(host)) : [host];
@@ -43,6 +45,16 @@ export async function approveDestination(
   const approve = (address: string) =>
     ({ address, port, family: isIP(address) }) as unknown as ApprovedAddress;
   return { ok: true, addresses: checked.addresses.map(approve) };
+}
+
+/** What castellan answers itself is nowhere else: such a name is not even looked up. */
+function unanswered(host: string, port: number): Refusal {
+  return {
+    result: 'failed',
+    status: 502,
+    error: 'name_resolution_failed',
+    detail: `castellan answers ${host} on port ${localPort(host)}, and nobody does on port ${port}`,
+  };
 }
 
 class ResolutionTimeout extends Error {}

@@ -50,6 +50,12 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
     decider: {
       decide: (query) => current.decide(query),
       mayName: (host) => current.mayName(host),
+      get rules() {
+        return current.rules;
+      },
+      get now() {
+        return current.now;
+      },
       get inspects() {
         return current.inspects;
       },

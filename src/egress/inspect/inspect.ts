@@ -2,6 +2,7 @@
 
 import type { CredentialUse } from '../../policy/document.ts';
 import type { Route } from '../../policy/judge.ts';
+import { localService } from '../../policy/local-names.ts';
 import type { BodyFacts, RequestFacts } from '../../policy/request.ts';
 import { type RequestNames, requestNames } from '../../policy/request-names.ts';
 import type { DenyReason, DenyVerdict, Query } from '../../policy/verdict.ts';
@@ -67,20 +68,12 @@ export async function inspect(
   opens: (arrival: Arrival, grant: Grant) => boolean = () => false,
 ): Promise<Inspected> {
   const { requests, rule, credentials } = grant.verdict;
-  const { request, open } = arrival;
-  if (requests === undefined && (request !== undefined || !opens(arrival, grant))) {
-    const admission = { kind: 'unread' } as const;
-    return {
-      kind: 'pass',
-      content: undefined,
-      rule,
-      violation: undefined,
-      admission,
-      names: undefined,
-      credentials,
-    };
-  }
-  if (request === undefined || requests === undefined) {
+  const { request, open, intent } = arrival;
+  const isOpened =
+    requests !== undefined ||
+    localService(intent.host, intent.port) !== undefined ||
+    (request === undefined && opens(arrival, grant));
+  if (request === undefined && isOpened)
     return open === undefined
       ? refused(
           'protocol_not_inspected',
@@ -88,6 +81,10 @@ export async function inspect(
           rule,
         )
       : { kind: 'tunnel', open: () => open.call(arrival), admission: { kind: 'opened' } };
+  if (request === undefined || requests === undefined) {
+    const admission = { kind: 'unread' } as const;
+    const unread = { content: undefined, violation: undefined, names: undefined };
+    return { kind: 'pass', rule, admission, credentials, ...unread };
   }
   const override = OVERRIDES.find((name) => request.headers[name] !== undefined);
   if (override !== undefined)

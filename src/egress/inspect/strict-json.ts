@@ -4,7 +4,12 @@
  */
 
 export type StrictJson =
-  | { readonly ok: true; readonly value: unknown }
+  | {
+      readonly ok: true;
+      readonly value: unknown;
+      /** The members of the outermost object as they are written, key and all: whoever exchanges some leaves the rest untouched. */
+      readonly members: ReadonlyMap<string, string>;
+    }
   | { readonly ok: false; readonly detail: string };
 
 /** Deeper nesting has no use in a request, and costs stack. */
@@ -25,7 +30,8 @@ export function parseStrictJson(bytes: Uint8Array): StrictJson {
     return { ok: false, detail: 'the body is not JSON' };
   }
   try {
-    return { ok: true, value: new Reader(text).value(0) };
+    const reader = new Reader(text);
+    return { ok: true, value: reader.value(0), members: reader.members };
   } catch (error) {
     if (error instanceof NotStrict) return { ok: false, detail: error.message };
     throw error;
@@ -38,6 +44,7 @@ class NotStrict extends Error {}
 class Reader {
   readonly #text: string;
   #at = 0;
+  readonly members = new Map<string, string>();
 
   constructor(text: string) {
     this.#text = text;
@@ -50,7 +57,7 @@ class Reader {
     if (first === '{') return this.#object(depth);
     if (first === '[') return this.#array(depth);
     if (first === '"') return JSON.parse(this.#string());
-    const word: unknown = JSON.parse(this.#word());
+    const word = literal(this.#word());
     // For some readers infinite, for others an error.
     if (word === Number.POSITIVE_INFINITY || word === Number.NEGATIVE_INFINITY)
       throw new NotStrict('the body has a number that is too large');
@@ -61,11 +68,13 @@ class Reader {
     const members: Record<string, unknown> = Object.create(null);
     for (let next = this.#enter('}'); next; next = this.#next()) {
       this.#skip();
+      const start = this.#at;
       const key: string = JSON.parse(this.#string());
       if (Object.hasOwn(members, key)) throw new NotStrict('the body has the same key twice in one object');
       this.#skip();
       this.#at += 1; // the colon
       members[key] = this.value(depth + 1);
+      if (depth === 0) this.members.set(key, this.#text.slice(start, this.#at));
     }
     return members;
   }
@@ -102,11 +111,26 @@ class Reader {
 
   #word(): string {
     const start = this.#at;
-    while (/[-+.0-9A-Za-z]/.test(this.#text[this.#at] ?? '')) this.#at += 1;
+    while (isLiteral(this.#text.charCodeAt(this.#at))) this.#at += 1;
     return this.#text.slice(start, this.#at);
   }
 
   #skip(): void {
-    while (/[ \t\r\n]/.test(this.#text[this.#at] ?? '')) this.#at += 1;
+    while (isBlank(this.#text.charCodeAt(this.#at))) this.#at += 1;
   }
+}
+
+/** Code units instead of patterns: a body may be ten million of them, and everybody waits. NaN, behind the end, is neither. */
+function isBlank(unit: number): boolean {
+  return unit === 0x20 || unit === 0x0a || unit === 0x0d || unit === 0x09;
+}
+
+/** Of numbers and words: behind one stands a blank, a comma or a bracket. */
+function isLiteral(unit: number): boolean {
+  return unit > 0x20 && unit !== 0x2c && unit !== 0x5d && unit !== 0x7d;
+}
+
+function literal(word: string): unknown {
+  if (word === 'true' || word === 'false') return word === 'true';
+  return word === 'null' ? null : Number(word);
 }

@@ -7,7 +7,11 @@ import { type SecureOptions, secureUpstream } from './secure.ts';
 export type ReachOptions = DestinationOptions & SecureOptions & Omit<DialOptions, 'host'>;
 
 /** Never rejects. */
-export function reach(arrival: Arrival, grant: Grant, options: ReachOptions): Promise<Reached> {
+export function reach(
+  arrival: Pick<Arrival, 'intent' | 'origins'>,
+  grant: Grant,
+  options: ReachOptions,
+): Promise<Reached> {
   const { intent, origins } = arrival;
   const { host, port, http } = intent;
   const open = async (): Promise<Reached> => {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { parseArguments } from '../../../src/cli/parse.ts';
-import { questionOf } from '../../../src/cli/policy-question.ts';
 import { readDriverIdentity } from '../../../src/config/driver-identity.ts';
 import { readLimits } from '../../../src/config/limits.ts';
 import { parseMainProcessSpec } from '../../../src/config/main-process-spec.ts';
+import { questionOf } from '../../../src/egress/question.ts';
 import { CastellanError } from '../../../src/errors.ts';
 import { parseAccounts, parseGroups } from '../../../src/kernel/accounts.ts';
 import { ownCgroup } from '../../../src/kernel/cgroup.ts';

@@ -19,13 +19,15 @@ const TO_PROCESS = [
   `{"type":"identify","id":1,"flow":${FLOW}}`,
   `{"type":"fact","fact":{"kind":"connection-closed","intent":${INTENT},"identity":${IDENTITY},"rule":"r","address":"1.2.3.4","bytesOut":1,"bytesIn":2,"durationMs":3,"httpStatus":200}}`,
   '{"type":"fact","fact":{"kind":"dns-refused","name":"a","type":"A","source":{"address":"::1","port":5},"rcode":5,"repeats":2}}',
+  `{"type":"fact","fact":{"kind":"policy-proposal","state":"pending","intent":${INTENT},"identity":${IDENTITY},"id":"6fa459ea-ee8a-4ca4-894e-db77e160355e","ruleName":"r","summary":"s","yaml":"y","grants":["g"],"notes":[]}}`,
+  '{"type":"fact","fact":{"kind":"denials-counted","since":1,"total":2,"unlisted":1,"denials":[{"host":"a","port":1,"binary":"/b","reason":"no_policy","count":1,"firstSeen":1,"lastSeen":2,"requests":["GET /"]}]}}',
 ];
 const INSPECTION =
   '{"enforcement":"enforce","allow":[{"kind":"http","method":"GET","path":"/","query":[{"key":"k","any":["v"]}],"position":{"line":1,"column":1}}],"deny":[],"allowEncodedSlash":false,"maxBodyBytes":5,"persistedQueries":{"x":{"type":"query","name":"","fields":["a"]}},"strictToolNames":true,"allowKnownMethods":false}';
 const RULES = `[{"name":"r","position":{"line":1,"column":1},"binaries":[{"path":"/b"}],"endpoints":[{"host":"a","ports":[1],"allowedIps":[],"position":{"line":1,"column":1},"protocol":"graphql","inspection":${INSPECTION}}]}]`;
 const TO_NETWORK = [
   `{"type":"policy","generation":1,"rules":${RULES}}`,
-  `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":9},"listeners":{"proxy":[4],"transparent":[5],"dnsUdp":[6],"dnsTcp":[7],"nflog":8},"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
+  `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":9},"listeners":{"proxy":[4],"transparent":[5],"dnsUdp":[6],"dnsTcp":[7],"nflog":8},"takesProposals":true,"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
   `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
   '{"type":"stop"}',
 ];

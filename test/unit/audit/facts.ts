@@ -77,6 +77,21 @@ const CLOSED = {
   bytesIn: 5120,
   durationMs: 900.4,
 } as const;
+const MODEL_CALL = {
+  ...{ intent: request('POST', '/v1/messages'), identity: IDENTITY, rule: 'models', route: 'main' },
+  ...{
+    provider: 'anthropic',
+    model: 'm-1',
+    operation: 'anthropic_messages',
+    streamed: true,
+    durationMs: 12.5,
+  },
+} as const;
+const PROPOSAL = {
+  kind: 'policy-proposal',
+  ...{ intent: request('POST'), identity: IDENTITY, id: CONTEXT.bootId, ruleName: 'issues' },
+  ...{ summary: 'file a bug', yaml: 'network_policies: {}\n', grants: ['connect a'], notes: ['audit'] },
+} as const;
 const OWNERSHIP = {
   seen: 200_001,
   changed: 200_000,
@@ -341,6 +356,27 @@ export const SAMPLES: SampleTable = {
     { kind: 'connection-closed', intent: INTENT, identity: IDENTITY, ...CLOSED },
     { kind: 'connection-closed', intent: request('GET'), identity: IDENTITY, ...CLOSED, httpStatus: 204 },
     { kind: 'connection-closed', intent: request('PROPFIND'), identity: IDENTITY, ...CLOSED },
+  ],
+  'model-called': [
+    { kind: 'model-called', ...MODEL_CALL, httpStatus: 200, inputTokens: 12, outputTokens: 400 },
+    { kind: 'model-called', ...MODEL_CALL, intent: request('GET', '/v1/models'), detail: 'ECONNREFUSED' },
+  ],
+  'policy-proposal': [
+    { ...PROPOSAL, state: 'pending' },
+    { ...PROPOSAL, state: 'approved' },
+    { ...PROPOSAL, state: 'superseded' },
+  ],
+  'denials-counted': [
+    {
+      kind: 'denials-counted',
+      ...{ since: 1_795_460_000_000, total: 9, unlisted: 2 },
+      denials: [
+        {
+          ...{ host: 'a.example', port: 443, binary: '/usr/bin/curl', reason: 'host_not_listed', count: 7 },
+          ...{ firstSeen: 1_795_460_000_100, lastSeen: 1_795_460_000_200, requests: ['GET /a/*'] },
+        },
+      ],
+    },
   ],
   'dns-answered': [
     { kind: 'dns-answered', name: 'api.example.org', type: 'A', address: '198.18.0.1', source: SOURCE },

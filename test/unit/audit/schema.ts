@@ -43,6 +43,7 @@ const REQUIRED: Readonly<Record<number, readonly (string | readonly string[])[]>
   4007: [['src_endpoint', 'dst_endpoint']],
   5019: ['device'],
   6002: ['app'],
+  6003: ['actor', 'api', 'src_endpoint'],
   6008: [],
 };
 

@@ -32,6 +32,14 @@ const read = (options: Record<string, string[]>, surroundings = root, installed 
   );
 
 describe('readRunConfig', () => {
+  it('lets programs ask for rules only where somebody reads them', () => {
+    expect(read({}).takesProposals).toBe(false);
+    expect(read({ 'policy-proposals': [''] }).takesProposals).toBe(true);
+    expect(() => read({ 'policy-proposals': [''], roles: ['process'] }, user)).toThrow(
+      'takes the network role',
+    );
+  });
+
   it('knows where things go', () => {
     expect(read({ name: ['a'] })).toMatchObject({
       mode: 'root',

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { afterAll, describe, expect, it } from 'vitest';
-import { meaningOf } from '../../../src/cli/policy.ts';
 import { compilePolicy } from '../../../src/policy/compile.ts';
+import { meaningOf } from '../../../src/policy/meaning.ts';
 import { checkPolicy, parsePolicy } from '../../../src/policy/parse.ts';
 import type { PolicyFiles } from '../../../src/policy/tls-authority.ts';
 import { policyRules } from '../../../src/roles/parse-policy.ts';

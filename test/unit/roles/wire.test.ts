@@ -249,6 +249,7 @@ test('what the process role may say', () => {
     version: WIRE_VERSION,
     listeners: { proxy: [4, 5], transparent: [6], dnsUdp: [7], dnsTcp: [8], nflog: 9 },
     secrets: { credentials: 10 },
+    takesProposals: true,
     policy: {
       generation: 1,
       mayChange: false,
@@ -373,6 +374,7 @@ describe('the process role’s side', () => {
       secrets: {},
       rules: [],
       mayChange: true,
+      takesProposals: false,
       identify: async () => KNOWN,
       report: (fact) => facts.push(fact),
     });

@@ -17,13 +17,16 @@ const proxy: UpstreamProxy = {
 };
 const exception = { kind: 'any', value: '', port: undefined } as const;
 const reload: RunConfig['reload'] = { when: 'signal', invalid: 'keep' };
+const routes: RunConfig['secretFiles'] = { inferenceRoutes: '/routes' };
 
 describe('the ports that the network role may connect to', () => {
   it.each([
     ['those of the rules', undefined, undefined, [53, 80, 443]],
     ['any, where the rules may change', undefined, reload, undefined],
+    ['any, where there are routes to models', undefined, undefined, undefined, routes],
     ['that of the proxy alone, where everything goes through it', proxy, undefined, [53, 3128]],
     ['the same where the rules may change', proxy, reload, [53, 3128]],
+    ['the same where there are routes to models', proxy, undefined, [53, 3128], routes],
     [
       'with exceptions those of the rules too',
       { ...proxy, exceptions: [exception] },
@@ -36,7 +39,7 @@ describe('the ports that the network role may connect to', () => {
       reload,
       undefined,
     ],
-  ] as const)('%s', (_, upstreamProxy, reload, connect) => {
-    expect(rolePorts({ reload, upstreamProxy }, policy)).toEqual({ bind: [], connect });
+  ] as const)('%s', (_, upstreamProxy, reload, connect, secretFiles: RunConfig['secretFiles'] = {}) => {
+    expect(rolePorts({ reload, secretFiles, upstreamProxy }, policy)).toEqual({ bind: [], connect });
   });
 });

@@ -1,6 +1,6 @@
-import type { Question } from '../egress/simulate.ts';
 import { CastellanError } from '../errors.ts';
 import { canonicalHost } from '../policy/match/host.ts';
+import type { Question } from './simulate.ts';
 
 export interface AskedRequest {
   /** Paths; `@sha256:` and the hash may follow one. */
