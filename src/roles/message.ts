@@ -9,7 +9,7 @@ import type { Flow, IdentityResult } from '../egress/stages.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { NetworkRule } from '../policy/document.ts';
 
-export const WIRE_VERSION = 3;
+export const WIRE_VERSION = 4;
 
 /** Where the network role finds its end of the wire. */
 export const CONTROL_DESCRIPTOR = 3;

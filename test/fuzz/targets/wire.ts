@@ -14,7 +14,7 @@ const FLOW = '{"family":4,"localAddress":"10.0.0.1","localPort":1,"remoteAddress
 const IDENTITY = `{"pid":2,"startTime":"5","uid":7,"executable":"/b","sha256":"${'a'.repeat(64)}","ancestors":["/c"],"ancestorHashes":[""]}`;
 const INTENT = `{"connectionId":"a-1.2","adapter":"connect","host":"a","port":1,"flow":${FLOW},"startedAt":1.5,"http":{"method":"GET","path":"/","scheme":"http"}}`;
 const TO_PROCESS = [
-  '{"type":"hello","version":3,"pid":3}',
+  '{"type":"hello","version":4,"pid":3}',
   '{"type":"ready","authority":"x"}',
   `{"type":"identify","id":1,"flow":${FLOW}}`,
   `{"type":"fact","fact":{"kind":"connection-closed","intent":${INTENT},"identity":${IDENTITY},"rule":"r","address":"1.2.3.4","bytesOut":1,"bytesIn":2,"durationMs":3,"httpStatus":200}}`,

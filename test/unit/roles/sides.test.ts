@@ -1,0 +1,203 @@
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { describe, expect, test, vi } from 'vitest';
+import type { AuditFact } from '../../../src/audit/event.ts';
+import type { Flow, IdentityResult } from '../../../src/egress/stages.ts';
+import { createAnswerer } from '../../../src/roles/answer.ts';
+import { createAsker } from '../../../src/roles/ask.ts';
+import { openChannel } from '../../../src/roles/channel.ts';
+import { type ToNetworkRole, WIRE_VERSION } from '../../../src/roles/message.ts';
+import { parseToNetworkRole } from '../../../src/roles/parse.ts';
+import { openProcessSide } from '../../../src/roles/process-side.ts';
+
+const FLOW: Flow = {
+  family: 4,
+  localAddress: '198.51.100.1',
+  localPort: 40_000,
+  remoteAddress: '127.0.0.1',
+  remotePort: 3128,
+};
+const IDENTITY = {
+  pid: 7,
+  startTime: '123',
+  uid: 1000,
+  executable: '/usr/bin/curl',
+  sha256: 'a'.repeat(64),
+  ancestors: ['/bin/sh'],
+  ancestorHashes: ['b'.repeat(64)],
+};
+const KNOWN: IdentityResult = { ok: true, identity: IDENTITY };
+const _INTENT = {
+  connectionId: '0f-1.2',
+  adapter: 'connect',
+  host: 'a.test',
+  port: 443,
+  flow: FLOW,
+  startedAt: 1,
+} as const;
+
+describe('questions', () => {
+  test('answers find their questions, in any order and once', async () => {
+    const sent: number[] = [];
+    const asker = createAsker((id) => sent.push(id));
+    const [first, second] = [asker.identify(FLOW), asker.identify(FLOW)];
+    asker.settle(sent[1] ?? 0, { ok: false, reason: 'second' });
+    asker.settle(sent[0] ?? 0, KNOWN);
+    asker.settle(sent[0] ?? 0, { ok: false, reason: 'late' });
+    expect(await Promise.all([first, second])).toEqual([KNOWN, { ok: false, reason: 'second' }]);
+  });
+
+  test('no answer, too many questions, and the end are unknown identities', async () => {
+    vi.useFakeTimers();
+    try {
+      const asker = createAsker(() => {}, { deadlineMs: 5000, maxOutstanding: 2 });
+      const late = asker.identify(FLOW);
+      await vi.advanceTimersByTimeAsync(5000);
+      expect(await late).toEqual({ ok: false, reason: 'the process role did not answer within 5000 ms' });
+      const open = [asker.identify(FLOW), asker.identify(FLOW)];
+      expect(await asker.identify(FLOW)).toMatchObject({
+        ok: false,
+        reason: expect.stringContaining('too many'),
+      });
+      asker.end('gone');
+      expect(await Promise.all(open)).toEqual([
+        { ok: false, reason: 'gone' },
+        { ok: false, reason: 'gone' },
+      ]);
+      expect(await asker.identify(FLOW)).toEqual({ ok: false, reason: 'gone' });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('answers are limited: a question waits for a place, and a failure is an answer', async () => {
+    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<IdentityResult>());
+    let started = 0;
+    const sent: [number, IdentityResult][] = [];
+    const answer = createAnswerer(
+      () => (gates[started++] ?? Promise.withResolvers<IdentityResult>()).promise,
+      (id, result) => sent.push([id, result]),
+      { maxConcurrent: 2 },
+    );
+    await answer(1, FLOW);
+    await answer(2, FLOW);
+    const third = answer(3, FLOW);
+    expect(started).toBe(2);
+    gates[1]?.reject(new Error('proc is gone'));
+    await third;
+    expect(started).toBe(3);
+    expect(sent).toEqual([[2, { ok: false, reason: 'proc is gone' }]]);
+  });
+});
+
+describe('the process role’s side', () => {
+  /** Both ends of a wire in memory. */
+  function pair(): [Socket, Socket] {
+    const ends: Duplex[] = [];
+    const make = (other: () => Duplex | undefined) =>
+      new Duplex({
+        read() {},
+        write(chunk, _encoding, done) {
+          other()?.push(chunk);
+          done();
+        },
+        destroy(error, done) {
+          queueMicrotask(() => other()?.push(null));
+          done(error);
+        },
+      });
+    ends.push(
+      make(() => ends[1]),
+      make(() => ends[0]),
+    );
+    for (const end of ends) Object.assign(end, { destroySoon: () => end.end(() => end.destroy()) });
+    return ends as unknown as [Socket, Socket];
+  }
+
+  function sides() {
+    const [ours, theirs] = pair();
+    const facts: AuditFact[] = [];
+    const listeners = { proxy: [4], transparent: [5], dnsUdp: [6], dnsTcp: [7], nflog: 8 };
+    const side = openProcessSide(ours, {
+      listeners,
+      secrets: {},
+      rules: [],
+      mayChange: true,
+      takesProposals: false,
+      identify: async () => KNOWN,
+      report: (fact) => facts.push(fact),
+    });
+    const role = openChannel<unknown, ToNetworkRole>(theirs, parseToNetworkRole);
+    return { side, facts, role, messages: role.messages() };
+  }
+
+  test('a later policy has a later number, and settles with what it closed', async () => {
+    const { side, role, messages } = sides();
+    await expect(side.replacePolicy([])).rejects.toMatchObject({ code: 'role_lost' });
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    await messages.next();
+    role.send({ type: 'ready' });
+    await side.ready;
+    const [second, third] = [side.replacePolicy([]), side.replacePolicy([])];
+    expect((await messages.next()).value).toEqual({ type: 'policy', generation: 2, rules: [] });
+    expect((await messages.next()).value).toEqual({ type: 'policy', generation: 3, rules: [] });
+    role.send({ type: 'policy-applied', generation: 3, closed: 5 });
+    role.send({ type: 'policy-applied', generation: 2, closed: 1 });
+    expect(await Promise.all([second, third])).toEqual([1, 5]);
+    const lost = side.replacePolicy([]);
+    role.close();
+    await expect(lost).rejects.toMatchObject({ code: 'role_lost' });
+  });
+
+  test('hello brings the policy, questions are answered, facts are passed on, stop ends it', async () => {
+    const { side, facts, role, messages } = sides();
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    expect((await messages.next()).value).toMatchObject({
+      type: 'start',
+      policy: { generation: 1, rules: [], mayChange: true },
+    });
+    role.send({ type: 'ready' });
+    await side.ready;
+    role.send({ type: 'identify', id: 9, flow: FLOW });
+    expect((await messages.next()).value).toEqual({ type: 'answer', id: 9, result: KNOWN });
+    role.send({ type: 'fact', fact: { kind: 'internal-error', where: 'a', message: 'b' } });
+    side.stop();
+    expect((await messages.next()).value).toEqual({ type: 'stop' });
+    role.send({ type: 'stopped' });
+    await side.closed;
+    expect(facts).toEqual([{ kind: 'internal-error', where: 'a', message: 'b' }]);
+  });
+
+  test('a stop before hello ends without a policy', async () => {
+    const { side, role, messages } = sides();
+    side.stop();
+    expect((await messages.next()).value).toEqual({ type: 'stop' });
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    role.send({ type: 'stopped' });
+    expect(await side.closed).toMatchObject({ message: 'the wire was closed' });
+    expect((await messages.next()).done).toBe(true);
+  });
+
+  test.each<[string, unknown[], string]>([
+    ['ready before hello', [{ type: 'ready' }], 'ready in phase hello'],
+    ['another version', [{ type: 'hello', version: 99, pid: 1 }], 'version 99'],
+    ['a fatal error', [{ type: 'fatal', message: 'no\nway' }], 'no\\u{a}way'],
+    [
+      'a forged fact',
+      [
+        { type: 'hello', version: WIRE_VERSION, pid: 1 },
+        { type: 'fact', fact: { kind: 'supervisor-ready', sshSocket: '', durationMs: 0 } },
+      ],
+      'malformed',
+    ],
+  ])('%s loses the role', async (_name, said, message) => {
+    const { side, role, facts } = sides();
+    for (const one of said) role.send(one);
+    await expect(side.ready).rejects.toMatchObject({
+      code: 'role_lost',
+      message: expect.stringContaining(message),
+    });
+    expect(await side.closed).toMatchObject({ message: expect.stringContaining(message) });
+    expect(facts).toEqual([]);
+  });
+});
