@@ -1,4 +1,4 @@
-/** A CONNECTION: accept → identify → decide → inspect → dial → relay → record. A stage is a file or folder beside this one. */
+/** A CONNECTION: accept → identify → decide → inspect → inject → dial → relay → record. A stage is a file or folder beside this one. */
 import type { Report } from '../audit/event.ts';
 import type { UpstreamProxy } from '../config/upstream-proxy.ts';
 import { CredentialStore } from '../credential/store.ts';
