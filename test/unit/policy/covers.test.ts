@@ -15,6 +15,10 @@ const rule = (endpoint: string, binary = '/usr/bin/curl', name = 'r'): string =>
 const REST = (more: string): string => `host: a.test, port: 443, protocol: rest, ${more}`;
 const GET = 'rules: [{allow: {method: GET, path: "/v1/**"}}]';
 
+const [A, B] = ['a'.repeat(64), 'b'.repeat(64)] as const;
+const pinned = (hashes: readonly string[]): string =>
+  `  r: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /b${hashes.length > 0 ? `, sha256: [${hashes}]` : ''}}]}\n`;
+
 describe.each<[string, string, string, boolean]>([
   ['itself', rule('host: a.test, port: 443'), rule('host: a.test, port: 443'), true],
   ['another port', rule('host: a.test, port: 443'), rule('host: a.test, port: 80'), false],
@@ -35,6 +39,12 @@ describe.each<[string, string, string, boolean]>([
   ['the same addresses', rule('host: a.test, port: 443, allowed_ips: [10.0.0.0/8]'), rule('host: a.test, port: 443, allowed_ips: [10.0.0.0/8]'), true],
   ['public addresses, where others are listed', rule('host: a.test, port: 443, allowed_ips: [10.0.0.0/8]'), rule('host: a.test, port: 443'), false],
   ['raw TCP, where TLS is expected', rule('host: a.test, port: 443'), rule('host: a.test, port: 443, protocol: tcp'), false],
+  ['TLS that may hide its name', rule('host: a.test, port: 443, allow_encrypted_client_hello: true'), rule('host: a.test, port: 443'), true],
+  ['TLS that may hide its name, where it may not', rule('host: a.test, port: 443'), rule('host: a.test, port: 443, allow_encrypted_client_hello: true'), false],
+  ['a program, where its content is pinned', pinned([A]), pinned([]), false],
+  ['the same content', pinned([A, B]), pinned([A]), true],
+  ['other content', pinned([A]), pinned([A, B]), false],
+  ['pinned content, where any will do', pinned([]), pinned([A]), true],
   ['nobody', rule('host: a.test, port: 443'), '  r: {endpoints: [{host: b.test, port: 1}], binaries: []}\n', true],
 ])('%s', (_, present, wanted, expected) => {
   test(`is ${expected ? '' : 'not '}covered`, () => {
@@ -43,6 +53,21 @@ describe.each<[string, string, string, boolean]>([
     expect(covers(rules(present), asked)).toBe(expected);
   });
 }); // biome-ignore format: a table
+
+test('a rule covers until it ends, and refuses after that too', () => {
+  const END = Date.parse('2030-01-01T00:00:00Z');
+  const ending = (more: string): readonly NetworkRule[] =>
+    rules(
+      `  r: {expires: "2030-01-01T00:00:00Z", endpoints: [{${REST(more)}}], binaries: [{path: /usr/bin/curl}]}\n`,
+    );
+  const [wanted] = rules(rule(REST(GET)));
+  if (wanted === undefined) throw new Error('no rule');
+  expect(covers(ending(GET), wanted, END - 1)).toBe(true);
+  expect(covers(ending(GET), wanted, END)).toBe(false);
+  expect(covers(ending(GET), wanted)).toBe(false);
+  const both = [...ending(`${GET}, deny_rules: [{path: /v1/a}]`), wanted];
+  expect(covers(both, wanted, END)).toBe(false);
+});
 
 const HOSTS = ['a.test', 'b.test', 'x.a.test', '10.1.2.3'];
 const BINARIES = ['/usr/bin/curl', '/usr/bin/git', '/opt/x/y', '/a?c', '/abc'];
