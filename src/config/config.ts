@@ -49,9 +49,9 @@ export interface RunConfig {
   readonly ownership: OwnershipMethod | undefined;
   /** Undefined: the policy stays as it was at the start. */
   readonly reload: ReloadConfig | undefined;
-  /** Paths of files that only the network role reads. */
   /** Where probes are answered besides the socket in the run directory. */
   readonly healthListener: HealthListener | undefined;
+  /** Paths of files that only the network role reads. */
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
   /** Undefined: origins are dialled from this machine. */
   readonly upstreamProxy: UpstreamProxy | undefined;

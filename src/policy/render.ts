@@ -34,10 +34,15 @@ function ruleValue({ endpoints, binaries, expires, name: _, position: __, ...oth
   // A key that is new and not written here does not compile; here and below.
   others satisfies Record<string, never>;
   return given({
-    expires: expires === undefined ? undefined : new Date(expires).toISOString(),
+    expires: expires === undefined ? undefined : timeText(expires),
     endpoints: endpoints.map(endpointValue),
     binaries: binaries.map(binaryValue),
   });
+}
+
+/** Policies tell whole seconds. */
+function timeText(time: number): string {
+  return new Date(time).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
 function binaryValue({ path, sha256, ...others }: BinaryPattern): Value {

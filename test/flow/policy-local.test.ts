@@ -74,6 +74,26 @@ test('what would become of a request is told for the program that asks, and noth
   expect(it.world.facts.some(({ kind }) => kind === 'connection-denied')).toBe(false);
 });
 
+test('the content of the program that asks is looked at too, and what its ancestors are', async () => {
+  const pinned = (name: string, path: string, sha256: string) =>
+    `  ${name}: {endpoints: [{host: ${name}.test, port: 443}], binaries: [{path: ${path}, sha256: ${sha256}}]}\n`;
+  const [own, parent] = [IDENTITY.sha256, IDENTITY.ancestorHashes[0] ?? ''];
+  const more =
+    pinned('own', '/usr/bin/curl', own) +
+    pinned('parent', '/usr/bin/bash', parent) +
+    pinned('other', '/usr/bin/curl', 'c'.repeat(64)) +
+    '  ended: {expires: "2020-01-01T00:00:00Z", endpoints: [{host: ended.test, port: 443}], binaries: [{path: /usr/bin/curl}]}\n';
+  const rules = `  local: {endpoints: [{host: policy.local, port: 80}], binaries: [{path: /usr/bin/curl}]}\n${more}`;
+  await using it = await localWorld();
+  const { network } = parsePolicy(`version: 1\nnetwork_policies:\n${rules}`, 'p');
+  it.world.egress.replacePolicy(compilePolicy(network, Date.now()));
+  const ask = (host: string) => it.ask(`/v1/explain?url=https%3A%2F%2F${host}.test%2F`);
+  expect(await ask('own')).toMatchObject({ verdict: 'allow' });
+  expect(await ask('parent')).toMatchObject({ verdict: 'allow' });
+  expect(await ask('other')).toMatchObject({ verdict: 'deny', reason: 'binary_hash_differs' });
+  expect(await ask('ended')).toMatchObject({ verdict: 'deny', reason: 'rule_expired' });
+});
+
 test('the guide is at the root, and says whether rules can be asked for', async () => {
   await using without = await localWorld();
   const { stdout } = await without.fetch('-i', 'http://policy.local/');
@@ -105,6 +125,26 @@ test('refusals lead to policy.local exactly those programs that may go there', a
     more: MORE,
   });
   expect((await other.fetch('http://forbidden.test/')).stdout.toString()).not.toContain('policy.local');
+});
+
+test.each([
+  ['policy.local/v1/denials', 'rules: [{allow: {method: GET, path: /x}}]', 'request_not_listed'],
+  ['forbidden.test/', 'access: full', 'read_guide'],
+])('at %s who shares a connection counts too', async (url, keys, told) => {
+  const of = (more: string) =>
+    localWorld({
+      more,
+      identify: async () => ({
+        ok: true,
+        identity: { ...IDENTITY, heirs: [{ ...IDENTITY, pid: 4712, executable: '/usr/bin/heir' }] },
+      }),
+    });
+  await using it = await of(
+    `  heir: {endpoints: [{host: policy.local, port: 80, protocol: rest, ${keys}}], binaries: [{path: /usr/bin/heir}]}\n`,
+  );
+  expect((await it.fetch(`http://${url}`)).stdout.toString()).toContain(told);
+  await using without = await of('');
+  expect((await without.fetch(`http://${url}`)).stdout.toString()).not.toContain('read_guide');
 });
 
 describe('proposals', () => {

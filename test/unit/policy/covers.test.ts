@@ -15,6 +15,10 @@ const rule = (endpoint: string, binary = '/usr/bin/curl', name = 'r'): string =>
 const REST = (more: string): string => `host: a.test, port: 443, protocol: rest, ${more}`;
 const GET = 'rules: [{allow: {method: GET, path: "/v1/**"}}]';
 
+const [A, B] = ['a'.repeat(64), 'b'.repeat(64)] as const;
+const pinned = (hashes: readonly string[]): string =>
+  `  r: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /b${hashes.length > 0 ? `, sha256: [${hashes}]` : ''}}]}\n`;
+
 describe.each<[string, string, string, boolean]>([
   ['itself', rule('host: a.test, port: 443'), rule('host: a.test, port: 443'), true],
   ['another port', rule('host: a.test, port: 443'), rule('host: a.test, port: 80'), false],
@@ -35,6 +39,12 @@ describe.each<[string, string, string, boolean]>([
   ['the same addresses', rule('host: a.test, port: 443, allowed_ips: [10.0.0.0/8]'), rule('host: a.test, port: 443, allowed_ips: [10.0.0.0/8]'), true],
   ['public addresses, where others are listed', rule('host: a.test, port: 443, allowed_ips: [10.0.0.0/8]'), rule('host: a.test, port: 443'), false],
   ['raw TCP, where TLS is expected', rule('host: a.test, port: 443'), rule('host: a.test, port: 443, protocol: tcp'), false],
+  ['TLS that may hide its name', rule('host: a.test, port: 443, allow_encrypted_client_hello: true'), rule('host: a.test, port: 443'), true],
+  ['TLS that may hide its name, where it may not', rule('host: a.test, port: 443'), rule('host: a.test, port: 443, allow_encrypted_client_hello: true'), false],
+  ['a program, where its content is pinned', pinned([A]), pinned([]), false],
+  ['the same content', pinned([A, B]), pinned([A]), true],
+  ['other content', pinned([A]), pinned([A, B]), false],
+  ['pinned content, where any will do', pinned([]), pinned([A]), true],
   ['nobody', rule('host: a.test, port: 443'), '  r: {endpoints: [{host: b.test, port: 1}], binaries: []}\n', true],
 ])('%s', (_, present, wanted, expected) => {
   test(`is ${expected ? '' : 'not '}covered`, () => {
@@ -44,9 +54,26 @@ describe.each<[string, string, string, boolean]>([
   });
 }); // biome-ignore format: a table
 
+test('a rule covers until it ends, and refuses after that too', () => {
+  const END = Date.parse('2030-01-01T00:00:00Z');
+  const ending = (more: string): readonly NetworkRule[] =>
+    rules(
+      `  r: {expires: "2030-01-01T00:00:00Z", endpoints: [{${REST(more)}}], binaries: [{path: /usr/bin/curl}]}\n`,
+    );
+  const [wanted] = rules(rule(REST(GET)));
+  if (wanted === undefined) throw new Error('no rule');
+  expect(covers(ending(GET), wanted, END - 1)).toBe(true);
+  expect(covers(ending(GET), wanted, END)).toBe(false);
+  expect(covers(ending(GET), wanted)).toBe(false);
+  const both = [...ending(`${GET}, deny_rules: [{path: /v1/a}]`), wanted];
+  expect(covers(both, wanted, END)).toBe(false);
+});
+
 const HOSTS = ['a.test', 'b.test', 'x.a.test', '10.1.2.3'];
 const BINARIES = ['/usr/bin/curl', '/usr/bin/git', '/opt/x/y', '/a?c', '/abc'];
 const PATHS = ['/', '/v1', '/v1/a', '/v1/a/b', '/v2', '/v1/a%2Fb'];
+/** Between the ends that rules have. */
+const NOW = Date.parse('2030-01-01T00:00:00Z');
 const METHODS = ['GET', 'HEAD', 'POST'];
 
 function randomEndpoint(random: Random): string {
@@ -71,22 +98,29 @@ function randomRules(random: Random, count: number): readonly NetworkRule[] {
   const texts = Array.from({ length: count }, (_, index) => {
     const binary = random.pick([...BINARIES, '/usr/bin/*', '/**', '/a*']);
     const endpoints = Array.from({ length: 1 + random.below(2) }, () => randomEndpoint(random));
-    return `  r${index}: {endpoints: [${endpoints.join(', ')}], binaries: [{path: "${binary}"}]}`;
+    const expires = random.pick([
+      '',
+      '',
+      '',
+      'expires: "2029-01-01T00:00:00Z", ',
+      'expires: "2031-01-01T00:00:00Z", ',
+    ]);
+    const pins = random.pick(['', '', '', `, sha256: ${A}`, `, sha256: [${A}, ${B}]`]);
+    return `  r${index}: {${expires}endpoints: [${endpoints.join(', ')}], binaries: [{path: "${binary}"${pins}}]}`;
   });
   return checkPolicy(`version: 1\nnetwork_policies:\n${texts.join('\n')}\n`, 'p').document?.network ?? [];
 }
 
-function* questions(): Generator<Question> {
+function* questions(random: Random): Generator<Question> {
   for (const host of HOSTS)
     for (const port of [80, 443])
       for (const binary of BINARIES) {
-        yield { host, port, binaries: [binary] };
+        const asking = { host, port, binaries: [binary], hashes: [random.pick(['unknown', A, B])] } as const;
+        yield asking;
         for (const method of METHODS)
           for (const target of PATHS)
             yield {
-              host,
-              port,
-              binaries: [binary],
+              ...asking,
               request: { method, target, headers: {}, body: Buffer.alloc(0) },
             };
       }
@@ -111,7 +145,7 @@ function related(present: readonly NetworkRule[], random: Random): NetworkRule |
     ...whole,
     name: 'wanted',
     endpoints: [{ ...endpoint, host, ports, inspection: narrowed }],
-    binaries: [{ path }],
+    binaries: [{ path, ...(random.below(2) === 0 && { sha256: random.pick([[A], [A, B]]) }) }],
   };
 }
 
@@ -121,14 +155,14 @@ describe('against the decider', () => {
   test('a yes is never wrong', async () => {
     const random = seededRandom(23);
     let yes = 0;
-    for (let round = 0; round < 1200; round += 1) {
+    for (let round = 0; round < 2400; round += 1) {
       const present = randomRules(random, 1 + random.below(3));
       if (present.length === 0) continue;
       const wanted = random.below(4) === 0 ? randomRules(random, 1)[0] : related(present, random);
-      if (wanted === undefined || !covers(present, wanted)) continue;
+      if (wanted === undefined || !covers(present, wanted, NOW)) continue;
       yes += 1;
-      const [of, by] = [compilePolicy([wanted]), compilePolicy(present)];
-      for (const question of questions())
+      const [of, by] = [compilePolicy([wanted], NOW), compilePolicy(present, NOW)];
+      for (const question of questions(random))
         if (passes(await simulate(of, question)))
           expect(
             passes(await simulate(by, question)),
@@ -145,7 +179,7 @@ describe('against the decider', () => {
       // Endpoints of one rule that cut across each other are beyond what is looked at.
       if (wanted === undefined || wanted.endpoints.length > 1) continue;
       expect(
-        covers(parsePolicy(`version: 1\n${renderRules([wanted])}`, 'p').network, wanted),
+        covers(parsePolicy(`version: 1\n${renderRules([wanted])}`, 'p').network, wanted, 0),
         renderRules([wanted]),
       ).toBe(true);
     }

@@ -26,6 +26,8 @@ describe('rules as YAML are the same rules again', () => {
     'host: a.test, port: 443, protocol: rest, rules: [{allow: {method: GET}}]',
     'host: a.test, port: 443, protocol: rest, enforcement: audit, path: "/v1/**", allow_encoded_slash: true, rules: [{allow: {method: GET, path: "/{a,b}/*", query: {q: "x: #y", "a b": {any: ["1", "yes", "null", "\\"", "- x"]}}}}], deny_rules: [{path: /x}, {method: POST}]',
     'host: a.test, port: 443, protocol: websocket, access: full',
+    'host: a.test, port: 443, allow_encrypted_client_hello: true',
+    'host: a.test, port: 443, protocol: websocket, graphql_max_body_bytes: 9, rules: [{allow: {method: GET}}, {allow: {operation_type: query}}]',
     'host: a.test, port: 443, protocol: graphql, persisted_queries: allow_registered, graphql_max_body_bytes: 9, graphql_persisted_queries: {abc: {operation_type: query, operation_name: Q, fields: [a]}, "007": {operation_type: mutation, fields: [b, c]}}, rules: [{allow: {operation_type: query, operation_name: "Q*", fields: [a, "b*"]}}, {allow: {operation_type: "*"}}], deny_rules: [{fields: [secret]}]',
     'host: a.test, port: 443, protocol: json-rpc, json_rpc: {max_body_bytes: 7}, rules: [{allow: {method: a}}]',
     'host: a.test, port: 443, protocol: mcp, rules: [{allow: {method: initialize}}, {allow: {method: tools/call, tool: {any: [a, "b_*"]}, arguments: {repo: "me/*"}}}], deny_rules: [{method: tools/call, tool: x}]',
@@ -43,6 +45,14 @@ describe('rules as YAML are the same rules again', () => {
     const yaml = renderRules(rules);
     expect(unplaced(parse(`version: 1\n${yaml}`))).toEqual(unplaced(rules));
     expect(yaml.split('\n').filter((line) => line.trimStart().startsWith('binaries:'))).toHaveLength(1);
+  });
+
+  test('with an end, and with programs of certain contents', () => {
+    const [one, other] = ['a'.repeat(64), 'b'.repeat(64)];
+    const rules = parse(
+      `version: 1\nnetwork_policies:\n  r: {expires: "2030-01-01T00:00:00Z", endpoints: [{host: a.test, port: 1}], binaries: [{path: /a, sha256: ${one}}, {path: /b, sha256: [${one}, ${other}]}]}\n`,
+    );
+    expect(unplaced(parse(`version: 1\n${renderRules(rules)}`)), renderRules(rules)).toEqual(unplaced(rules));
   });
 
   test('none are none', () => {
@@ -126,6 +136,15 @@ describe('a proposal', () => {
     { intent_summary: 'x'.repeat(501), operations: [] },
   ])('that is %j is none', (value) => {
     expect(readProposal(value, NOTHING)).toMatchObject({ ok: false });
+  });
+
+  test('names no file of the machine, and learns of none', () => {
+    const tls_authority = '/etc/passwd';
+    const endpoint = { host: 'a.test', port: 443, protocol: 'rest', access: 'full', tls_authority };
+    expect(readProposal(of(endpoint), NOTHING)).toEqual({
+      ok: false,
+      problems: ['tls_authority "/etc/passwd" cannot be read here'],
+    });
   });
 });
 

@@ -72,6 +72,7 @@ describe('what is learned', () => {
     ['one with GraphQL', [request(A, 'GET /w', { protocol: 'websocket' }), message(A, '/w', TICK)],
       ['/usr/bin/curl -> a.example.org:443 | websocket | /w | GET /w | subscription {tick}']],
     ['what only audit let pass', [missing('request-violation', request(A, 'PUT /x'))], ['/usr/bin/curl -> a.example.org:443 | rest | PUT /x']],
+    ['a request that castellan answers, as its connection', [{ kind: 'connection-allowed', intent: { ...to('inference.local 443'), http: { method: 'POST', path: '/v1/messages', scheme: 'https' } }, identity: who(), rule: 'r', address: undefined }], ['/usr/bin/curl -> inference.local:443']],
     ['not a tunnel that was opened for requests', [{ kind: 'connection-allowed', intent: to(A), identity: who(), rule: 'r', address: undefined }], []],
     ['not what a deny rule is about', [missing('request-violation', request(A, 'PUT /x'), 'request_refused')], []],
     ['not what was refused', [missing('connection-denied', connection(A), 'host_not_listed'), missing('connection-denied', request(A, 'PUT /x'))], []],
