@@ -212,7 +212,11 @@ function openMembers(path: string): number {
 }
 
 async function members(path: string): Promise<number[]> {
-  const text = await readFile(join(path, 'cgroup.procs'), 'utf8');
+  const text = await readFile(join(path, 'cgroup.procs'), 'utf8').catch((error: unknown) => {
+    // One that is gone had nobody in it: the kernel removes no other.
+    if (errnoOf(error) === 'ENOENT') return '';
+    throw error;
+  });
   // 0 stands for a process of another pid namespace; to kill(2) it would mean our own group.
   return text
     .split('\n')

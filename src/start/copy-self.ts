@@ -20,6 +20,8 @@ export interface CopiedBundle {
 const NAME_DIGITS = 16;
 const BLOCK_BYTES = 1024 * 1024;
 const OPEN_MODE = 0o755;
+/** Copies that start at once meet once or twice. */
+const MAX_ATTEMPTS = 10;
 
 /**
  * Copies the bundle at `root` into `directory`, or finds it there. `uid` is this process's own.
@@ -33,10 +35,10 @@ export async function copySelf(root: string, directory: string, uid: number): Pr
   const listed = [...files, manifestEntry(text)];
   try {
     if ((await mkdir(directory, { recursive: true })) !== undefined) await chmod(directory, OPEN_MODE);
-    const isThere = (await isOurs(path, uid)) && (await isWhole(path, listed));
-    if (!isThere) await copyAll(root, path, listed);
+    const wasThere = await isThere(path, { files: listed, uid });
+    if (!wasThere) await copyAll(root, path, { files: listed, uid });
     await pointTo(directory, name);
-    return { path, version, copied: !isThere };
+    return { path, version, copied: !wasThere };
   } catch (error) {
     if (error instanceof CastellanError) throw error;
     const errno = errnoOf(error);
@@ -64,7 +66,14 @@ function manifestEntry(text: string): BundleFile {
   return { path: MANIFEST_FILE, size: Buffer.byteLength(text), executable: false, sha256 };
 }
 
-async function copyAll(root: string, path: string, files: readonly BundleFile[]): Promise<void> {
+interface Wanted {
+  readonly files: readonly BundleFile[];
+  /** Whose a copy has to be. */
+  readonly uid: number;
+}
+
+async function copyAll(root: string, path: string, wanted: Wanted): Promise<void> {
+  const { files } = wanted;
   const draft = `${path}.new-${randomBytes(4).toString('hex')}`;
   try {
     for (const place of directoriesOf(files)) {
@@ -74,14 +83,29 @@ async function copyAll(root: string, path: string, files: readonly BundleFile[])
     }
     for (const file of files) await copyFile(join(root, file.path), join(draft, file.path), file);
     await syncDirectory(draft);
-    // What is there under the name was not whole; another copy of ours may come first, and is as good.
-    await rm(path, { recursive: true, force: true });
-    await rename(draft, path).catch(async (error: unknown) => {
-      if (errnoOf(error) !== 'ENOTEMPTY' || !(await isWhole(path, files))) throw error;
-    });
+    await putInPlace(draft, path, wanted);
   } finally {
     await rm(draft, { recursive: true, force: true });
   }
+}
+
+/** Another copy may have come first, and is as good where it is whole; what is not goes away under another name. */
+async function putInPlace(draft: string, path: string, wanted: Wanted): Promise<void> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await rename(draft, path);
+    } catch (error) {
+      if (attempt === MAX_ATTEMPTS || !['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(errnoOf(error) ?? ''))
+        throw error;
+      if (await isThere(path, wanted)) return;
+      const aside = `${path}.old-${randomBytes(4).toString('hex')}`;
+      await rename(path, aside).catch(ignoreAbsence);
+      await rm(aside, { recursive: true, force: true });
+    }
+}
+
+function ignoreAbsence(error: unknown): void {
+  if (errnoOf(error) !== 'ENOENT') throw error;
 }
 
 /** Parents first; the first is the root of all. */
@@ -90,6 +114,10 @@ function directoriesOf(files: readonly BundleFile[]): readonly string[] {
   for (const { path } of files)
     for (let place = dirname(path); place !== '.'; place = dirname(place)) found.add(place);
   return [...found].sort();
+}
+
+async function isThere(path: string, { files, uid }: Wanted): Promise<boolean> {
+  return (await isOurs(path, uid)) && (await isWhole(path, files));
 }
 
 /** A directory that nobody else can have put there or changed: what is looked at is then what will be run. */
