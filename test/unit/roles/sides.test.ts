@@ -2,39 +2,14 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { describe, expect, test, vi } from 'vitest';
 import type { AuditFact } from '../../../src/audit/event.ts';
-import type { Flow, IdentityResult } from '../../../src/egress/stages.ts';
+import type { IdentityResult } from '../../../src/egress/stages.ts';
 import { createAnswerer } from '../../../src/roles/answer.ts';
 import { createAsker } from '../../../src/roles/ask.ts';
 import { openChannel } from '../../../src/roles/channel.ts';
 import { type ToNetworkRole, WIRE_VERSION } from '../../../src/roles/message.ts';
 import { parseToNetworkRole } from '../../../src/roles/parse.ts';
 import { openProcessSide } from '../../../src/roles/process-side.ts';
-
-const FLOW: Flow = {
-  family: 4,
-  localAddress: '198.51.100.1',
-  localPort: 40_000,
-  remoteAddress: '127.0.0.1',
-  remotePort: 3128,
-};
-const IDENTITY = {
-  pid: 7,
-  startTime: '123',
-  uid: 1000,
-  executable: '/usr/bin/curl',
-  sha256: 'a'.repeat(64),
-  ancestors: ['/bin/sh'],
-  ancestorHashes: ['b'.repeat(64)],
-};
-const KNOWN: IdentityResult = { ok: true, identity: IDENTITY };
-const _INTENT = {
-  connectionId: '0f-1.2',
-  adapter: 'connect',
-  host: 'a.test',
-  port: 443,
-  flow: FLOW,
-  startedAt: 1,
-} as const;
+import { FLOW, KNOWN } from './wire-parts.ts';
 
 describe('questions', () => {
   test('answers find their questions, in any order and once', async () => {

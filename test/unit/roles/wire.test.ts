@@ -1,35 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { AuditFact } from '../../../src/audit/event.ts';
-import type { Flow, IdentityResult } from '../../../src/egress/stages.ts';
 import { type ToProcessRole, WIRE_VERSION } from '../../../src/roles/message.ts';
 import { parseToNetworkRole, parseToProcessRole } from '../../../src/roles/parse.ts';
 import { FROM_NETWORK_ROLE, FROM_PROCESS_ROLE, keepPhase, type Phase } from '../../../src/roles/phase.ts';
-
-const FLOW: Flow = {
-  family: 4,
-  localAddress: '198.51.100.1',
-  localPort: 40_000,
-  remoteAddress: '127.0.0.1',
-  remotePort: 3128,
-};
-const IDENTITY = {
-  pid: 7,
-  startTime: '123',
-  uid: 1000,
-  executable: '/usr/bin/curl',
-  sha256: 'a'.repeat(64),
-  ancestors: ['/bin/sh'],
-  ancestorHashes: ['b'.repeat(64)],
-};
-const KNOWN: IdentityResult = { ok: true, identity: IDENTITY };
-const INTENT = {
-  connectionId: '0f-1.2',
-  adapter: 'connect',
-  host: 'a.test',
-  port: 443,
-  flow: FLOW,
-  startedAt: 1,
-} as const;
+import { FLOW, IDENTITY, INTENT, KNOWN } from './wire-parts.ts';
 
 describe('phases', () => {
   test.each<[Phase, ToProcessRole['type'], Phase | undefined]>([
