@@ -1,5 +1,6 @@
 import type { AuditFact } from '../event.ts';
 import type { AuditContext, EventParts, Stamp } from './base.ts';
+import { knownMethod } from './http-activity.ts';
 import { actorOf, flowOf, integer, requestUrl, ruleOf, spanOf } from './objects.ts';
 
 type ModelFact = Extract<AuditFact, { kind: 'model-called' }>;
@@ -8,6 +9,7 @@ type ModelFact = Extract<AuditFact, { kind: 'model-called' }>;
 export function modelActivity(fact: ModelFact, stamp: Stamp, context: AuditContext): EventParts {
   const { intent, provider, model, operation, route, httpStatus, detail, durationMs, rule } = fact;
   const { method } = intent.http;
+  const known = knownMethod(method);
   const { src_endpoint, dst_endpoint, observables } = flowOf(intent);
   const answer = detail ?? `answered ${httpStatus ?? 'nothing'}`;
   return {
@@ -25,14 +27,14 @@ export function modelActivity(fact: ModelFact, stamp: Stamp, context: AuditConte
       observables,
       actor: actorOf(fact.identity, context),
       api: { operation, service: { name: intent.host } },
-      http_request: { http_method: method, url: requestUrl(intent, intent.http) },
+      http_request: { http_method: known && method, url: requestUrl(intent, intent.http) },
       http_response: httpStatus === undefined ? undefined : { code: httpStatus },
       firewall_rule: ruleOf(rule),
       ai_model: { name: model, ai_provider: provider },
       message_context: { ...tokensOf(fact), service: { name: route } },
       ...spanOf(durationMs, stamp),
     },
-    unmapped: { route, streamed: fact.streamed },
+    unmapped: { route, streamed: fact.streamed, http_method: known === undefined ? method : undefined },
   };
 }
 

@@ -30,12 +30,11 @@ export function httpActivity(
 ): EventParts {
   const { intent, rule } = fact;
   const { method } = http;
-  const known = Object.entries(CLASSES.http.activities).find(([, name]) => name.toUpperCase() === method);
+  const known = knownMethod(method);
   const url = requestUrl(intent, http);
   const body = {
     ...flowOf(intent, 'address' in fact ? fact.address : undefined),
     actor: actorOf(fact.identity, context),
-    // The schema's methods are a closed list: another one stays in `unmapped`.
     http_request: { http_method: known && method, url },
   };
   const unmapped = {
@@ -43,7 +42,7 @@ export function httpActivity(
     http_method: known === undefined ? method : undefined,
     inspected: http.inspected,
   };
-  const activity = known === undefined ? method : Number(known[0]);
+  const activity = known ?? method;
   const parts = { class: 'http', activity, correlation: intent.connectionId, unmapped } as const;
   const target = `${method} ${http.scheme}://${intent.host}:${intent.port}${url.path}`;
   switch (fact.kind) {
@@ -106,4 +105,10 @@ export function httpActivity(
       };
     }
   }
+}
+
+/** The number of a method's activity. The schema's methods are a closed list: another one belongs in `unmapped`. */
+export function knownMethod(method: string): number | undefined {
+  const known = Object.entries(CLASSES.http.activities).find(([, name]) => name.toUpperCase() === method);
+  return known && Number(known[0]);
 }
