@@ -152,18 +152,12 @@ export function jointPolicy(one: RequestPolicy, other: RequestPolicy): RequestPo
       const [first, second] = [one.route(path), other.route(path)];
       if (!('judge' in first)) return first;
       if (!('judge' in second)) return second;
-      if (!isDeepStrictEqual(first.credentials, second.credentials))
-        return denial(
-          'request_unreadable',
-          'programs share the connection, and credentials are used in two ways for them',
-        );
-      if (first.protocol !== second.protocol)
-        return denial(
-          'request_unreadable',
-          `programs share the connection, for which it is ${first.protocol} and ${second.protocol}`,
-        );
+      const difference = differing(first, second);
+      if (difference !== undefined)
+        return denial('request_unreadable', `programs share the connection, ${difference}`);
       return {
         ...first,
+        inspection: strictest(first.inspection, second.inspection),
         judge(request) {
           const judged = first.judge(request);
           if (!judged.allow) return judged;
@@ -172,6 +166,28 @@ export function jointPolicy(one: RequestPolicy, other: RequestPolicy): RequestPo
         },
       };
     },
+  };
+}
+
+/** What cannot be for both of them at once. */
+function differing(one: Route, other: Route): string | undefined {
+  if (!isDeepStrictEqual(one.credentials, other.credentials))
+    return 'and credentials are used in two ways for them';
+  if (one.protocol !== other.protocol) return `for which it is ${one.protocol} and ${other.protocol}`;
+  if (one.speaksGraphql !== other.speaksGraphql)
+    return 'and only for some of them the WebSocket carries operations of GraphQL';
+  return isDeepStrictEqual(one.inspection.persistedQueries, other.inspection.persistedQueries)
+    ? undefined
+    : 'which know different persisted queries';
+}
+
+/** How requests are read for both. */
+function strictest(one: Inspection, other: Inspection): Inspection {
+  return {
+    ...one,
+    allowEncodedSlash: one.allowEncodedSlash && other.allowEncodedSlash,
+    maxBodyBytes: Math.min(one.maxBodyBytes, other.maxBodyBytes),
+    strictToolNames: one.strictToolNames || other.strictToolNames,
   };
 }
 
