@@ -78,6 +78,7 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
           const decision = decide(current, arrival, { ok: true, identity });
           lost = decision.ok
             ? (lostTrust(arrival, verdict, decision.grant) ??
+              lostSecrecy(connection.admission, arrival, verdict, decision.grant) ??
               lostRight(connection, arrival, decision.grant, check))
             : decision.verdict;
           if (lost !== undefined) revoked.abort();
@@ -107,6 +108,22 @@ function lostTrust(
   return { allow: false, reason: 'address_not_allowed', detail, nearest };
 }
 
+/** What a tunnel began with was looked at by what the policy said then. */
+function lostSecrecy(
+  admission: Admission | undefined,
+  { request }: Arrival,
+  before: Grant['verdict'],
+  { verdict: { allowsEncryptedHello, protocol, rule: nearest } }: Grant,
+): DenyVerdict | undefined {
+  if (request !== undefined || admission?.kind !== 'unread') return undefined;
+  const isRaw = before.protocol === 'tcp' && protocol !== 'tcp';
+  if (!isRaw && (allowsEncryptedHello || !before.allowsEncryptedHello)) return undefined;
+  const detail = isRaw
+    ? 'it was let through as raw TCP, and is to be looked at now'
+    : 'it was let through where TLS may hide a name, and may do so no more';
+  return { allow: false, reason: 'name_mismatch', detail, nearest };
+}
+
 function lostRight(
   { admission, address, credentialFlaw }: Pick<LiveConnection, 'admission' | 'address' | 'credentialFlaw'>,
   { intent }: Arrival,
@@ -133,6 +150,8 @@ function lostRight(
   if (!('judge' in route)) return { ...route, nearest };
   if (route.protocol !== protocol)
     return uninspected(`the request was read as ${protocol}, and is to be read as ${route.protocol} now`);
+  if (protocol === 'websocket' && route.speaksGraphql !== (admission.renew !== undefined))
+    return uninspected('what is said over the WebSocket is to be read in another way now');
   const lost = facts.map(route.judge).find((judged) => !judged.allow) ?? credentialFlaw?.(route.credentials);
   if (lost === undefined) admission.renew?.(route);
   return lost;
