@@ -41,11 +41,14 @@ export interface LiveConnections {
   enter(arrival: Arrival, grant: Grant): LiveConnection;
   /** Puts another policy in force at once, and gives how many connections that ended. */
   replace(decider: Decider): number;
+  /** Settles once there is none any more, or after `ms`. */
+  emptied(ms: number): Promise<void>;
 }
 
 export function createLiveConnections(first: Decider, check: typeof checkDestination): LiveConnections {
   let current = first;
   const live = new Set<LiveConnection>();
+  let onEmpty = (): void => {};
   return {
     decider: {
       decide: (query) => current.decide(query),
@@ -84,7 +87,10 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
           if (lost !== undefined) revoked.abort();
           return lost;
         },
-        [Symbol.dispose]: () => void live.delete(connection),
+        [Symbol.dispose]() {
+          live.delete(connection);
+          if (live.size === 0) onEmpty();
+        },
       };
       live.add(connection);
       return connection;
@@ -92,6 +98,14 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
     replace(decider) {
       current = decider;
       return [...live].filter((connection) => connection.recheck() !== undefined).length;
+    },
+    async emptied(ms) {
+      if (live.size === 0) return;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, ms);
+      onEmpty = resolve;
+      await promise;
+      clearTimeout(timer);
     },
   };
 }
