@@ -166,7 +166,7 @@ function allowed(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdi
   return undefined;
 }
 
-/** Of the closest host that is inspected for the program: a wildcard says nothing of names that have a rule of their own. Among equals all agree, the parser has seen to it. */
+/** Of the closest host that is inspected for the program, by rules that are over too; among equals all agree, the parser has seen to it. */
 function tlsAuthorityOf(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdict['tlsAuthority'] {
   for (const tier of tiers)
     for (const ports of tier)
@@ -176,8 +176,7 @@ function tlsAuthorityOf(tiers: readonly (readonly Ports[])[], query: Query): All
 }
 
 function isInspecting(candidate: Candidate, query: Query): boolean {
-  const { endpoint, isOver } = candidate;
-  return endpoint.inspection !== undefined && !isOver && matchedBinary(candidate, query) !== undefined;
+  return candidate.endpoint.inspection !== undefined && matchedBinary(candidate, query) !== undefined;
 }
 
 function requestsOf(found: readonly Ports[], query: Query): AllowVerdict['requests'] {
