@@ -279,9 +279,10 @@ function passesUnlisted(subject: Subject, endpoints: ReadonlySet<InspectedEndpoi
   const { role, method } = subject.call;
   if (role !== 'call') return true;
   if (!KNOWN_MCP_METHODS.has(method)) return false;
-  const inspections = [...endpoints].filter(({ isOver }) => !isOver).map(({ inspection }) => inspection);
-  if (!inspections.some(({ allowKnownMethods }) => allowKnownMethods)) return false;
-  return method !== 'tools/call' || !inspections.some(({ allow }) => allow.some(narrowsTools));
+  const all = [...endpoints];
+  if (!all.some(({ isOver, inspection }) => !isOver && inspection.allowKnownMethods)) return false;
+  // Also by those that are over: their end opens no tool.
+  return method !== 'tools/call' || !all.some(({ inspection }) => inspection.allow.some(narrowsTools));
 }
 
 function narrowsTools(pattern: RequestPattern): boolean {
