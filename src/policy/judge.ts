@@ -169,10 +169,26 @@ export function jointPolicy(one: RequestPolicy, other: RequestPolicy): RequestPo
   };
 }
 
+/** The same where the others' requests are not inspected: then all of them have these credentials, and no others. */
+export function sharedPolicy(policy: RequestPolicy, credentials: CredentialUse | undefined): RequestPolicy {
+  return {
+    ...policy,
+    route(path) {
+      const route = policy.route(path);
+      const isShared =
+        !('judge' in route) ||
+        route.credentials === undefined ||
+        isDeepStrictEqual(route.credentials, credentials);
+      return isShared ? route : denial('request_unreadable', `programs share the connection, ${TWO_USES}`);
+    },
+  };
+}
+
+const TWO_USES = 'and credentials are used in two ways for them';
+
 /** What cannot be for both of them at once. */
 function differing(one: Route, other: Route): string | undefined {
-  if (!isDeepStrictEqual(one.credentials, other.credentials))
-    return 'and credentials are used in two ways for them';
+  if (!isDeepStrictEqual(one.credentials, other.credentials)) return TWO_USES;
   if (one.protocol !== other.protocol) return `for which it is ${one.protocol} and ${other.protocol}`;
   if (one.speaksGraphql !== other.speaksGraphql)
     return 'and only for some of them the WebSocket carries operations of GraphQL';

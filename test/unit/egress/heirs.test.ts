@@ -33,6 +33,12 @@ network_policies:
   named:
     endpoints: [{ host: a.words.test, port: 443 }, { host: a.persisted.test, port: 443 }, { host: a.tools.test, port: 443 }]
     binaries: [{ path: /bin/helper }]
+  one-secret:
+    endpoints: [{ host: a.secret.test, port: 443, credential_binding: { provider: one } }]
+    binaries: [{ path: /bin/helper }]
+  other-secret:
+    endpoints: [{ host: "*.secret.test", port: 443, protocol: rest, access: full, credential_binding: { provider: other } }]
+    binaries: [{ path: /bin/restricted }]
   any-words:
     endpoints: [{ host: "*.words.test", port: 443, protocol: websocket, access: full }]
     binaries: [{ path: /bin/helper }]
@@ -153,6 +159,7 @@ describe('a connection that descendants hold too', () => {
       ['/bin/restricted'],
       'request_unreadable',
     ],
+    ['credentials that only the heir has', 'a.secret.test', 'GET', ['/bin/restricted'], 'request_unreadable'],
     ['the heir reaches other addresses', 'a.wide.test', 'GET', ['/bin/restricted'], 'binary_not_listed'],
   ] as const)('%s', (_, host, method, heirs, becomes) => {
     expect(request(host, method, ...heirs)).toBe(becomes);
