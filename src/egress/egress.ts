@@ -125,6 +125,8 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
     },
     async close() {
       await adapters.close();
+      // What has just been cut still has its end to tell.
+      await live.emptied(limits.lastRecordsMs);
       denials.flush();
     },
   };

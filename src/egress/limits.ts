@@ -125,6 +125,8 @@ export const EGRESS_LIMITS = {
   lingerMs: 2000,
   /** At a stop, for what is under way; the process role kills the network role after 5 s. */
   drainMs: 3000,
+  /** After that, for the records of what was cut; they take milliseconds. */
+  lastRecordsMs: 1000,
   /** Failures of accept(2) come in floods; one is reported, the rest of this time are not. */
   acceptErrorMs: 5000,
 

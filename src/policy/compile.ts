@@ -157,7 +157,7 @@ function allowed(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdi
       exactHost,
       protocol: endpoint.protocol,
       requests: requestsOf(all, query),
-      tlsAuthority: tlsAuthorityOf(tiers, port),
+      tlsAuthority: tlsAuthorityOf(tiers, query),
       allowsEncryptedHello: endpoint.allowsEncryptedHello === true,
       credentials: credentialsOf(all, query),
       skipsTls: endpoint.skipsTls || endpoint.protocol === 'tcp' || undefined,
@@ -166,13 +166,17 @@ function allowed(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdi
   return undefined;
 }
 
-/** Those that inspect agree on it: policies in which they do not are refused. */
-function tlsAuthorityOf(tiers: readonly (readonly Ports[])[], port: number): AllowVerdict['tlsAuthority'] {
+/** Of the closest host that is inspected for the program, by rules that are over too; among equals all agree, the parser has seen to it. */
+function tlsAuthorityOf(tiers: readonly (readonly Ports[])[], query: Query): AllowVerdict['tlsAuthority'] {
   for (const tier of tiers)
     for (const ports of tier)
-      for (const { endpoint } of ports.get(port)?.candidates ?? [])
-        if (endpoint.tlsAuthority !== undefined) return endpoint.tlsAuthority;
+      for (const each of ports.get(query.port)?.candidates ?? [])
+        if (isInspecting(each, query)) return each.endpoint.tlsAuthority;
   return undefined;
+}
+
+function isInspecting(candidate: Candidate, query: Query): boolean {
+  return candidate.endpoint.inspection !== undefined && matchedBinary(candidate, query) !== undefined;
 }
 
 function requestsOf(found: readonly Ports[], query: Query): AllowVerdict['requests'] {

@@ -78,7 +78,12 @@ function coversEndpoint(
         each.protocol === protocol &&
         (specificity(each.inspection) < least || isAsWide(each.inspection, inspection)) &&
         (each.inspection.deny.length === 0 || sameDeny(each.inspection, inspection)),
-    ) && allowsAll(about, inspection)
+    ) &&
+    allowsAll(about, inspection) &&
+    !narrowsTools(
+      inspecting.map((each) => each.inspection),
+      inspection,
+    )
   );
 }
 
@@ -107,10 +112,14 @@ function sameDeny(found: Inspection, wanted: Inspection): boolean {
 
 function allowsAll(found: readonly Inspection[], wanted: Inspection): boolean {
   if (wanted.allowKnownMethods && !found.some(({ allowKnownMethods }) => allowKnownMethods)) return false;
-  const narrowed = found.some(({ allow }) => allow.some(isAboutTools));
-  if (wanted.allowKnownMethods && narrowed && !wanted.allow.some(isAboutTools)) return false;
   const patterns = found.flatMap(({ allow }) => allow);
   return wanted.allow.every((pattern) => patterns.some((each) => includes(each, pattern)));
+}
+
+/** Rules that are over do too. */
+function narrowsTools(meeting: readonly Inspection[], wanted: Inspection): boolean {
+  const isNarrow = ({ allow }: Inspection): boolean => allow.some(isAboutTools);
+  return wanted.allowKnownMethods && meeting.some(isNarrow) && !isNarrow(wanted);
 }
 
 function isAboutTools(pattern: RequestPattern): boolean {

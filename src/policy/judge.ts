@@ -152,18 +152,12 @@ export function jointPolicy(one: RequestPolicy, other: RequestPolicy): RequestPo
       const [first, second] = [one.route(path), other.route(path)];
       if (!('judge' in first)) return first;
       if (!('judge' in second)) return second;
-      if (!isDeepStrictEqual(first.credentials, second.credentials))
-        return denial(
-          'request_unreadable',
-          'programs share the connection, and credentials are used in two ways for them',
-        );
-      if (first.protocol !== second.protocol)
-        return denial(
-          'request_unreadable',
-          `programs share the connection, for which it is ${first.protocol} and ${second.protocol}`,
-        );
+      const difference = differing(first, second);
+      if (difference !== undefined)
+        return denial('request_unreadable', `programs share the connection, ${difference}`);
       return {
         ...first,
+        inspection: strictest(first.inspection, second.inspection),
         judge(request) {
           const judged = first.judge(request);
           if (!judged.allow) return judged;
@@ -172,6 +166,44 @@ export function jointPolicy(one: RequestPolicy, other: RequestPolicy): RequestPo
         },
       };
     },
+  };
+}
+
+/** The same where the others' requests are not inspected: then all of them have these credentials, and no others. */
+export function sharedPolicy(policy: RequestPolicy, credentials: CredentialUse | undefined): RequestPolicy {
+  return {
+    ...policy,
+    route(path) {
+      const route = policy.route(path);
+      const isShared =
+        !('judge' in route) ||
+        route.credentials === undefined ||
+        isDeepStrictEqual(route.credentials, credentials);
+      return isShared ? route : denial('request_unreadable', `programs share the connection, ${TWO_USES}`);
+    },
+  };
+}
+
+const TWO_USES = 'and credentials are used in two ways for them';
+
+/** What cannot be for both of them at once. */
+function differing(one: Route, other: Route): string | undefined {
+  if (!isDeepStrictEqual(one.credentials, other.credentials)) return TWO_USES;
+  if (one.protocol !== other.protocol) return `for which it is ${one.protocol} and ${other.protocol}`;
+  if (one.speaksGraphql !== other.speaksGraphql)
+    return 'and only for some of them the WebSocket carries operations of GraphQL';
+  return isDeepStrictEqual(one.inspection.persistedQueries, other.inspection.persistedQueries)
+    ? undefined
+    : 'which know different persisted queries';
+}
+
+/** How requests are read for both. */
+function strictest(one: Inspection, other: Inspection): Inspection {
+  return {
+    ...one,
+    allowEncodedSlash: one.allowEncodedSlash && other.allowEncodedSlash,
+    maxBodyBytes: Math.min(one.maxBodyBytes, other.maxBodyBytes),
+    strictToolNames: one.strictToolNames || other.strictToolNames,
   };
 }
 
@@ -263,9 +295,10 @@ function passesUnlisted(subject: Subject, endpoints: ReadonlySet<InspectedEndpoi
   const { role, method } = subject.call;
   if (role !== 'call') return true;
   if (!KNOWN_MCP_METHODS.has(method)) return false;
-  const inspections = [...endpoints].filter(({ isOver }) => !isOver).map(({ inspection }) => inspection);
-  if (!inspections.some(({ allowKnownMethods }) => allowKnownMethods)) return false;
-  return method !== 'tools/call' || !inspections.some(({ allow }) => allow.some(narrowsTools));
+  const all = [...endpoints];
+  if (!all.some(({ isOver, inspection }) => !isOver && inspection.allowKnownMethods)) return false;
+  // Also by those that are over: their end opens no tool.
+  return method !== 'tools/call' || !all.some(({ inspection }) => inspection.allow.some(narrowsTools));
 }
 
 function narrowsTools(pattern: RequestPattern): boolean {

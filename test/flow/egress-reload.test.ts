@@ -5,6 +5,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import { createServer as createTls } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { compilePolicy } from '../../src/policy/compile.ts';
+import { parsePolicy } from '../../src/policy/parse.ts';
 import { listen, rawClient, rule, startWorld, tcpServer } from './egress-world.ts';
 import { inspected, rules, tunnel } from './inspect-world.ts';
 
@@ -58,6 +59,27 @@ describe('tunnels', () => {
     expect(world.egress.replacePolicy(compilePolicy(rules(server.port, V1)))).toBe(1);
     await client.end();
     expect(await world.fact('connection-denied')).toMatchObject({ reason: 'protocol_not_inspected' });
+  });
+
+  test.each([
+    ['that may hide a name', 'tls: skip, allow_encrypted_client_hello: true', 'tls: skip'],
+    ['of raw TCP', 'protocol: tcp', 'tls: skip'],
+  ])('one %s is closed when it may not any more', async (_, before, after) => {
+    await using server = await listen(tcpServer((socket) => socket.pipe(socket)));
+    const policy = (keys: string) =>
+      parsePolicy(
+        `version: 1\nnetwork_policies: {r: {endpoints: [{host: a.test, port: ${server.port}, ${keys}}], binaries: [{path: /usr/bin/curl}]}}\n`,
+        'p',
+      ).network;
+    await using world = await startWorld(policy(before));
+    const client = rawClient(world.proxyPort, CONNECT('a.test', server.port));
+    await client.until(/200/);
+    client.socket.write('hello');
+    await client.until(/hello/);
+    expect(world.egress.replacePolicy(compilePolicy(policy(before)))).toBe(0);
+    expect(world.egress.replacePolicy(compilePolicy(policy(after)))).toBe(1);
+    await client.end();
+    expect(await world.fact('connection-denied')).toMatchObject({ reason: 'name_mismatch' });
   });
 
   test('one whose address is no longer allowed is closed', async () => {

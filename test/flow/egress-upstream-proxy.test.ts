@@ -1,5 +1,7 @@
 /** Through the operator's proxy: every kind of connection, and proxies that refuse, stall or lie. */
+
 import { createServer } from 'node:http';
+import { connect } from 'node:net';
 import { createServer as createTls } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { curl, listen, makeCertificate, rawClient, rule, startWorld, tcpServer } from './egress-world.ts';
@@ -95,6 +97,31 @@ describe('every kind of connection', () => {
     expect(await world.fact('connection-allowed')).toMatchObject({ address: undefined });
     expect(await world.fact('connection-closed')).toMatchObject({ address: undefined });
   });
+
+  test.each([[10], [0]])(
+    'what was said to the proxy is not counted (%i bytes come with its answer)',
+    async (early) => {
+      await using origin = await listen(tcpServer((socket) => socket.pipe(socket)));
+      await using proxy = await listen(
+        tcpServer((socket) =>
+          socket.once('data', () => {
+            const far = connect(origin.port, '127.0.0.1');
+            socket.write(`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(1000)}\r\n\r\n${'g'.repeat(early)}`);
+            socket.pipe(far).pipe(socket);
+          }),
+        ),
+      );
+      await using world = await startWorld([rule('a.test', [origin.port], 'tcp')], {
+        ...upstreamProxy(proxy.port, { credentials: 'user:password' }),
+      });
+      const client = rawClient(world.proxyPort, CONNECT(origin.port));
+      await client.until(/200/);
+      client.socket.write('hello');
+      await client.until(/hello/);
+      client.socket.end();
+      expect(await world.fact('connection-closed')).toMatchObject({ bytesOut: 5, bytesIn: 5 + early });
+    },
+  );
 
   test('over TLS to a proxy that proves its name, with a password', async () => {
     await using origin = await greeter();

@@ -197,6 +197,17 @@ describe('an inspected WebSocket', () => {
     other.terminate();
   });
 
+  test.each([
+    ['text was allowed', '{allow: {method: "*", path: "/**"}}'],
+    ['only binary messages went', '{allow: {method: GET, path: "/**"}}'],
+  ])('a policy by which it carries GraphQL closes it, where %s', async (_, rule) => {
+    await using it = await chat(`protocol: websocket, rules: [${rule}]`);
+    const client = await opened(await it.open('/chat', ['graphql-transport-ws']));
+    const graphql = `protocol: websocket, rules: [${rule}, {allow: {operation_type: query, fields: [hello]}}]`;
+    expect(it.it.world.egress.replacePolicy(compilePolicy(rules(it.it.port, graphql)))).toBe(1);
+    expect((await once(client, 'close'))[0]).toBe(1008);
+  });
+
   test('a message that is too long ends it', async () => {
     await using it = await chat(CHAT, { limits: { clientMessageBytes: 1000 } });
     const client = await opened(await it.open('/chat/1'));

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Decider } from '../../policy/compile.ts';
-import { jointPolicy } from '../../policy/judge.ts';
+import { jointPolicy, sharedPolicy } from '../../policy/judge.ts';
 import { localPort } from '../../policy/local-names.ts';
 import type { AllowVerdict, DenyVerdict, Query, Verdict } from '../../policy/verdict.ts';
 import type { Arrival, Decision, IdentityResult } from '../stages.ts';
@@ -71,8 +71,9 @@ function together(eldest: AllowVerdict, heir: Verdict): Verdict {
       detail: `programs share the connection, and rules "${nearest}" and "${heir.rule}" treat it in two ways`,
       nearest,
     };
-  if (heir.requests === undefined) return eldest;
-  return { ...eldest, requests: requests ? jointPolicy(requests, heir.requests) : heir.requests };
+  if (requests && heir.requests) return { ...eldest, requests: jointPolicy(requests, heir.requests) };
+  const inspected = requests ?? heir.requests;
+  return inspected ? { ...eldest, requests: sharedPolicy(inspected, eldest.credentials) } : eldest;
 }
 
 function unidentified(identity: IdentityResult, detail: string, nearest: string | undefined): DenyVerdict {

@@ -41,11 +41,14 @@ export interface LiveConnections {
   enter(arrival: Arrival, grant: Grant): LiveConnection;
   /** Puts another policy in force at once, and gives how many connections that ended. */
   replace(decider: Decider): number;
+  /** Settles once there is none any more, or after `ms`. */
+  emptied(ms: number): Promise<void>;
 }
 
 export function createLiveConnections(first: Decider, check: typeof checkDestination): LiveConnections {
   let current = first;
   const live = new Set<LiveConnection>();
+  let onEmpty = (): void => {};
   return {
     decider: {
       decide: (query) => current.decide(query),
@@ -78,12 +81,16 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
           const decision = decide(current, arrival, { ok: true, identity });
           lost = decision.ok
             ? (lostTrust(arrival, verdict, decision.grant) ??
+              lostSecrecy(connection.admission, arrival, verdict, decision.grant) ??
               lostRight(connection, arrival, decision.grant, check))
             : decision.verdict;
           if (lost !== undefined) revoked.abort();
           return lost;
         },
-        [Symbol.dispose]: () => void live.delete(connection),
+        [Symbol.dispose]() {
+          live.delete(connection);
+          if (live.size === 0) onEmpty();
+        },
       };
       live.add(connection);
       return connection;
@@ -91,6 +98,14 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
     replace(decider) {
       current = decider;
       return [...live].filter((connection) => connection.recheck() !== undefined).length;
+    },
+    async emptied(ms) {
+      if (live.size === 0) return;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, ms);
+      onEmpty = resolve;
+      await promise;
+      clearTimeout(timer);
     },
   };
 }
@@ -105,6 +120,22 @@ function lostTrust(
     return undefined;
   const detail = 'the origin has to be certified by another authority now';
   return { allow: false, reason: 'address_not_allowed', detail, nearest };
+}
+
+/** What a tunnel began with was looked at by what the policy said then. */
+function lostSecrecy(
+  admission: Admission | undefined,
+  { request }: Arrival,
+  before: Grant['verdict'],
+  { verdict: { allowsEncryptedHello, protocol, rule: nearest } }: Grant,
+): DenyVerdict | undefined {
+  if (request !== undefined || admission?.kind !== 'unread') return undefined;
+  const isRaw = before.protocol === 'tcp' && protocol !== 'tcp';
+  if (!isRaw && (allowsEncryptedHello || !before.allowsEncryptedHello)) return undefined;
+  const detail = isRaw
+    ? 'it was let through as raw TCP, and is to be looked at now'
+    : 'it was let through where TLS may hide a name, and may do so no more';
+  return { allow: false, reason: 'name_mismatch', detail, nearest };
 }
 
 function lostRight(
@@ -133,6 +164,8 @@ function lostRight(
   if (!('judge' in route)) return { ...route, nearest };
   if (route.protocol !== protocol)
     return uninspected(`the request was read as ${protocol}, and is to be read as ${route.protocol} now`);
+  if (protocol === 'websocket' && route.speaksGraphql !== (admission.renew !== undefined))
+    return uninspected('what is said over the WebSocket is to be read in another way now');
   const lost = facts.map(route.judge).find((judged) => !judged.allow) ?? credentialFlaw?.(route.credentials);
   if (lost === undefined) admission.renew?.(route);
   return lost;

@@ -30,6 +30,7 @@ export async function relayTunnel(
   options: TunnelOptions,
 ): Promise<Outcome> {
   const bond = joinFates(client, upstream, options.limits);
+  const count = counter(upstream);
   let opening = options.opening;
   if (opening === undefined) {
     upstream.pipe(client);
@@ -39,25 +40,23 @@ export async function relayTunnel(
       upstream.unpipe(client);
       bond.release();
       upstream.destroy();
-      return judgement === 'taken'
-        ? counted(upstream, 'closed')
-        : counted(upstream, 'denied', judgement.detail);
+      return judgement === 'taken' ? count('closed') : count('denied', judgement.detail);
     }
     opening = read.bytes;
   }
   if (classifyOpening(opening)?.kind === 'tls') {
     const objection = await shakeHands(client, upstream, opening, bond, options);
-    if (objection !== undefined) return counted(upstream, 'denied', objection.detail);
+    if (objection !== undefined) return count('denied', objection.detail);
   } else if (opening.length > 0 && upstream.writable) upstream.write(opening);
   if ([client, upstream].some(isForNode)) {
     upstream.pipe(client);
     client.pipe(upstream);
     const failure = await bond.parted;
-    return failure === undefined ? counted(upstream, 'closed') : counted(upstream, 'failed', failure);
+    return failure === undefined ? count('closed') : count('failed', failure);
   }
   upstream.unpipe(client);
   bond.release();
-  return spliced(client, upstream, options);
+  return spliced(client, upstream, count, options);
 }
 
 /** One that has ended already: little is left to move, and Node has passed on its end. Or TLS to the operator's proxy. */
@@ -92,6 +91,7 @@ async function shakeHands(
 async function spliced(
   client: Socket,
   upstream: Socket,
+  count: Counter,
   { splicer, limits }: TunnelOptions,
 ): Promise<Outcome> {
   try {
@@ -103,21 +103,25 @@ async function spliced(
       idle: `idle for ${limits.tunnelIdleMs} ms`,
       'half-idle': `idle for ${limits.halfClosedIdleMs} ms`,
     };
-    const node = counted(upstream, failures[how] === undefined ? 'closed' : 'failed', failures[how]);
+    const node = count(failures[how] === undefined ? 'closed' : 'failed', failures[how]);
     return { ...node, bytesOut: node.bytesOut + bytesOut, bytesIn: node.bytesIn + bytesIn };
   } catch (error) {
     for (const socket of [client, upstream]) socket.destroy();
-    return counted(upstream, 'failed', `splice: ${errnoOf(error) ?? String(error)}`);
+    return count('failed', `splice: ${errnoOf(error) ?? String(error)}`);
   }
 }
 
-function counted(upstream: Socket, result: Outcome['result'], detail?: string): Outcome {
-  return {
+type Counter = (result: Outcome['result'], detail?: string) => Outcome;
+
+/** From here on: what was said to the operator's proxy before is nobody's traffic. What waits to be read is the origin's. */
+function counter(upstream: Socket): Counter {
+  const { bytesWritten, bytesRead, readableLength } = upstream;
+  return (result, detail) => ({
     result,
-    bytesOut: upstream.bytesWritten,
-    bytesIn: upstream.bytesRead,
+    bytesOut: upstream.bytesWritten - bytesWritten,
+    bytesIn: upstream.bytesRead - bytesRead + readableLength,
     ...(detail !== undefined && { detail }),
-  };
+  });
 }
 
 interface Bond {

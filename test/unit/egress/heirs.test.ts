@@ -30,6 +30,43 @@ network_policies:
   narrow:
     endpoints: [{ host: "*.wide.test", port: 443 }]
     binaries: [{ path: /bin/helper }]
+  named:
+    endpoints: [{ host: a.words.test, port: 443 }, { host: a.persisted.test, port: 443 }, { host: a.tools.test, port: 443 }]
+    binaries: [{ path: /bin/helper }]
+  one-secret:
+    endpoints: [{ host: a.secret.test, port: 443, credential_binding: { provider: one } }]
+    binaries: [{ path: /bin/helper }]
+  other-secret:
+    endpoints: [{ host: "*.secret.test", port: 443, protocol: rest, access: full, credential_binding: { provider: other } }]
+    binaries: [{ path: /bin/restricted }]
+  any-words:
+    endpoints: [{ host: "*.words.test", port: 443, protocol: websocket, access: full }]
+    binaries: [{ path: /bin/helper }]
+  operations:
+    endpoints:
+      - host: a.words.test
+        port: 443
+        protocol: websocket
+        rules: [{ allow: { method: GET, path: "/**" } }, { allow: { operation_type: query, fields: [x] } }]
+    binaries: [{ path: /bin/restricted }]
+  known-queries:
+    endpoints:
+      - host: "*.persisted.test"
+        port: 443
+        protocol: graphql
+        access: full
+        persisted_queries: allow_registered
+        graphql_persisted_queries: { abc: { operation_type: query, fields: [x] } }
+    binaries: [{ path: /bin/helper }]
+  other-queries:
+    endpoints: [{ host: a.persisted.test, port: 443, protocol: graphql, access: full }]
+    binaries: [{ path: /bin/restricted }]
+  lax-tools:
+    endpoints: [{ host: "*.tools.test", port: 443, protocol: mcp, rules: [{ allow: { method: "*" } }], mcp: { strict_tool_names: false } }]
+    binaries: [{ path: /bin/helper }]
+  strict-tools:
+    endpoints: [{ host: a.tools.test, port: 443, protocol: mcp, rules: [{ allow: { method: "*" } }], mcp: { max_body_bytes: 100 } }]
+    binaries: [{ path: /bin/restricted }]
   exact:
     endpoints: [{ host: a.wide.test, port: 443, ${IPS} }]
     binaries: [{ path: /bin/restricted }]
@@ -108,8 +145,29 @@ describe('a connection that descendants hold too', () => {
       ['/bin/restricted'],
       'binary_not_listed',
     ],
+    [
+      'a WebSocket of anything, for the heir of GraphQL',
+      'a.words.test',
+      'GET',
+      ['/bin/restricted'],
+      'request_unreadable',
+    ],
+    [
+      'queries that only one of them knows by hash',
+      'a.persisted.test',
+      'POST',
+      ['/bin/restricted'],
+      'request_unreadable',
+    ],
+    ['credentials that only the heir has', 'a.secret.test', 'GET', ['/bin/restricted'], 'request_unreadable'],
     ['the heir reaches other addresses', 'a.wide.test', 'GET', ['/bin/restricted'], 'binary_not_listed'],
   ] as const)('%s', (_, host, method, heirs, becomes) => {
     expect(request(host, method, ...heirs)).toBe(becomes);
+  });
+
+  test('is read as strictly as for each of them', () => {
+    const decision = ask('a.tools.test', '/bin/restricted');
+    const route = decision.ok && decision.grant.verdict.requests?.route({ allow: ['/x'], deny: ['/x'] });
+    expect(route).toMatchObject({ inspection: { strictToolNames: true, maxBodyBytes: 100 } });
   });
 });

@@ -75,6 +75,29 @@ describe('the end of a rule widens no other', () => {
     ['which it did before', END - 1, 'POST /p', [READS, PLACE], 'allow'],
   ])('%s', (_, now, line, rules, expected) => expect(request(now, line, ...rules)).toBe(expected)); // biome-ignore format: a table
 
+  it.each([
+    ['before', END - 1],
+    ['after', END],
+  ])('tools that it narrowed stay closed: %s', (_, now) => {
+    const mcp = (name: string, keys: string, more = '') =>
+      rule(name, `protocol: mcp, enforcement: enforce, ${keys}`, more);
+    const verdict = decide(
+      now,
+      mcp('all', 'mcp: {allow_all_known_mcp_methods: true}'),
+      mcp('few', 'rules: [{allow: {method: tools/call, tool: read_file}}]', ENDS),
+    );
+    const route = verdict.allow && verdict.requests?.route({ allow: ['/'], deny: ['/'] });
+    if (!route || !('judge' in route)) throw new Error('not inspected');
+    const call = (method: string, tool?: string) =>
+      route.judge({
+        method: 'POST',
+        query: [],
+        body: { kind: 'mcp', calls: [{ role: 'call', method, tool, parameters: {} }] },
+      }).allow;
+    expect([call('tools/list'), call('tools/call', 'delete_file')]).toEqual([true, false]);
+    expect(call('tools/call', 'read_file')).toBe(now < END);
+  });
+
   it('audit of others lets pass what they would', () => {
     const verdict = decide(END, WATCHED, WATCHED_ENDS);
     if (!verdict.allow || verdict.requests === undefined) throw new Error('not inspected');

@@ -87,6 +87,33 @@ describe('tls_authority', () => {
     expect(at(444)).toMatchObject({ tlsAuthority: undefined });
   });
 
+  it.each([
+    ['a wildcard', 'host: "*.b.example", port: 443'],
+    ['a rule without a host', 'allowed_ips: [10.0.0.0/8], port: 443'],
+  ])('of %s says nothing of a name that has a rule of its own', (_, wide) => {
+    const REST_OF = (keys: string) => `${keys}, protocol: rest, access: full, enforcement: enforce`;
+    const named = 'host: a.b.example, port: 443';
+    const pinned = `${REST_OF(wide)}, tls_authority: /one.pem`;
+    const authority = (...endpoints: readonly string[]) => {
+      const decider = compilePolicy(parsePolicy(policy(...endpoints), 'p', TODAY).network);
+      const verdict = decider.decide({ host: 'a.b.example', port: 443, binaries: ['/b'] });
+      return verdict.allow ? verdict.tlsAuthority?.path : verdict.reason;
+    };
+    expect(authority(REST_OF(named), pinned)).toBeUndefined();
+    expect(authority(`${REST_OF(named)}, tls_authority: /other.pem`, pinned)).toBe('/other.pem');
+    // It is inspected as the wide rule says.
+    expect(authority(named, pinned)).toBe('/one.pem');
+  });
+
+  it('of a wildcard holds for programs that the named rule is not about', () => {
+    const wide = `${REST.replace('a.example', '"*.b.example"')}, tls_authority: /one.pem`;
+    const text = policy(REST.replace('a.example', 'a.b.example'), wide).replace('/b}', '/other}');
+    const decider = compilePolicy(parsePolicy(text, 'p', TODAY).network);
+    const at = (binary: string) => decider.decide({ host: 'a.b.example', port: 443, binaries: [binary] });
+    expect(at('/b')).toMatchObject({ tlsAuthority: { path: '/one.pem' } });
+    expect(at('/other')).toMatchObject({ allow: true, tlsAuthority: undefined });
+  });
+
   it('is never empty on the wire', () => {
     const { network } = parsePolicy(policy(`${REST}, tls_authority: /one.pem`), 'p', TODAY);
     const text = JSON.stringify(network).replace(/"certificates":\[.*?\]/, '"certificates":[]');
