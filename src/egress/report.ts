@@ -117,8 +117,8 @@ const MAX_TEXT = 16 * 1024;
 /** The same for a host: what stands for a secret may be longer than the secret. */
 const MAX_NAME = 255;
 
-/** Facts without secrets in what the agent had a say in. */
-export function redactingReport(report: Report, redact: (text: string) => string): Report {
+/** Facts as the process role takes them, without secrets in what the agent or an origin had a say in. */
+export function cleanReport(report: Report, redact: (text: string) => string): Report {
   const clean = (text: string): string => redact(text).slice(0, MAX_TEXT);
   const cleanName = (text: string): string => redact(text).slice(0, MAX_NAME);
   return (fact) => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { AuditFact } from '../../../src/audit/event.ts';
 import { createRedactor } from '../../../src/credential/redact.ts';
-import { redactingReport } from '../../../src/egress/report.ts';
+import { cleanReport } from '../../../src/egress/report.ts';
 import { parseToProcessRole } from '../../../src/roles/parse.ts';
 
 const flow = {
@@ -15,7 +15,7 @@ const flow = {
 test('what stands for a secret makes no name longer than the record takes', () => {
   const host = Array.from({ length: 31 }, () => 'a-token').join('.');
   const facts: AuditFact[] = [];
-  const report = redactingReport((fact) => facts.push(fact), createRedactor(['a-token']));
+  const report = cleanReport((fact) => facts.push(fact), createRedactor(['a-token']));
   const intent = { connectionId: 'a', adapter: 'connect', host, port: 1, flow, startedAt: 1 } as const;
   report({ kind: 'connection-failed', intent, identity: undefined, rule: undefined, detail: host });
   const source = { address: '10.0.0.2', port: 1 };
