@@ -175,6 +175,8 @@ export type AuditFact =
       readonly bytesIn: number;
       readonly durationMs: number;
       readonly httpStatus?: number;
+      /** Names of further credentials, which messages over a WebSocket brought. */
+      readonly credentials?: readonly string[];
     }
   | {
       readonly kind: 'dns-answered';

@@ -55,11 +55,15 @@ const REFLECTED: ReadonlySet<string> = new Set([
   'x-request-id',
 ]);
 
+/** The same by the beginning of the name: what a store keeps beside a file and gives back with it, what errors repeat, trace ids. */
+const REFLECTED_KINDS =
+  /^(?:accept(?:-.*)?|b3|baggage|cache-control|content-.*|expires|if-.*|range|(?:x-)?idempotency-key|x-(?:amz|goog|ms|object)-meta-.*|x-amz-tagging|x-(?:b3|datadog|forwarded)-.*|x-(?:ms-)?client-request-id|x-cloud-trace-context)$/;
+
 /** Whether it may stand there. */
 export function fits({ places }: Pick<Credential, 'places'>, place: Place): boolean {
   if (places.has(place)) return true;
   const [kind, name = ''] = place.split(':', 2) as [Place, string?];
-  return kind !== place && places.has(kind) && !REFLECTED.has(name);
+  return kind !== place && places.has(kind) && !REFLECTED.has(name) && !REFLECTED_KINDS.test(name);
 }
 
 /** What TLS to an origin is opened with where it asks who is there. */

@@ -25,7 +25,7 @@ import { createRefuser } from './refuse.ts';
 import { type ReachOptions, reach } from './relay/reach.ts';
 import { createTrust, type Trust } from './relay/trust.ts';
 import { createProxyRoute, type ProxyRoute } from './relay/upstream-proxy.ts';
-import { type OriginPath, redactingReport, startRecord } from './report.ts';
+import { cleanReport, type OriginPath, startRecord } from './report.ts';
 import type { Arrival, Flow, Grant, IdentityResult, Outcome, Refusal } from './stages.ts';
 
 export interface EgressOptions {
@@ -80,8 +80,8 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
   const live = createLiveConnections(options.decider, check);
   const { credentials = new CredentialStore({ credentials: [], clientCertificates: new Map() }) } = options;
   const hasCredentials = options.credentials !== undefined;
-  const redact = (text: string): string => credentials.redact(text);
-  const report = hasCredentials ? redactingReport(options.report, redact) : options.report;
+  const redact = (text: string): string => (hasCredentials ? credentials.redact(text) : text);
+  const report = cleanReport(options.report, redact);
   const denials = createDenialBook(report, limits);
   const routes = createModelRouteStore(options.modelRoutes ?? [], limits);
   const house: House = {

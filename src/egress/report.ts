@@ -31,6 +31,8 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
   const began = performance.now();
   let intent = arrived;
   let address: string | undefined;
+  let used: ReadonlySet<string> = new Set();
+  let told: readonly string[] = [];
   return {
     refused(refusal, identity, rule) {
       if (refusal.result === 'failed') {
@@ -44,8 +46,10 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
       // A proxy that is told the name chooses the address.
       address = proxy?.byHostName ? undefined : dialled;
       const via = { ...(proxy && { proxy: { host: proxy.host, port: proxy.port } }), ...(tls && { tls }) };
-      const used = credentials.size === 0 ? undefined : { credentials: [...credentials] };
-      report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address, ...via, ...used });
+      used = credentials;
+      told = [...credentials];
+      const names = told.length === 0 ? undefined : { credentials: told };
+      report({ kind: 'connection-allowed', intent, identity, rule: verdict.rule, address, ...via, ...names });
     },
     read(names) {
       const { http } = intent;
@@ -90,6 +94,8 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
       if (result === 'failed') report({ kind: 'connection-failed', intent, identity, rule, detail });
       const durationMs = performance.now() - began;
       const status = httpStatus === undefined ? undefined : { httpStatus };
+      // Messages over a WebSocket come after the record of its opening.
+      const later = [...used].filter((name) => !told.includes(name));
       report({
         kind: 'connection-closed',
         intent,
@@ -100,6 +106,7 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
         bytesIn,
         durationMs,
         ...status,
+        ...(later.length > 0 && { credentials: later }),
       });
     },
   };
@@ -107,22 +114,37 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
 
 /** As much as a text of a fact may have on its way to the log. */
 const MAX_TEXT = 16 * 1024;
+/** The same for a host: what stands for a secret may be longer than the secret. */
+const MAX_NAME = 255;
 
-/** Facts without secrets in what the agent had a say in. */
-export function redactingReport(report: Report, redact: (text: string) => string): Report {
+/** Facts as the process role takes them, without secrets in what the agent or an origin had a say in. */
+export function cleanReport(report: Report, redact: (text: string) => string): Report {
   const clean = (text: string): string => redact(text).slice(0, MAX_TEXT);
+  const cleanName = (text: string): string => redact(text).slice(0, MAX_NAME);
   return (fact) => {
     const texts = Object.entries(fact).map(([key, value]) => [
       key,
-      ['detail', 'message', 'name'].includes(key) && typeof value === 'string' ? clean(value) : value,
+      typeof value !== 'string' || !['detail', 'message', 'name'].includes(key)
+        ? value
+        : key === 'name'
+          ? cleanName(value)
+          : clean(value),
     ]);
     const copy = Object.fromEntries(texts) as AuditFact;
-    report('intent' in copy ? ({ ...copy, intent: cleanIntent(copy.intent, clean) } as AuditFact) : copy);
+    report(
+      'intent' in copy
+        ? ({ ...copy, intent: cleanIntent(copy.intent, clean, cleanName) } as AuditFact)
+        : copy,
+    );
   };
 }
 
-function cleanIntent(intent: Intent, clean: (text: string) => string): Intent {
+function cleanIntent(
+  intent: Intent,
+  clean: (text: string) => string,
+  cleanName: (text: string) => string,
+): Intent {
   const { http } = intent;
-  const host = clean(intent.host);
+  const host = cleanName(intent.host);
   return { ...intent, host, ...(http && { http: { ...http, path: clean(http.path) } }) };
 }

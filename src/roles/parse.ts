@@ -137,6 +137,7 @@ const tlsFacts = v.strictObject({
   serialNumber: v.optional(shortText),
 });
 const variable = v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/));
+const usedCredentials = v.exactOptional(v.pipe(v.array(variable), v.maxLength(MAX_CREDENTIALS)));
 /** Characters of placeholders only: they become environment. */
 const placeholder = v.pipe(v.string(), v.regex(/^[\w.~:-]{1,256}$/));
 const placeholders = v.pipe(
@@ -167,7 +168,7 @@ const networkFact = v.variant('kind', [
     address: v.optional(address),
     proxy: v.exactOptional(v.strictObject({ host, port })),
     tls: v.exactOptional(tlsFacts),
-    credentials: v.exactOptional(v.pipe(v.array(variable), v.maxLength(MAX_CREDENTIALS))),
+    credentials: usedCredentials,
   }),
   v.strictObject({
     kind: v.literal('message-allowed'),
@@ -208,6 +209,7 @@ const networkFact = v.variant('kind', [
     bytesIn: count,
     durationMs: duration,
     httpStatus: v.exactOptional(v.pipe(count, v.maxValue(999))),
+    credentials: usedCredentials,
   }),
   v.strictObject({
     kind: v.literal('model-called'),

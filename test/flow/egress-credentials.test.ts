@@ -244,6 +244,13 @@ credentials: { TOKEN: { value: "${SECRET}", endpoints: [{ host: "${host}", port:
     expect(heard.headers.map((fields) => fields['x-a'])).toEqual(goes ? [SECRET] : []);
   });
 
+  test('for a body too the path goes out as it was read', async () => {
+    const { it, heard } = await world('/repos/**', 'request_body_credential_rewrite: true');
+    await using _it = it;
+    await it.fetch('--path-as-is', '--data-urlencode', `a=${TOKEN}`, `${it.base}/admin/../repos/x`);
+    expect(heard.requests.map((line) => line.split(' ')[2])).toEqual(['/repos/x']);
+  });
+
   test('also by a wildcard, which other names do not match', async () => {
     const { it, heard } = await world('/**', 'tls: ""', '*.api.test');
     await using _it = it;
@@ -281,6 +288,26 @@ describe('plain HTTP', () => {
     await curl(world, '-H', `X-A: ${TOKEN}`, url);
     await curl(world, '--proxytunnel', '-H', `X-A: ${TOKEN}`, url);
     expect(heard.headers.map((fields) => fields['x-a'])).toEqual([SECRET, SECRET]);
+  });
+
+  test('ends where a later policy says so no more', async () => {
+    const { promise: begun, resolve: asked } = Promise.withResolvers<void>();
+    await using server = await listen(
+      createServer((_request, response) => {
+        response.write('begun');
+        asked();
+      }),
+    );
+    const clear = `${BOUND}, allow_cleartext_credentials: true`;
+    await using world = await startWorld(rules(server.port, clear), { credentials: store() });
+    const client = rawClient(
+      world.proxyPort,
+      `GET http://api.test:${server.port}/ HTTP/1.1\r\nHost: api.test:${server.port}\r\nX-A: ${TOKEN}\r\n\r\n`,
+    );
+    await begun;
+    expect(world.egress.replacePolicy(compilePolicy(rules(server.port, clear)))).toBe(0);
+    expect(world.egress.replacePolicy(compilePolicy(rules(server.port, BOUND)))).toBe(1);
+    client.socket.destroy();
   });
 
   test('trailers and header names are no place for a placeholder', async () => {

@@ -9,6 +9,8 @@ import { type Client, createClient } from 'graphql-ws';
 import { useServer } from 'graphql-ws/use/ws';
 import { describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
+import { parseCredentials } from '../../src/credential/parse.ts';
+import { CredentialStore } from '../../src/credential/store.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { type Inspected, type InspectedOptions, inspected, rules, tunnel } from './inspect-world.ts';
 
@@ -280,6 +282,34 @@ describe('the messages', () => {
     const [code, why] = await once(client, 'close');
     expect([code, String(why)]).toEqual([1008, expect.stringContaining('256')]);
     expect(it.asked).toHaveLength(256);
+  });
+});
+
+describe('credentials', () => {
+  const TOKEN = 'openshell:resolve:env:TOKEN';
+  const file = 'version: 1\ncredentials: { TOKEN: { value: a-secret, provider: api } }';
+  const REWRITTEN = `${TICKS}, credential_binding: {provider: api}, websocket_credential_rewrite: true`;
+
+  test('go into connection_init', async () => {
+    await using it = await graphql(REWRITTEN, { credentials: new CredentialStore(parseCredentials(file)) });
+    const client = await it.socket('graphql-ws');
+    await once(client, 'open');
+    client.send(JSON.stringify({ type: 'connection_init', payload: { token: TOKEN } }));
+    expect(await message(client)).toMatchObject({ payload: { token: 'a-secret' } });
+    client.terminate();
+  });
+
+  test.each([
+    ['an id, which every answer repeats', { id: TOKEN, payload: { query: '{ hello }' } }],
+    ['variables, which errors repeat', { id: '1', payload: { query: '{ hello }', variables: { a: TOKEN } } }],
+  ])('go nowhere else: %s', async (_, rest) => {
+    await using it = await graphql(REWRITTEN, { credentials: new CredentialStore(parseCredentials(file)) });
+    const client = await it.socket('graphql-ws');
+    await once(client, 'open');
+    client.send(JSON.stringify({ type: 'start', ...rest }));
+    const [code, why] = await once(client, 'close');
+    expect([code, String(why)]).toEqual([1008, expect.stringContaining('connection_init')]);
+    expect(it.asked).toEqual([]);
   });
 });
 

@@ -1,9 +1,11 @@
 /** Peers that are slow, or that never come to an end: no side's memory is the other's, and each wait is one with a limit. */
 import { createServer as createHttp } from 'node:http';
 import { connect as connectHttp2, createSecureServer } from 'node:http2';
+import { createServer as createHttps } from 'node:https';
 import type { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { listen, rawClient, rule, startWorld, tcpServer } from './egress-world.ts';
+import { parseToProcessRole } from '../../src/roles/parse.ts';
+import { listen, makeCertificate, rawClient, rule, startWorld, tcpServer } from './egress-world.ts';
 import { inspected, tunnel, type Version } from './inspect-world.ts';
 
 const REST = 'protocol: rest, access: full';
@@ -206,4 +208,21 @@ describe('a client', () => {
     third.socket.destroy();
     second.socket.destroy();
   });
+});
+
+test('an origin whose certificate names more than a record takes is refused, and the record of that is taken', async () => {
+  const names = Array.from({ length: 100 }, (_, index) => `n${index}.${`${'x'.repeat(60)}.`.repeat(3)}test`);
+  using other = makeCertificate(...names);
+  await using it = await inspected('protocol: rest, rules: [{allow: {method: GET, path: "/**"}}]', {
+    raw: () => createHttps({ key: other.key, cert: other.cert }),
+    roots: [other.cert],
+  });
+  await it.fetch(`${it.base}/`);
+  expect(await it.world.fact('connection-failed')).toMatchObject({
+    detail: expect.stringContaining('altnames'),
+  });
+  for (const fact of it.world.facts) {
+    const message: unknown = JSON.parse(JSON.stringify({ type: 'fact', fact }));
+    expect(() => parseToProcessRole(message)).not.toThrow();
+  }
 });

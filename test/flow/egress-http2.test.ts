@@ -11,6 +11,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
+import { parseToProcessRole } from '../../src/roles/parse.ts';
 import { run } from './egress-world.ts';
 import { type Inspected, inspected, tunnel, type Version } from './inspect-world.ts';
 
@@ -25,6 +26,27 @@ async function until(socket: TLSSocket, pattern: RegExp): Promise<string> {
   }
   return `${text}<end>`;
 }
+
+test.each([
+  ['method', 'A'.repeat(100), '/v1/x'],
+  ['path', 'GET', `/v1/${'x'.repeat(30_000)}`],
+])('a %s that no record takes is refused, and the record of that is taken', async (_, method, path) => {
+  await using it = await inspected(V1);
+  const socket = await tunnel(it.world, it.port, 'h2');
+  const session = connectHttp2(`https://api.test:${it.port}`, { createConnection: () => socket });
+  session.on('error', () => {});
+  // Before its client has heard of any limit.
+  const stream = session.request({ ':method': method, ':path': path });
+  stream.on('error', () => {}).resume();
+  await once(stream, 'close');
+  session.destroy();
+  await it.world.fact('connection-failed');
+  for (const fact of it.world.facts) {
+    const message: unknown = JSON.parse(JSON.stringify({ type: 'fact', fact }));
+    expect(() => parseToProcessRole(message)).not.toThrow();
+  }
+  expect(it.heard.requests).toEqual([]);
+});
 
 describe('connections that are used again', () => {
   test.each<[Version, Version]>([

@@ -326,6 +326,19 @@ describe('credentials', () => {
     expect(JSON.stringify(it.it.world.facts)).not.toContain('-secret');
   });
 
+  test('that came with messages are on record too', async () => {
+    await using it = await chat(`${BOUND}, websocket_credential_rewrite: true`, {
+      credentials: credentials(),
+    });
+    const client = await opened(await it.open('/chat/1'));
+    client.send(`login ${TOKEN}`);
+    await message(client);
+    client.close();
+    await expect
+      .poll(() => it.it.world.facts)
+      .toContainEqual(expect.objectContaining({ kind: 'connection-closed', credentials: ['TOKEN'] }));
+  });
+
   test.each([
     ['a text where nothing is rewritten', BOUND, TOKEN],
     ['an unknown one', `${BOUND}, websocket_credential_rewrite: true`, 'openshell:resolve:env:OTHER'],

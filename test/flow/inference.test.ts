@@ -1,8 +1,12 @@
 /** inference.local, asked by curl: what providers get, what clients get, and what the record says. */
+
+import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import { parseCredentials } from '../../src/credential/parse.ts';
+import { CredentialStore } from '../../src/credential/store.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
-import { makeCertificate } from './egress-world.ts';
-import { CHAT, events, json, KEY, localWorld, provider, route } from './local-world.ts';
+import { listen, makeCertificate, tcpServer } from './egress-world.ts';
+import { CHAT, events, json, KEY, localRules, localWorld, provider, route } from './local-world.ts';
 
 const OK = json({ id: 'x', usage: { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 } });
 
@@ -275,4 +279,53 @@ describe('routes', () => {
       expect(await it.world.fact('model-called')).toMatchObject({ detail: expect.stringContaining(address) });
     },
   );
+});
+
+test('a placeholder in the place of a key is dropped like any other key', async () => {
+  await using models = await provider(OK);
+  const file = 'version: 1\ncredentials: { OPENAI_API_KEY: { value: another-secret, provider: api } }';
+  const credentials = new CredentialStore(parseCredentials(file));
+  await using it = await localWorld({ routes: route(models), credentials });
+  const key = 'Authorization: Bearer openshell:resolve:env:OPENAI_API_KEY';
+  const { stdout } = await it.fetch('-H', key, '-d', '{"messages":[]}', CHAT);
+  expect(JSON.parse(stdout.toString())).toMatchObject({ id: 'x' });
+  expect(models.calls[0]?.headers.authorization).toBe(`Bearer ${KEY}`);
+});
+
+test('a right that is lost while the provider is reached asks it nothing', async () => {
+  using certificate = makeCertificate('model.test');
+  await using models = await provider(OK, certificate);
+  let goOn = (): void => {};
+  let begun = (): void => {};
+  const handshake = new Promise<void>((resolve) => {
+    begun = resolve;
+  });
+  await using slow = await listen(
+    tcpServer((socket) => {
+      socket.once('readable', begun);
+      goOn = () => {
+        const origin = connect(models.port, '127.0.0.1').on('error', () => {});
+        socket.pipe(origin).pipe(socket);
+      };
+    }),
+  );
+  const ca = certificate.cert.trim().replaceAll('\n', '\n      ');
+  const routes = `routes:
+  - name: slow
+    endpoint: "https://model.test:${slow.port}/v1"
+    model: m
+    protocols: [openai_chat_completions]
+    ca: |
+      ${ca}
+`;
+  const only = (path: string): string =>
+    `[{host: inference.local, port: 443, protocol: rest, rules: [{allow: {method: "*", path: "${path}"}}]}]`;
+  await using it = await localWorld({ routes, endpoints: only('/**') });
+  const answered = it.fetch('--http2', '-d', '{}', CHAT);
+  await handshake;
+  expect(it.world.egress.replacePolicy(compilePolicy(localRules(only('/v1/models'))))).toBe(1);
+  goOn();
+  await it.world.fact('model-called');
+  await answered;
+  expect(models.calls).toEqual([]);
 });

@@ -41,6 +41,7 @@ export function httpActivity(
     adapter: intent.adapter,
     http_method: known === undefined ? method : undefined,
     inspected: http.inspected,
+    credentials: 'credentials' in fact ? fact.credentials : undefined,
   };
   const activity = known ?? method;
   const parts = { class: 'http', activity, correlation: intent.connectionId, unmapped } as const;

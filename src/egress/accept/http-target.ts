@@ -5,6 +5,9 @@ import type { AdapterName, Objection } from '../stages.ts';
 import { type Authority, formatAuthority, parseAuthority } from './authority.ts';
 
 const HTTP_PORT = 80;
+/** As much as a record takes. A client of HTTP/2 hears of the limit on its header only after its first requests. */
+export const MAX_METHOD_LENGTH = 64;
+export const MAX_TARGET_LENGTH = 16 * 1024;
 
 /** Where a redirected connection was going, as far as it is known before the request. */
 export interface Dialled {
@@ -61,6 +64,8 @@ export function http2Target(
   if (scheme !== dialled.opened.scheme) return malformed('the scheme is not that of the connection');
   if (host !== undefined && authority !== undefined && host.toLowerCase() !== authority.toLowerCase())
     return malformed('Host is not :authority');
+  if ((method ?? '').length > MAX_METHOD_LENGTH || (path ?? '').length > MAX_TARGET_LENGTH)
+    return malformed('the method or the target of the request is too long');
   const request = {
     method,
     url: path,

@@ -8,7 +8,7 @@ import type { AdapterName, Arrival, Flow, InspectableRequest, Intent } from '../
 import { type Authority, formatAuthority } from './authority.ts';
 import { type BodyBudget, readWhole } from './body.ts';
 import type { Client } from './entrance.ts';
-import type { Dialled, RequestTarget } from './http-target.ts';
+import { type Dialled, MAX_METHOD_LENGTH, MAX_TARGET_LENGTH, type RequestTarget } from './http-target.ts';
 
 /** The flow. */
 export type Carry = (arrival: Arrival) => Promise<void>;
@@ -115,8 +115,8 @@ export function intentOf(
   conversation.requests += 1;
   const { connectionId } = conversation.client;
   const http = request && {
-    method: request.method,
-    path: request.target.split('?', 1)[0] ?? '',
+    method: request.method.slice(0, MAX_METHOD_LENGTH),
+    path: (request.target.split('?', 1)[0] ?? '').slice(0, MAX_TARGET_LENGTH),
     scheme: conversation.dialled?.opened?.scheme ?? ('http' as const),
   };
   return {

@@ -10,6 +10,7 @@ import {
   substituteTarget,
 } from '../../credential/substitute.ts';
 import type { CredentialUse } from '../../policy/document.ts';
+import { localService } from '../../policy/local-names.ts';
 import type { DenyVerdict } from '../../policy/verdict.ts';
 import type { Inspected } from '../inspect/inspect.ts';
 import { readTarget } from '../inspect/path.ts';
@@ -68,13 +69,16 @@ export async function inject(arrival: Arrival, inspected: Passed, options: Injec
   if (
     request === undefined ||
     inspected.kind === 'tunnel' ||
+    // What is answered here takes no secrets, and passes no keys of its clients on.
+    localService(arrival.intent.host, arrival.intent.port) !== undefined ||
     (!options.hasCredentials && inspected.credentials === undefined)
   )
     return { ok: true, inspected, used, flaw: undefined };
   const injection = begin(arrival, request, inspected.credentials, options, used);
   try {
     const content = await rewrite(injection, inspected.content, arrival);
-    return { ok: true, inspected: { ...inspected, content }, used, flaw: laterFlaw(injection, used) };
+    const flaw = laterFlaw(injection, used, arrival.intent.http?.scheme !== 'https');
+    return { ok: true, inspected: { ...inspected, content }, used, flaw };
   } catch (error) {
     if (error instanceof InjectionRefused) return { ok: false, refusal: error.refusal };
     if (error instanceof SubstitutionError) return { ok: false, refusal: refusalOf(error, inspected.rule) };
@@ -138,8 +142,9 @@ async function rewrite(
     return await sign(injection, use.signing, content);
   }
   const fields = substituteFields(request.fields, resolve);
-  const target = rewriteTarget(injection, request.target, content);
   const body = content?.body ?? (await rewriteBody(injection));
+  // After all that may ask for the path.
+  const target = rewriteTarget(injection, request.target, content);
   return {
     ...content,
     target,
@@ -170,17 +175,21 @@ export function rewriteTarget(
 function laterFlaw(
   { request, use, destination, credentials }: Injection,
   used: ReadonlySet<string>,
+  isCleartext: boolean,
 ): Extract<Injected, { ok: true }>['flaw'] {
   const certificate = use?.clientCertificate;
   return (later) => {
     const now = { ...destination, provider: later?.provider };
     const lost = [...used].find((name) => !credentials.mayUse(name, now));
     if (lost !== undefined) return mismatch(`the credential ${lost} is not bound to this endpoint any more`);
+    if (used.size > 0 && isCleartext && !later?.allowCleartext)
+      return mismatch('credentials do not go to this endpoint without TLS any more');
     if (later?.clientCertificate !== certificate)
       return mismatch('the client certificate is not that of this endpoint any more');
     // Its next message would be rewritten by what was bound before.
     const goesOn = request.isWebSocket && use?.rewriteWebSocket;
-    return goesOn && (!later?.rewriteWebSocket || later.provider !== use.provider)
+    const losesCleartext = isCleartext && use?.allowCleartext && !later?.allowCleartext;
+    return goesOn && (!later?.rewriteWebSocket || later.provider !== use.provider || losesCleartext)
       ? mismatch('messages are not rewritten at this endpoint any more')
       : undefined;
   };

@@ -3,6 +3,7 @@
  * (the library subscriptions-transport-ws). Operations are judged one by one. What is refused gets an error under its own id,
  * which clients report for that operation alone; what cannot be read ends the connection.
  */
+import { mentionsPlaceholder } from '../../credential/placeholder.ts';
 import type { Inspection } from '../../policy/document.ts';
 import type { Route } from '../../policy/judge.ts';
 import { denialBody } from '../../policy/reason.ts';
@@ -72,6 +73,13 @@ export function graphqlConversation(options: GraphqlConversationOptions): Graphq
   const take = (message: Buffer): Ruling => {
     const { type, id, payload } = readMessage(message, route.inspection);
     if (subprotocol === undefined) throw new Unreadable('the origin took no subprotocol');
+    // Ids come back with every answer, and variables in errors; and what was judged must not become something else.
+    if (
+      route.credentials?.rewriteWebSocket &&
+      type !== 'connection_init' &&
+      mentionsPlaceholder(message.toString())
+    )
+      throw new Unreadable('a placeholder stands outside connection_init, the one message for credentials');
     if (subprotocol.pass.includes(type)) return PASS;
     if (type !== subprotocol.begin && type !== subprotocol.end)
       throw new Unreadable('the subprotocol has no message of this type');

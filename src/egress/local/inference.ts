@@ -155,6 +155,8 @@ async function askFirst(
       if (call.signal.aborted) break;
       continue;
     }
+    // Neither TLS nor a connection that was kept has heard of it.
+    if (call.signal.aborted) return { ok: false, route, failure: GONE };
     const sent = modelRequest(shape, question, exchange.fields, route);
     const headMs = question.streams ? means.limits.modelIdleMs : route.timeoutMs;
     const asked = await ask(origin.origin, route, sent, { ...means, headMs, signal: call.signal });
@@ -163,6 +165,13 @@ async function askFirst(
   if (failed === undefined) throw new TypeError(`no route for ${arrival.intent.host}`);
   return failed;
 }
+
+const GONE = {
+  status: 502,
+  error: 'model_failed',
+  detail: 'the client went away, or lost the right to ask',
+  isStale: false,
+} as const satisfies OriginFailure;
 
 type ReachedRoute =
   | { readonly ok: true; readonly origin: Origin }
@@ -231,7 +240,7 @@ function ask(
     detail,
     isStale: false,
   });
-  signal.addEventListener('abort', () => fail(broken('the client went away')), { once: true });
+  signal.addEventListener('abort', () => fail(GONE), { once: true });
   const authority = formatAuthority({ host, port }, scheme === 'https' ? 443 : 80);
   const hasBody = body.length > 0;
   const framing = hasBody

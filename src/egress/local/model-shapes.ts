@@ -44,15 +44,20 @@ export function modelShape(method: string, target: string): ModelShape | undefin
   for (const [wanted, pattern, protocol, streaming] of ROWS) {
     const groups = method === wanted ? pattern.exec(path) : null;
     if (groups === null) continue;
-    const model = groups.groups?.['model'];
-    return { protocol, path, query, model: model && decoded(model), mayStream: streaming !== undefined };
+    const named = groups.groups?.['model'];
+    const model = named && modelName(named);
+    if (named !== model && model === undefined) return undefined;
+    return { protocol, path, query, model, mayStream: streaming !== undefined };
   }
   return undefined;
 }
 
-function decoded(text: string): string | undefined {
+/** Undefined for what is no name: the path goes out with the operator's key, and must lead nowhere else, however it is read. */
+function modelName(text: string): string | undefined {
   try {
-    return decodeURIComponent(text);
+    const name = decodeURIComponent(text);
+    const isPlain = /^[A-Za-z0-9._:@/-]+$/.test(name);
+    return isPlain && !name.split('/').some((part) => /^\.{0,2}$/.test(part)) ? name : undefined;
   } catch {
     return undefined;
   }

@@ -258,6 +258,13 @@ export const SAMPLES: SampleTable = {
   'connection-closed': [
     { kind: 'connection-closed', intent: INTENT, identity: IDENTITY, ...CLOSED },
     { kind: 'connection-closed', intent: request('GET'), identity: IDENTITY, ...CLOSED, httpStatus: 204 },
+    {
+      kind: 'connection-closed',
+      intent: request('GET'),
+      identity: IDENTITY,
+      ...CLOSED,
+      credentials: ['TOKEN'],
+    },
     { kind: 'connection-closed', intent: request('PROPFIND'), identity: IDENTITY, ...CLOSED },
   ],
   'model-called': [

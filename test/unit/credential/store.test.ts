@@ -49,6 +49,23 @@ describe('where a secret may go', () => {
     expect(store().resolve(named(name), destination, 'header:x').ok).toBe(expected);
   });
 
+  it.each([
+    ['authorization', true],
+    ['x-api-key', true],
+    ['private-token', true],
+    ['content-type', false],
+    ['content-disposition', false],
+    ['cache-control', false],
+    ['accept', false],
+    ['if-none-match', false],
+    ['x-amz-meta-note', false],
+    ['x-request-id', false],
+    ['idempotency-key', false],
+  ])('into the header %s: %s, by default', (name, expected) => {
+    const there = at('b.example', 8443);
+    expect(store().resolve(named('OWN'), there, `header:${name}`).ok).toBe(expected);
+  });
+
   it('opens what credentials name, and nothing for providers', () => {
     expect([
       store().opens('x.a.example', 443),

@@ -98,6 +98,25 @@ test.each<[string, string, string | undefined]>([
   expect(modelShape(method, target)?.protocol).toBe(protocol);
 });
 
+test.each([
+  ['GET', '/v1/models/vendor/model-1:free', 'vendor/model-1:free'],
+  ['GET', '/v1/models/vendor%2Fmodel', 'vendor/model'],
+  ['GET', '/v1/models/../files', undefined],
+  ['GET', '/v1/models/..%2ffiles', undefined],
+  ['GET', '/v1/models/%2e%2e/files', undefined],
+  ['GET', '/v1/models/a/%2E%2E/%2e%2e/files', undefined],
+  ['GET', '/v1/models/%252e%252e/files', undefined],
+  ['GET', '/v1/models/..%5cfiles', undefined],
+  ['GET', '/v1/models/a//b', undefined],
+  ['GET', '/v1/models/./a', undefined],
+  ['GET', '/v1/models/%ff', undefined],
+  ['GET', '/v1/models/a%3Fb', undefined],
+  ['POST', '/model/..%2f..%2fx/invoke', undefined],
+])('a model in the path is a name, and leads nowhere else: %s %s', (method, target, model) => {
+  expect(modelShape(method, target)?.model).toBe(model);
+  expect(modelShape(method, target) === undefined).toBe(model === undefined);
+});
+
 test('a route that could not be reached is tried last for a while', () => {
   let now = 0;
   const text = (name: string) =>
