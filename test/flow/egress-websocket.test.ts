@@ -340,6 +340,24 @@ describe('credentials', () => {
   });
 
   test.each([
+    ['/admin/../chat/./1', ['/chat/1']],
+    ['/admin/..%2fchat/1', []],
+  ])('that messages may use later are for the path the origin is asked for: %s', async (path, asked) => {
+    await using it = await chat(`${BOUND}, websocket_credential_rewrite: true`, {
+      credentials: credentials(),
+    });
+    const client = await it.open('/', [], {
+      finishRequest(request) {
+        request.path = path;
+        request.end();
+      },
+    });
+    await (asked.length > 0 ? opened(client) : answer(client));
+    expect(it.requests.map(({ url }) => url)).toEqual(asked);
+    client.terminate();
+  });
+
+  test.each([
     ['a text where nothing is rewritten', BOUND, TOKEN],
     ['an unknown one', `${BOUND}, websocket_credential_rewrite: true`, 'openshell:resolve:env:OTHER'],
   ])('a placeholder in %s ends it', async (_, keys, text) => {

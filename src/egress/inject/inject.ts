@@ -156,16 +156,17 @@ async function rewrite(
 
 /**
  * What was judged had the placeholders concealed, so one with placeholders is read once more. It goes out in the form that was
- * judged, also where only credentials asked for the path.
+ * judged, also where only credentials asked for the path or where messages may ask for it later.
  */
 export function rewriteTarget(
-  { resolve, isPathBound }: Injection,
+  { request, use, resolve, isPathBound }: Injection,
   target: string,
   content: RequestContent | undefined,
 ): string {
   const hasPlaceholder = mentionsPlaceholder(target);
   if (!hasPlaceholder && content !== undefined) return content.target;
-  if (!hasPlaceholder && !isPathBound()) return target;
+  const mayAskLater = request.isWebSocket && use?.rewriteWebSocket;
+  if (!hasPlaceholder && !isPathBound() && !mayAskLater) return target;
   const read = readTarget(target, { encodedSlash: true });
   if (!read.ok) throw new SubstitutionError('unavailable', read.detail);
   return substituteTarget(read.forward, resolve);
