@@ -1,7 +1,7 @@
 /** The code of both roles, one file each, with what V8 makes of it and the native parts. */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { copyFileSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { build, type Metafile, type Plugin } from 'esbuild';
 
 /** Native parts, by the name they have in a bundle. */
@@ -80,7 +80,7 @@ async function bundleRole(
     footer: { js: '})' },
     plugins: [nativeParts(), verbsOf(has)],
   });
-  execFileSync('mv', [`${outfile}.map`, join(maps, `${basename(outfile)}.map`)]);
+  renameSync(`${outfile}.map`, join(maps, `${basename(outfile)}.map`));
   return metafile;
 }
 
@@ -133,7 +133,3 @@ export function packageFacts(
 ): { name: string; version: string; license?: string } {
   return JSON.parse(readFileSync(join(repository, directory, 'package.json'), 'utf8'));
 }
-
-/** Where a package keeps its licence. */
-export const licenceDirectory = (repository: string, directory: string): string =>
-  dirname(join(repository, directory, 'package.json'));

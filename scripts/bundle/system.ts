@@ -36,7 +36,7 @@ export function bundleSystem(repository: string, node: string, bundle: string): 
   for (const path of libraries)
     if (isLoader(path)) writeFileSync(join(bundle, 'lib/ld.so'), sealLoader(readFileSync(path)));
     else copyFileSync(path, join(bundle, 'lib', basename(path)));
-  return packagesOf([...Object.values(PROGRAMS), ...libraries, CERTIFICATES]);
+  return packagesOf([...Object.values(PROGRAMS), ...libraries]);
 }
 
 /** Absolute paths, by the loader's own word: ld.so(8), --list. */
@@ -52,10 +52,9 @@ function librariesOf(files: readonly string[]): readonly string[] {
 
 const isLoader = (path: string): boolean => /^ld-linux/.test(basename(path));
 
-/** By dpkg's list; a file that no package brought is not one that a bundle should hold. */
+/** By dpkg's list, and the certificates' own, which no package brought as a file; another file that no package brought is not one that a bundle should hold. */
 function packagesOf(files: readonly string[]): readonly DebianPackage[] {
-  const names = new Set(files.filter((file) => file !== CERTIFICATES).map(ownerOf));
-  names.add('ca-certificates');
+  const names = new Set([...files.map(ownerOf), 'ca-certificates']);
   return [...names].sort().map((name) => {
     // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's own format.
     const format = ['-W', '-f', '${Version}', name];

@@ -1,4 +1,5 @@
 /** What programs of a sandbox ask for, from its log: rules that wait for somebody, and what was refused. */
+import { at, parsedJson } from '../lib/json.ts';
 import type { DenialSummary } from '../policy/suggest.ts';
 
 export interface OpenProposal {
@@ -26,7 +27,8 @@ export async function asksFrom(lines: AsyncIterable<string>): Promise<OpenAsks> 
   const denials = new Map<string, DenialSummary>();
   for await (const line of lines) {
     if (!line.includes('"policy_proposal"') && !line.includes('"denials"')) continue;
-    const event = parsed(line);
+    // The last line of a log that is still being written, or of a run that was killed, is none.
+    const event = parsedJson(line);
     const unmapped = at(event, 'unmapped');
     const id = at(unmapped, 'proposal');
     if (at(unmapped, 'setting') === 'policy_proposal' && typeof id === 'string') {
@@ -43,10 +45,10 @@ function proposalOf(event: unknown, unmapped: unknown, id: string): OpenProposal
   return {
     id,
     rule: text(at(unmapped, 'rule')),
-    binary: text(at(at(at(event, 'actor'), 'process'), 'path')),
+    binary: text(at(event, 'actor', 'process', 'path')),
     summary: text(at(unmapped, 'summary')),
     // A rule that is not whole may say more than the whole one.
-    yaml: at(at(event, 'metadata'), 'is_truncated') === true ? '' : text(at(unmapped, 'yaml')),
+    yaml: at(event, 'metadata', 'is_truncated') === true ? '' : text(at(unmapped, 'yaml')),
     grants: list(at(unmapped, 'grants')).map(text),
     notes: list(at(unmapped, 'notes')).map(text),
   };
@@ -72,21 +74,6 @@ function addDenial(denial: unknown, denials: Map<string, DenialSummary>): void {
     count: (before?.count ?? 0) + count,
     requests: [...requests].slice(0, MAX_REQUESTS),
   });
-}
-
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    // The last line of a log that is still being written, or of a run that was killed.
-    return undefined;
-  }
-}
-
-function at(value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
-    ? Reflect.get(value, key)
-    : undefined;
 }
 
 function list(value: unknown): readonly unknown[] {

@@ -1,4 +1,5 @@
 /** Records of the log, read back for what they say about the network. A log may come from anywhere: every value is checked. */
+import { at } from '../lib/json.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
 import type { Observation, ObservedPath, ObservedRequest } from '../policy/learn/observation.ts';
 import { canonicalHost } from '../policy/match/host.ts';
@@ -148,13 +149,4 @@ function programOf(value: unknown): string | undefined {
 
 function isPort(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535;
-}
-
-function at(value: unknown, ...keys: readonly string[]): unknown {
-  let found = value;
-  for (const key of keys) {
-    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, key)) return undefined;
-    found = Reflect.get(found, key);
-  }
-  return found;
 }

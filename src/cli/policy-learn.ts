@@ -2,6 +2,7 @@ import { readObservation } from '../audit/observation.ts';
 import { verifyChain } from '../audit/verify.ts';
 import { readTarget } from '../egress/inspect/path.ts';
 import { escapeText } from '../lib/escape.ts';
+import { parsedJson } from '../lib/json.ts';
 import { createLearner, type Learner } from '../policy/learn/learn.ts';
 import type { ObservedPath } from '../policy/learn/observation.ts';
 import { loadPolicy } from '../start/policy.ts';
@@ -40,18 +41,10 @@ export const verb: Verb = async ({ options, operands }, { stdout, stderr }) => {
 async function* learnedOnTheWay(lines: AsyncIterable<string>, learner: Learner): AsyncGenerator<string> {
   for await (const line of lines) {
     yield line;
-    const observation = readObservation(parsed(line), readPath);
+    // What is no JSON the verification tells.
+    const observation = readObservation(parsedJson(line), readPath);
     if (observation === 'unusable') learner.leaveOut('records that were cut, or are of no known form');
     else if (observation !== 'nothing') learner.add(observation);
-  }
-}
-
-/** What is no JSON the verification tells. */
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
   }
 }
 

@@ -6,6 +6,7 @@ import { MAX_ID } from '../lib/id.ts';
 import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
 import { type Limits, readLimits } from './limits.ts';
 import { mainProcessSpec } from './main-process-spec.ts';
+import { SECRET_FILE_NAMES, SECRET_FILE_OPTIONS, type SecretFileName } from './secret-files.ts';
 import type { Surroundings } from './surroundings.ts';
 import { readUpstreamProxy, type UpstreamProxy } from './upstream-proxy.ts';
 
@@ -59,15 +60,6 @@ export interface RunConfig {
   readonly takesProposals: boolean;
   readonly quiet: boolean;
 }
-
-/** Files with secrets in them, by the option that names each. */
-const SECRET_FILE_OPTIONS = {
-  credentials: 'credentials',
-  inferenceRoutes: 'inference-routes',
-  upstreamProxyAuth: 'upstream-proxy-auth-file',
-} as const;
-export type SecretFileName = keyof typeof SECRET_FILE_OPTIONS;
-export const SECRET_FILE_NAMES = Object.keys(SECRET_FILE_OPTIONS) as readonly SecretFileName[];
 
 export interface HealthListener {
   readonly host: string;

@@ -8,7 +8,7 @@ import type { SourcePosition } from '../policy/document.ts';
 import { PATH_GLOB, parseGlob } from '../policy/match/glob.ts';
 import { parseHostPattern } from '../policy/match/host.ts';
 import { didYouMean, isAbsent } from '../policy/source/fields.ts';
-import { type Findings, refuse } from '../policy/source/findings.ts';
+import { type Findings, inTextOrder, refuse } from '../policy/source/findings.ts';
 import { readTree, type TreeNode } from '../policy/source/tree.ts';
 import type { BoundEndpoint, ClientCertificate, Credential, CredentialSet, Place } from './credential.ts';
 import { PLACES } from './credential.ts';
@@ -27,9 +27,7 @@ type Entries = ReadonlyMap<string, { readonly keyPosition: SourcePosition; reado
 export function parseCredentials(text: string): CredentialSet {
   const findings: Findings = { file: '', problems: [], notices: [] };
   const set = readSet(text, findings);
-  const [first, ...others] = findings.problems.toSorted(
-    (a, b) => a.position.line - b.position.line || a.position.column - b.position.column,
-  );
+  const [first, ...others] = findings.problems.toSorted((a, b) => inTextOrder(a.position, b.position));
   if (first === undefined) return set;
   const { position, message } = first;
   const more = others.length === 0 ? '' : ` (and ${others.length} more)`;

@@ -86,8 +86,6 @@ export function concealTarget(target: string, shown: string): string {
 
 /** Text of a message or a body, as it is; JSON where it has to be escaped. */
 export function substituteText(text: string, isJson: boolean, place: Place, resolve: Resolve): string {
-  const parts = splitPlaceholders(text);
-  if (!parts.some(({ kind }) => kind !== 'text')) return text;
   return substitute(text, place, resolve, isJson ? jsonSecret : (secret) => secret, (rest) => rest, true);
 }
 

@@ -31,13 +31,13 @@ export function createRefuser(
 ): Refuser {
   const { identity: who, verdict: decided } = decision.ok ? decision.grant : decision;
   const rule = decided.allow ? decided.rule : undefined;
-  const query = queryOf(arrival, identity);
   // Only who may go there is sent there.
-  const there = { intent: { ...arrival.intent, ...POLICY_SERVICE }, objection: undefined };
-  const advisor = (): Advisor | undefined =>
-    decide(decider, there, identity).ok ? { takesProposals } : undefined;
+  const advisor = (): Advisor | undefined => {
+    const there = { intent: { ...arrival.intent, ...POLICY_SERVICE }, objection: undefined };
+    return decide(decider, there, identity).ok ? { takesProposals } : undefined;
+  };
   const answer = (verdict: DenyVerdict, shape: Shape) =>
-    shape(denialBody(verdict, query, arrival.intent.http, advisor()));
+    shape(denialBody(verdict, queryOf(arrival, identity), arrival.intent.http, advisor()));
   const deny = (verdict: DenyVerdict, shape: Shape = plainShape): void => {
     record.refused({ result: 'denied', verdict }, who, rule);
     const { status, body } = answer(verdict, shape);

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { putLast } from '../lib/put-last.ts';
 
 /** Larger files are no programs; hashing one would keep the process role busy for seconds. */
 const MAX_EXECUTABLE_BYTES = 1024 * 1024 * 1024;
@@ -61,13 +62,8 @@ export function createExecutableTrust(limits = { hashes: MAX_HASHES, paths: MAX_
   const hashOf = (executable: SeenExecutable): Promise<string> => {
     const { fingerprint } = executable;
     const hash = hashes.get(fingerprint) ?? hashSeen(executable);
-    hashes.delete(fingerprint);
-    hashes.set(fingerprint, hash);
+    putLast(hashes, fingerprint, hash, limits.hashes);
     hash.catch(() => hashes.get(fingerprint) === hash && hashes.delete(fingerprint));
-    for (const oldest of hashes.keys()) {
-      if (hashes.size <= limits.hashes) break;
-      hashes.delete(oldest);
-    }
     return hash;
   };
 

@@ -2,6 +2,7 @@
 import { lstat, stat } from 'node:fs/promises';
 import type { Flow, Identity, IdentityResult } from '../egress/stages.ts';
 import { errnoOf } from '../errors.ts';
+import { putLast } from '../lib/put-last.ts';
 import { createExecutableTrust, type ExecutableTrust, openExecutable } from './executable-trust.ts';
 import { posix, type SeenProcess } from './posix.ts';
 
@@ -137,11 +138,7 @@ async function observe(pid: number, means: Means): Promise<Observation> {
   const key = JSON.stringify([executable, sha256, ancestors, ancestorHashes]);
   const observation = { view, process, lineage, key };
   // What stood in the way of trust, such as a slow disk, may be over.
-  if (!ancestorHashes.includes('')) known.set(pid, observation);
-  for (const oldest of known.keys()) {
-    if (known.size <= MAX_KNOWN) break;
-    known.delete(oldest);
-  }
+  if (!ancestorHashes.includes('')) putLast(known, pid, observation, MAX_KNOWN);
   return observation;
 }
 

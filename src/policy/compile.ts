@@ -5,11 +5,11 @@
 import { CastellanError } from '../errors.ts';
 import { opensTls } from './credential-use.ts';
 import type { BinaryPattern, Endpoint, NetworkRule } from './document.ts';
-import { type InspectedEndpoint, RequestIndex, requestPolicy } from './judge.ts';
+import { denial, type InspectedEndpoint, RequestIndex, requestPolicy } from './judge.ts';
 import { localPort } from './local-names.ts';
 import { type Glob, PATH_GLOB, parseGlob } from './match/glob.ts';
 import { canonicalHost, HostIndex, parseHostPattern } from './match/host.ts';
-import type { AllowVerdict, DenyReason, DenyVerdict, Query, Verdict } from './verdict.ts';
+import type { AllowVerdict, DenyVerdict, Query, Verdict } from './verdict.ts';
 
 export interface Decider {
   /**
@@ -320,10 +320,6 @@ function listBinaries({ patterns }: BinarySet): string {
 function list(items: readonly string[]): string {
   const more = items.length - MAX_LISTED;
   return items.slice(0, MAX_LISTED).join(', ') + (more > 0 ? ` and ${more} more` : '');
-}
-
-function denial(reason: DenyReason, detail: string, nearest?: string): DenyVerdict {
-  return { allow: false, reason, detail, nearest };
 }
 
 /** By code units: the same on every machine, whatever its locale. */

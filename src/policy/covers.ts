@@ -3,7 +3,7 @@
  * take more than a look at each endpoint to tell.
  */
 import type { BinaryPattern, Endpoint, Inspection, NetworkRule, RequestPattern } from './document.ts';
-import { specificity } from './judge.ts';
+import { isAboutTools, specificity } from './judge.ts';
 import { contains, parseAddress, parseBlock } from './match/address.ts';
 import { globsOverlap, PATH_GLOB, parseGlob } from './match/glob.ts';
 import { hostPatternsOverlap, parseHostPattern } from './match/host.ts';
@@ -120,10 +120,6 @@ function allowsAll(found: readonly Inspection[], wanted: Inspection): boolean {
 function narrowsTools(meeting: readonly Inspection[], wanted: Inspection): boolean {
   const isNarrow = ({ allow }: Inspection): boolean => allow.some(isAboutTools);
   return wanted.allowKnownMethods && meeting.some(isNarrow) && !isNarrow(wanted);
-}
-
-function isAboutTools(pattern: RequestPattern): boolean {
-  return pattern.kind === 'rpc' && (pattern.tool.length > 0 || pattern.arguments.length > 0);
 }
 
 /** The same pattern; or for HTTP one of the same or any method, whose path takes in the other's, and that asks nothing of the query. */

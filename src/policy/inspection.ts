@@ -7,7 +7,7 @@ import {
   type RequestPattern,
   type SourcePosition,
 } from './document.ts';
-import { speaksGraphql } from './judge.ts';
+import { isAboutTools, speaksGraphql } from './judge.ts';
 import { PATH_GLOB, parseGlob, TEXT_GLOB } from './match/glob.ts';
 import { type GraphqlOperation, WEBSOCKET_TEXT } from './request.ts';
 import { ALLOW, DENY, type RuleContext, readRequestPattern } from './request-pattern.ts';
@@ -127,8 +127,6 @@ export function readInspection(source: InspectionSource, findings: Findings): In
 /** Beside a rule for every tool, those for single ones look as if they narrowed something. */
 function refuseBroadTools(allow: readonly RequestPattern[], where: string, findings: Findings): void {
   const calls = allow.filter((pattern) => pattern.kind === 'rpc');
-  const isAboutTools = ({ tool, arguments: values }: (typeof calls)[number]) =>
-    tool.length + values.length > 0;
   const broad = calls.find((each) => !isAboutTools(each) && covers(each.method, 'tools/call'));
   if (broad !== undefined && calls.some(isAboutTools))
     refuse(

@@ -298,10 +298,11 @@ function passesUnlisted(subject: Subject, endpoints: ReadonlySet<InspectedEndpoi
   const all = [...endpoints];
   if (!all.some(({ isOver, inspection }) => !isOver && inspection.allowKnownMethods)) return false;
   // Also by those that are over: their end opens no tool.
-  return method !== 'tools/call' || !all.some(({ inspection }) => inspection.allow.some(narrowsTools));
+  return method !== 'tools/call' || !all.some(({ inspection }) => inspection.allow.some(isAboutTools));
 }
 
-function narrowsTools(pattern: RequestPattern): boolean {
+/** About single tools, or about what they are given. */
+export function isAboutTools(pattern: RequestPattern): boolean {
   return pattern.kind === 'rpc' && (pattern.tool.length > 0 || pattern.arguments.length > 0);
 }
 
@@ -310,6 +311,6 @@ function inAll<T>(lists: readonly (readonly T[])[]): T[] {
   return first.filter((item) => others.every((list) => list.includes(item)));
 }
 
-function denial(reason: DenyReason, detail: string, nearest?: string): DenyVerdict {
+export function denial(reason: DenyReason, detail: string, nearest?: string): DenyVerdict {
   return { allow: false, reason, detail, nearest };
 }

@@ -10,7 +10,7 @@ import { readNetwork } from './network.ts';
 import { readProcess } from './process.ts';
 import { readSeccomp } from './seccomp.ts';
 import { isAbsent, readFields, readInteger } from './source/fields.ts';
-import { type Findings, type PolicyProblem, refuse } from './source/findings.ts';
+import { type Findings, inTextOrder, type PolicyProblem, refuse } from './source/findings.ts';
 import { readTree } from './source/tree.ts';
 import type { PolicyFiles } from './tls-authority.ts';
 
@@ -102,8 +102,4 @@ function readPolicy(
     notices: findings.notices,
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
   };
-}
-
-function inTextOrder(a: SourcePosition, b: SourcePosition): number {
-  return a.line - b.line || a.column - b.column;
 }

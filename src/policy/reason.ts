@@ -190,6 +190,11 @@ const LOOK_UP: readonly NextStep[] = [
   { action: 'read_guide', detail: 'Read what can be done about refusals here.', url: 'http://policy.local/' },
 ];
 
+/** Whether a rule would have prevented it; not where `reason` is none. */
+export function ruleHelps(reason: string): boolean {
+  return Object.hasOwn(ADVICE, reason) && ADVICE[reason as DenyReason].ruleHelps;
+}
+
 function nextSteps({ ruleHelps, steps }: Advice, advisor: Advisor | undefined): readonly NextStep[] {
   if (advisor === undefined) return steps;
   const asking = ruleHelps && advisor.takesProposals ? [SUBMIT_PROPOSAL] : [];

@@ -3,6 +3,7 @@ import { classifyAddress } from './destination.ts';
 import type { NetworkRule, RequestPattern } from './document.ts';
 import { localPort } from './local-names.ts';
 import { canonicalHost } from './match/host.ts';
+import { ruleHelps } from './reason.ts';
 import { renderRules } from './render.ts';
 
 export interface DenialSummary {
@@ -21,14 +22,6 @@ export interface Suggestion {
   readonly confidence: number;
 }
 
-/** Refused for what the program did, not for want of a rule. */
-const A_RULE_HELPS: readonly string[] = [
-  'no_policy',
-  'host_not_listed',
-  'port_not_listed',
-  'binary_not_listed',
-  'request_not_listed',
-];
 const METADATA_NAMES: readonly string[] = ['metadata', 'metadata.google.internal', 'instance-data'];
 const WELL_KNOWN_PORTS: readonly number[] = [22, 80, 443, 8080, 8443, 5432, 3306, 6379];
 const NOWHERE = { line: 1, column: 1 };
@@ -38,7 +31,8 @@ export function suggestRule(denial: DenialSummary): Suggestion | undefined {
   const { binary, port, reason, requests } = denial;
   const host = canonicalHost(denial.host);
   if (host === undefined || !binary.startsWith('/') || /[*?[\]{}\\]/.test(binary)) return undefined;
-  if (!A_RULE_HELPS.includes(reason) || isNeverReached(host)) return undefined;
+  // Not where it was refused for what the program did.
+  if (!ruleHelps(reason) || isNeverReached(host)) return undefined;
   const allow = requests.flatMap(patternOf);
   const inspection = allow.length > 0 ? { ...REST, allow } : undefined;
   const rule: NetworkRule = {

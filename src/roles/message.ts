@@ -3,7 +3,7 @@
  * big-endian length and that many bytes of JSON, at most MAX_FRAME_BYTES.
  */
 import type { AuditFact } from '../audit/event.ts';
-import type { SecretFileName } from '../config/config.ts';
+import type { SecretFileName } from '../config/secret-files.ts';
 import type { UpstreamProxy } from '../config/upstream-proxy.ts';
 import type { Flow, IdentityResult } from '../egress/stages.ts';
 import type { ErrorCode } from '../errors.ts';

@@ -1,20 +1,14 @@
 /** The rules as they cross the wire. JSON leaves out what is undefined: such a key of the contract may be absent. */
 import * as v from 'valibot';
 import { INSPECTED_PROTOCOLS, type NetworkRule } from '../policy/document.ts';
+import { count, host, operationType, path, port, sha256, text } from './atoms.ts';
 
-const MAX_TEXT = 16 * 1024;
-const MAX_HOST = 255;
-/** PATH_MAX of Linux. */
-const MAX_PATH = 4096;
 /** What the parser of policies reads of one file. */
 const MAX_CERTIFICATE = 64 * 1024;
 
-const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
 const texts = v.array(text);
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const position = v.strictObject({ line: count, column: count });
 const values = v.array(v.strictObject({ key: text, any: texts }));
-const operationType = v.picklist(['query', 'mutation', 'subscription']);
 
 const pattern = v.variant('kind', [
   v.strictObject({
@@ -52,9 +46,8 @@ const inspection = v.strictObject({
   allowKnownMethods: v.boolean(),
 });
 
-const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const tlsAuthority = v.strictObject({
-  path: v.pipe(v.string(), v.maxLength(MAX_PATH)),
+  path,
   certificates: v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_CERTIFICATE))), v.minLength(1)),
   digest: text,
 });
@@ -75,9 +68,9 @@ const credentialUse = v.strictObject({
 });
 
 const common = {
-  host: v.pipe(v.string(), v.maxLength(MAX_HOST)),
-  ports: v.array(v.pipe(count, v.maxValue(65_535))),
-  allowedIps: v.array(v.pipe(v.string(), v.maxLength(MAX_HOST))),
+  host,
+  ports: v.array(port),
+  allowedIps: v.array(host),
   allowsEncryptedHello: v.exactOptional(v.literal(true)),
   credentials: v.optional(credentialUse),
   skipsTls: v.optional(v.boolean()),
@@ -101,7 +94,7 @@ const networkRules = v.array(
     endpoints: v.array(endpoint),
     binaries: v.array(
       v.strictObject({
-        path: v.pipe(v.string(), v.maxLength(MAX_PATH)),
+        path,
         // An empty list would be a pin that nothing can meet, or none: it is no message.
         sha256: v.exactOptional(v.pipe(v.array(sha256), v.minLength(1))),
       }),

@@ -4,19 +4,15 @@
  */
 import { isIP } from 'node:net';
 import * as v from 'valibot';
-import { SECRET_FILE_NAMES } from '../config/config.ts';
+import { SECRET_FILE_NAMES } from '../config/secret-files.ts';
 import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import type { Identity } from '../egress/stages.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
 import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
+import { count, host, MAX_HOST, operationType, path, port, sha256, text } from './atoms.ts';
 import { FATAL_CODES, type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
 import { policyRules } from './parse-policy.ts';
 
-/** The longest path of a request head (16 KiB) and every sentence of ours fit; nothing longer belongs in a record. */
-const MAX_TEXT = 16 * 1024;
-const MAX_HOST = 255;
-/** PATH_MAX of Linux. */
-const MAX_PATH = 4096;
 const MAX_ANCESTORS = 64;
 const MAX_HEIRS = 16;
 /** As many as the file of credentials may list. */
@@ -28,15 +24,10 @@ const MAX_LINES = 8;
 const MAX_DENIALS = 16;
 const MAX_DENIED_REQUESTS = 6;
 
-const text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
-const host = v.pipe(v.string(), v.maxLength(MAX_HOST));
-const path = v.pipe(v.string(), v.maxLength(MAX_PATH));
 const address = v.pipe(
   v.string(),
   v.check((value) => isIP(value) !== 0, 'not an IP address'),
 );
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const port = v.pipe(count, v.maxValue(65_535));
 const duration = v.pipe(v.number(), v.finite(), v.minValue(0));
 const descriptor = v.pipe(count, v.minValue(3));
 
@@ -53,7 +44,7 @@ const holder = {
   startTime: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
   uid: count,
   executable: path,
-  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  sha256,
   ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
   ancestorHashes: v.array(v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{64})?$/))),
 };
@@ -81,7 +72,7 @@ const requestNames = v.strictObject({
   operations: v.exactOptional(
     names(
       v.strictObject({
-        type: v.picklist(['query', 'mutation', 'subscription']),
+        type: operationType,
         name,
         fields: names(name),
       }),
@@ -254,10 +245,7 @@ const networkFact = v.variant('kind', [
           count,
           firstSeen: duration,
           lastSeen: duration,
-          requests: v.pipe(
-            v.array(v.pipe(v.string(), v.maxLength(MAX_HOST))),
-            v.maxLength(MAX_DENIED_REQUESTS),
-          ),
+          requests: v.pipe(v.array(host), v.maxLength(MAX_DENIED_REQUESTS)),
         }),
       ),
       v.maxLength(MAX_DENIALS),

@@ -3,7 +3,8 @@
  * never reads them, and the agent must not be able to.
  */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync, type Stats } from 'node:fs';
-import type { RunConfig, SecretFileName } from '../config/config.ts';
+import type { RunConfig } from '../config/config.ts';
+import type { SecretFileName } from '../config/secret-files.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import type { SandboxIdentity } from '../launch/cell.ts';
 import type { SecretDescriptors } from '../roles/message.ts';

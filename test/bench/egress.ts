@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { makeCertificate } from '../flow/egress-world.ts';
-import { median, printFigures } from './harness.ts';
+import { inTurns, median, printFigures } from './harness.ts';
 import {
   cpuSeconds,
   openTo,
@@ -102,7 +102,7 @@ export async function benchEgress(rounds: number): Promise<void> {
 }
 
 async function benchTunnels(load: Load, rounds: number, contenders: readonly Tunnelled[]): Promise<void> {
-  const rows = await inTurns(contenders, rounds, async ({ server, port, authority }) => {
+  const rows = await medians(contenders, rounds, async ({ server, port, authority }) => {
     const [opening = 0] = await load('connections', TUNNELS, port, authority);
     const [half = 0, most = 0] = await load('ping', PINGS, port, authority);
     const before = server && cpuSeconds(server.pid);
@@ -133,7 +133,7 @@ async function benchRequests(
   rounds: number,
   contenders: readonly (readonly [name: string, port: number, target: string, host: string])[],
 ): Promise<void> {
-  const rows = await inTurns(
+  const rows = await medians(
     contenders.map(([name, ...rest]) => ({ name, rest })),
     rounds,
     async ({ rest }) => {
@@ -149,7 +149,7 @@ async function benchTlsRequests(
   rounds: number,
   contenders: readonly (readonly [name: string, target: Parameters<typeof timeTlsRequests>[0]])[],
 ): Promise<void> {
-  const rows = await inTurns(
+  const rows = await medians(
     contenders.map(([name, target]) => ({ name, target })),
     rounds,
     async ({ target }) => [TLS_REQUESTS / (await timeTlsRequests(target, TLS_REQUESTS, CONNECTIONS))],
@@ -158,21 +158,14 @@ async function benchTlsRequests(
   printFigures(['requests/s'], [0], rows);
 }
 
-/** One round unmeasured; then the median of each figure. */
-async function inTurns<T extends { readonly name: string }>(
+/** The median of each figure. */
+async function medians<T extends { readonly name: string }>(
   contenders: readonly T[],
   rounds: number,
   measure: (contender: T) => Promise<number[]>,
 ): Promise<[string, number[]][]> {
-  const samples = new Map<string, number[][]>();
-  for (let round = 0; round <= rounds; round++) {
-    for (const contender of contenders) {
-      const figures = await measure(contender);
-      if (round === 0) samples.set(contender.name, []);
-      else samples.get(contender.name)?.push(figures);
-    }
-  }
-  return [...samples].map(([name, all]) => [
+  const samples = await inTurns(contenders, rounds, measure);
+  return samples.map(([name, all]) => [
     name,
     (all[0] ?? []).map((_, column) => median(all.map((figures) => figures[column] ?? Number.NaN))),
   ]);

@@ -12,20 +12,28 @@ export interface Measurement {
 }
 
 /**
- * Runs each contender once per round, in turns, so that a slow minute of the machine hits all of them; one unmeasured
+ * Measures each contender once per round, in turns, so that a slow minute of the machine hits all of them; one unmeasured
  * round first warms caches.
  */
+export async function inTurns<T extends { readonly name: string }, R>(
+  contenders: readonly T[],
+  rounds: number,
+  measure: (contender: T) => Promise<R>,
+): Promise<[name: string, samples: R[]][]> {
+  const samples = new Map<string, R[]>(contenders.map(({ name }) => [name, []]));
+  for (const contender of contenders) await measure(contender);
+  for (let round = 0; round < rounds; round++)
+    for (const contender of contenders) samples.get(contender.name)?.push(await measure(contender));
+  return [...samples];
+}
+
 export async function compare(contenders: readonly Contender[], rounds: number): Promise<Measurement[]> {
-  const times = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
-  for (const contender of contenders) await contender.once();
-  for (let round = 0; round < rounds; round++) {
-    for (const contender of contenders) {
-      const start = performance.now();
-      await contender.once();
-      times.get(contender.name)?.push(performance.now() - start);
-    }
-  }
-  return [...times].map(([name, samples]) => {
+  const times = await inTurns(contenders, rounds, async (contender) => {
+    const start = performance.now();
+    await contender.once();
+    return performance.now() - start;
+  });
+  return times.map(([name, samples]) => {
     const sorted = samples.toSorted((a, b) => a - b);
     const at = (share: number) =>
       sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;

@@ -2,9 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, readFileSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { closedPort } from '../flow/upstream-proxy-world.ts';
 
 const NOBODY = 65_534;
 const asNobody = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
@@ -68,14 +69,6 @@ async function answers(port: number): Promise<boolean> {
   return result;
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
-
 function configure(directory: string, name: string, text: string): string {
   const path = join(directory, name);
   writeFileSync(path, text);
@@ -91,7 +84,7 @@ export function cpuSeconds(pid: number): number {
 const TICKS_PER_SECOND = 100;
 
 export async function startTinyproxy(directory: string): Promise<Server> {
-  const port = await freePort();
+  const port = await closedPort();
   const path = configure(
     directory,
     'tinyproxy.conf',
@@ -101,7 +94,7 @@ export async function startTinyproxy(directory: string): Promise<Server> {
 }
 
 export async function startSquid(directory: string): Promise<Server> {
-  const port = await freePort();
+  const port = await closedPort();
   const lines = [
     `http_port 127.0.0.1:${port}`,
     ...['http_access allow all', 'cache deny all', 'cache_mem 0', 'access_log none', 'cache_store_log none'],
@@ -120,7 +113,7 @@ export async function startHaproxy(
   mode: 'tcp' | 'http',
   originPort: number,
 ): Promise<Server> {
-  const port = await freePort();
+  const port = await closedPort();
   const path = configure(
     directory,
     `haproxy-${mode}.cfg`,

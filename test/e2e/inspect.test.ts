@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   auditEvents,
+  DIRECT,
   finish,
   isRoot,
   MODES,
@@ -27,7 +28,6 @@ const READ_ONLY = `network_policies:
     binaries: [{ path: /usr/bin/curl }, { path: "/usr/bin/python3*" }, { path: "/**/node" }, { path: "/usr/lib/git-core/*" }]
 `;
 const URL = 'https://allowed.demo.test:8443';
-const DIRECT = 'env -u HTTPS_PROXY -u HTTP_PROXY -u ALL_PROXY -u https_proxy -u http_proxy -u all_proxy';
 
 async function sh(setup: Setup, script: string) {
   const policy = writePolicy(setup, READ_ONLY, '', [dirname(process.execPath)]);

@@ -7,6 +7,7 @@ import {
   auditEvents,
   CALLER_UID,
   castellan,
+  DIRECT,
   finish,
   isRoot,
   MODES,
@@ -28,7 +29,6 @@ const OWN = `network_policies:
     binaries: [{ path: /usr/bin/curl }]
 `;
 const CHAT = 'https://inference.local/v1/chat/completions';
-const DIRECT = 'env -u HTTPS_PROXY -u HTTP_PROXY -u ALL_PROXY -u https_proxy -u http_proxy -u all_proxy';
 
 /** The origin of the world stands in for a provider: it says what it was asked. */
 function writeRoutes({ directory, mode }: Setup, more = ''): string {

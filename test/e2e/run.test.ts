@@ -17,6 +17,7 @@ import {
   ALLOW_CURL,
   auditEvents,
   CALLER_UID,
+  DIRECT,
   finish,
   isRoot,
   MODES,
@@ -36,7 +37,6 @@ async function sh(setup: Setup, script: string, network = ALLOW_CURL) {
 const NETWORK_WITH_PYTHON = ALLOW_CURL.replace('/usr/bin/curl', '/usr/bin/python3');
 const pinnedTo = (hash: string) =>
   ALLOW_CURL.replace('path: /usr/bin/curl', `path: /usr/bin/curl, sha256: "${hash}"`);
-const DIRECT = 'env -u HTTPS_PROXY -u HTTP_PROXY -u ALL_PROXY -u https_proxy -u http_proxy -u all_proxy';
 
 describe.skipIf(!isRoot).each(MODES)('castellan run, %s (needs root to make the test world)', (mode) => {
   const uid = mode === 'root' ? AGENT_UID : CALLER_UID;

@@ -11,6 +11,10 @@ export { CALLER_UID } from '../fakes/world.ts';
 /** Nobody's uid on any machine that runs the tests. */
 export const AGENT_UID = 20_101;
 
+/** In front of a command: without the proxy's variables. */
+export const DIRECT =
+  'env -u HTTPS_PROXY -u HTTP_PROXY -u ALL_PROXY -u https_proxy -u http_proxy -u all_proxy';
+
 export const isRoot = process.getuid?.() === 0;
 
 /** One world for the tests of a file, made before the first and taken down after the last; only root can make it. */

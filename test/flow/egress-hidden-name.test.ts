@@ -38,7 +38,7 @@ async function listener() {
       socket.on('end', () => socket.end());
     }),
   );
-  return { ...listening, heard: () => heard, [Symbol.asyncDispose]: () => listening[Symbol.asyncDispose]() };
+  return { ...listening, heard: () => heard };
 }
 
 describe.each(['tls: skip', 'protocol: tcp'])('an endpoint with %s', (keys) => {

@@ -51,8 +51,7 @@ export async function provider(answer: Answer, certificate?: Certificate): Promi
   };
   const { key, cert } = certificate ?? {};
   const server = certificate === undefined ? createServer(listener) : createHttps({ key, cert }, listener);
-  const listening = await listen(server);
-  return { port: listening.port, calls, [Symbol.asyncDispose]: () => listening[Symbol.asyncDispose]() };
+  return { ...(await listen(server)), calls };
 }
 
 export const json =

@@ -47,7 +47,7 @@ export async function fakeProxy(answer: Answer, tls?: Certificate): Promise<Fake
       ? createServer({ allowHalfOpen: true }, onConnection)
       : createTls({ key: tls.key, cert: tls.cert, allowHalfOpen: true }, onConnection);
   const listening = await listen(server);
-  return { ...listening, heads, [Symbol.asyncDispose]: () => listening[Symbol.asyncDispose]() };
+  return { ...listening, heads };
 }
 
 export function upstreamProxy(

@@ -1,7 +1,6 @@
 /** A client's first bytes, looked at and not consumed for good: whoever relays sends them on. */
 import { METHODS } from 'node:http';
 import type { Socket } from 'node:net';
-import { parseHostName } from '../../protocol/host-name.ts';
 import { beginsHttp2, looksLikeHttp } from '../../protocol/http-head.ts';
 import { readClientHello } from '../../protocol/tls-client-hello.ts';
 import type { EgressLimits } from '../limits.ts';
@@ -56,12 +55,7 @@ function httpOpening(bytes: Buffer): Opening | undefined {
 }
 
 function tlsOpening({ serverName, hasEch }: Pick<CompleteHello, 'serverName' | 'hasEch'>): Opening {
-  const hidden = hasEch ? ({ mayHideName: true } as const) : undefined;
-  if (serverName === undefined) return { kind: 'tls', serverName, ...hidden };
-  const name = parseHostName(serverName);
-  return name === undefined
-    ? { kind: 'invalid', detail: 'the server name in TLS is no host name' }
-    : { kind: 'tls', serverName: name, ...hidden };
+  return { kind: 'tls', serverName, ...(hasEch && { mayHideName: true as const }) };
 }
 
 /**

@@ -151,18 +151,18 @@ async function relayRead(
   client: Socket,
   upstream: Socket,
   host: string,
-  { opening, bytes }: ReadOpening,
+  read: ReadOpening,
   { verdict }: Grant,
   { limits, splicer }: TransparentMeans,
 ): Promise<Outcome> {
   const judgeHello = tunnelObjection(host, verdict);
-  const objection = judgeHello(opening);
+  const objection = judgeHello(read.opening);
   const outcome: Outcome =
     objection === undefined
       ? await relayTunnel(client, upstream, {
           limits,
           splicer,
-          opening: bytes,
+          opening: read,
           judge: () => 'pass',
           judgeHello,
         })

@@ -4,6 +4,7 @@
  * a thread until it is done: so that names whose servers hang cannot take all threads, each domain has only some.
  */
 import { lookup } from 'node:dns/promises';
+import { putLast } from '../../lib/put-last.ts';
 import type { EgressLimits } from '../limits.ts';
 
 /** All addresses of a name. Rejects with the resolver's error. */
@@ -28,13 +29,9 @@ export function createSystemResolver(limits: LookupLimits, find: Resolver = find
   return (host) => {
     const before = known.get(host);
     if (before !== undefined) return before;
-    // Those that come first are the oldest; what is under way goes on for who waits for it.
-    for (const oldest of known.keys()) {
-      if (known.size < limits.cachedNames) break;
-      known.delete(oldest);
-    }
     const answer = enter(domainOf(host), () => find(host));
-    known.set(host, answer);
+    // What is under way and has to go goes on for who waits for it.
+    putLast(known, host, answer, limits.cachedNames);
     answer.then(
       () => forget(host, answer, limits.nameCacheMs),
       () => forget(host, answer, limits.nameFailureMs),

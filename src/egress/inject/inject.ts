@@ -13,7 +13,7 @@ import type { CredentialUse } from '../../policy/document.ts';
 import { localService } from '../../policy/local-names.ts';
 import type { DenyVerdict } from '../../policy/verdict.ts';
 import type { Inspected } from '../inspect/inspect.ts';
-import { readTarget } from '../inspect/path.ts';
+import { type ReadTarget, readTarget } from '../inspect/path.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Arrival, InspectableRequest, Refusal, RequestContent } from '../stages.ts';
 import { rewriteBody } from './body.ts';
@@ -94,14 +94,13 @@ function begin(
   used: Set<string>,
 ): Injection {
   const { host, port, http } = intent;
-  let isPathBound = false;
+  let read: ReadTarget | undefined;
   const destination: Destination = {
     host,
     port,
     provider: use?.provider,
     paths() {
-      isPathBound = true;
-      const read = readTarget(concealTarget(request.target, REDACTED), { encodedSlash: true });
+      read ??= readTarget(concealTarget(request.target, REDACTED), { encodedSlash: true });
       return read.ok ? read.path.deny : undefined;
     },
   };
@@ -115,7 +114,7 @@ function begin(
     used.add(found.name);
     return found.value;
   };
-  return { request, use, destination, credentials, limits, resolve, isPathBound: () => isPathBound };
+  return { request, use, destination, credentials, limits, resolve, isPathBound: () => read !== undefined };
 }
 
 function refuseCleartext(use: CredentialUse | undefined, what: string): void {

@@ -1,4 +1,5 @@
 /** Calls of JSON-RPC 2.0, and of the Model Context Protocol over its Streamable HTTP transport. */
+import { at } from '../../lib/json.ts';
 import type { BodyFacts, RpcCall } from '../../policy/request.ts';
 import { notJson, type SentRequest } from './sent-request.ts';
 import { parseStrictJson } from './strict-json.ts';
@@ -39,7 +40,7 @@ export function readMcp(request: SentRequest, { strictToolNames }: McpOptions): 
   if (request.method !== 'POST') return { ok: false, detail: `MCP has no ${request.method}`, ...NOBODY };
   return readCalls(request, 'mcp', ({ method, params }) => {
     if (method !== 'tools/call') return undefined;
-    const name = memberOf(params, 'name');
+    const name = at(params, 'name');
     if (typeof name !== 'string') return 'tools/call has no params.name';
     return strictToolNames && !STRICT_TOOL_NAME.test(name)
       ? 'the name of the tool has characters outside A-Z a-z 0-9 _ . -'
@@ -90,12 +91,12 @@ function readCalls(
 /** The call, or what is wrong with it. */
 function readItem(value: unknown, problemOf: (item: Item) => string | undefined): RpcCall | string {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'a message is no object';
-  if (memberOf(value, 'jsonrpc') !== '2.0') return 'a message is not of JSON-RPC 2.0';
+  if (at(value, 'jsonrpc') !== '2.0') return 'a message is not of JSON-RPC 2.0';
   const item: Item = {
-    method: memberOf(value, 'method'),
-    params: memberOf(value, 'params'),
-    result: memberOf(value, 'result'),
-    error: memberOf(value, 'error'),
+    method: at(value, 'method'),
+    params: at(value, 'params'),
+    result: at(value, 'result'),
+    error: at(value, 'error'),
   };
   const { method, params } = item;
   if (isResponse(item)) {
@@ -106,9 +107,9 @@ function readItem(value: unknown, problemOf: (item: Item) => string | undefined)
   const problem = problemOf(item);
   if (problem !== undefined) return problem;
   if (method !== 'tools/call') return { method, role: 'call', tool: undefined, parameters: params };
-  const name = memberOf(params, 'name');
+  const name = at(params, 'name');
   const tool = typeof name === 'string' ? name : undefined;
-  return { method, role: 'call', tool, parameters: memberOf(params, 'arguments') };
+  return { method, role: 'call', tool, parameters: at(params, 'arguments') };
 }
 
 function isResponse({ result, error }: Item): boolean {
@@ -117,13 +118,6 @@ function isResponse({ result, error }: Item): boolean {
 
 /** §4: a call without id is a notification, which nobody answers. */
 function waitingId(item: unknown): (string | number)[] {
-  const id = memberOf(item, 'id');
-  return (typeof id === 'string' || typeof id === 'number') && memberOf(item, 'method') !== undefined
-    ? [id]
-    : [];
-}
-
-function memberOf(value: unknown, key: string): unknown {
-  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined;
-  return Reflect.get(value, key);
+  const id = at(item, 'id');
+  return (typeof id === 'string' || typeof id === 'number') && at(item, 'method') !== undefined ? [id] : [];
 }

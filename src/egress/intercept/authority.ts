@@ -1,6 +1,7 @@
 /** The certificate authority of one run: it proves opened TLS to the sandbox's own programs, and to nobody else. */
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
+import { putLast } from '../../lib/put-last.ts';
 import { type CertificateTemplate, certificate, certificateToSign, pem } from '../../protocol/x509.ts';
 
 export interface CertificateAuthority {
@@ -71,11 +72,7 @@ export function createCertificateAuthority({
     contextFor(host) {
       const known = leaves.get(host);
       const leaf = known !== undefined && known.renewAt > now() ? known : makeLeaf(host);
-      // Put last again: the first of the map is the one that was not used for longest.
-      leaves.delete(host);
-      leaves.set(host, leaf);
-      const [oldest] = leaves.keys();
-      if (leaves.size > capacity && oldest !== undefined) leaves.delete(oldest);
+      putLast(leaves, host, leaf, capacity);
       return leaf.context;
     },
   };

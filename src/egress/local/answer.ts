@@ -12,7 +12,7 @@ export function untilClosed(exchange: ClientExchange): Promise<boolean> {
   return promise;
 }
 
-/** One whole answer, and its outcome. `body` is what the client sent. */
+/** One whole answer, and its outcome. */
 export async function answerWhole(
   exchange: ClientExchange,
   status: number,

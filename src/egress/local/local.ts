@@ -1,12 +1,7 @@
-/** The origins that castellan is itself. Their requests arrive and are judged like any other; only their answers are made here. */
-import type { Report } from '../../audit/event.ts';
 import { type LocalService, localService } from '../../policy/local-names.ts';
 import type { ClientExchange } from '../exchange.ts';
-import type { EgressLimits } from '../limits.ts';
-import type { ReachOptions } from '../relay/reach.ts';
 import type { Arrival, Grant, Intent, Outcome, RequestContent, RequestLine } from '../stages.ts';
-import { callModel } from './inference.ts';
-import type { ModelRouteStore } from './model-route-store.ts';
+import { callModel, type InferenceMeans } from './inference.ts';
 import { createPolicyService, type PolicyServiceMeans } from './policy-service.ts';
 
 /** One request, allowed. */
@@ -21,12 +16,7 @@ export interface LocalCall {
   readonly signal: AbortSignal;
 }
 
-export interface LocalMeans extends PolicyServiceMeans {
-  readonly routes: ModelRouteStore;
-  readonly reach: Omit<ReachOptions, 'signal' | 'check'>;
-  readonly report: Report;
-  readonly limits: EgressLimits;
-}
+export interface LocalMeans extends PolicyServiceMeans, InferenceMeans {}
 
 export interface LocalServices {
   /** Answers one request to its end. Never rejects. */

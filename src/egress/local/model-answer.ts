@@ -2,7 +2,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { ClientExchange, ResponseHead } from '../exchange.ts';
 import type { EgressLimits } from '../limits.ts';
-import { responseFields } from '../relay/headers.ts';
+import { pairs, responseFields } from '../relay/headers.ts';
 import type { Outcome } from '../stages.ts';
 import { answerJson, outcomeOf } from './answer.ts';
 import { EventSplitter, errorEvent, noteEventUsage } from './event-stream.ts';
@@ -160,12 +160,9 @@ function begin(
   framing: ResponseHead['framing'],
   route: ModelRoute,
 ): Writable {
-  const all = responseFields(head.fields);
-  const fields: string[] = [];
-  for (let index = 0; index + 1 < all.length; index += 2) {
-    const [name = '', value = ''] = all.slice(index, index + 2);
-    if (!NOT_PASSED.includes(name.toLowerCase()) && !hasSecret(value, route)) fields.push(name, value);
-  }
+  const fields = pairs(responseFields(head.fields))
+    .filter(([name, value]) => !NOT_PASSED.includes(name.toLowerCase()) && !hasSecret(value, route))
+    .flat();
   return exchange.respond({ ...head, fields, framing });
 }
 
@@ -239,6 +236,5 @@ function ended(
 }
 
 function fieldOf({ fields }: ResponseHead, name: string): string | undefined {
-  const index = fields.findIndex((text, at) => at % 2 === 0 && text.toLowerCase() === name);
-  return index < 0 ? undefined : fields[index + 1];
+  return pairs(fields).find(([each]) => each.toLowerCase() === name)?.[1];
 }

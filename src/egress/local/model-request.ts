@@ -1,5 +1,6 @@
 /** A client's request to a model as the route's endpoint gets it: the operator's key and model in place of the client's. */
 import { parseStrictJson } from '../inspect/strict-json.ts';
+import { pairs } from '../relay/headers.ts';
 import type { ModelRoute } from './model-routes.ts';
 import type { ModelProtocol, ModelShape } from './model-shapes.ts';
 
@@ -94,8 +95,8 @@ function passed(
   const allowed =
     provider === 'anthropic' || isVertex ? PASSED_FIELDS : [...PASSED_FIELDS, ...PASSED_TO_OPENAI];
   const kept: string[] = [];
-  for (let index = 0; index + 1 < fields.length; index += 2) {
-    const [name = '', value = ''] = [fields[index]?.toLowerCase(), fields[index + 1]];
+  for (const [sent, value] of pairs(fields)) {
+    const name = sent.toLowerCase();
     const isOurs = own.some(([ours]) => ours === name);
     if (!allowed.includes(name) || isOurs || (isVertex && name.startsWith('anthropic-'))) continue;
     kept.push(name, value);

@@ -1,4 +1,5 @@
 /** The counts of tokens that providers tell in their answers. */
+import { at, parsedJson } from '../../lib/json.ts';
 
 export interface ModelUsage {
   inputTokens?: number;
@@ -7,7 +8,7 @@ export interface ModelUsage {
 
 /** Notes what one JSON text of an answer tells: a whole answer, or one event of a stream. What is no count is passed over. */
 export function noteUsage(text: string, usage: ModelUsage): void {
-  const value = parsed(text);
+  const value = parsedJson(text);
   // OpenAI's own place; that of an answer inside an event (Responses API); that of the first event of a message (Anthropic).
   for (const counts of [at(value, 'usage'), at(value, 'response', 'usage'), at(value, 'message', 'usage')]) {
     const input = count(counts, 'input_tokens') ?? count(counts, 'prompt_tokens');
@@ -15,21 +16,6 @@ export function noteUsage(text: string, usage: ModelUsage): void {
     if (input !== undefined) usage.inputTokens = input;
     if (output !== undefined) usage.outputTokens = output;
   }
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function at(value: unknown, ...names: readonly string[]): unknown {
-  let found = value;
-  for (const name of names)
-    found = typeof found === 'object' && found !== null ? Reflect.get(found, name) : undefined;
-  return found;
 }
 
 /** OCSF's integer_t at most. */

@@ -81,7 +81,8 @@ function isForwarded(name: string): boolean {
   return !NOT_FORWARDED.has(name) && !name.startsWith('proxy-') && !name.startsWith(':');
 }
 
-function pairs(raw: readonly string[]): [string, string][] {
+/** A flat list of names and values, as Node tells fields, by twos. */
+export function pairs(raw: readonly string[]): [string, string][] {
   const found: [string, string][] = [];
   for (let index = 0; index + 1 < raw.length; index += 2)
     found.push([raw[index] as string, raw[index + 1] as string]);

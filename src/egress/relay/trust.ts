@@ -1,6 +1,7 @@
 /** What origins are verified by, and the TLS sessions that were agreed with them before. */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { ClientCertificate } from '../../credential/credential.ts';
+import { putLast } from '../../lib/put-last.ts';
 import type { TlsAuthority } from '../../policy/document.ts';
 
 export interface Trust {
@@ -81,12 +82,4 @@ function contextOf(ca: readonly string[] | undefined, own?: ClientCertificate): 
     ...(ca && { ca: [...ca] }),
     ...(own && { cert: own.certificate, key: own.key }),
   });
-}
-
-/** The first of the map is the one that was not used for longest. */
-function putLast<T>(map: Map<string, T>, key: string, value: T, capacity: number): void {
-  map.delete(key);
-  map.set(key, value);
-  const [oldest] = map.keys();
-  if (map.size > capacity && oldest !== undefined) map.delete(oldest);
 }

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { errnoOf } from '../../errors.ts';
-import { classifyOpening, type Opening, type ReadOpening, readOpening } from '../accept/opening.ts';
+import { type Opening, type ReadOpening, readOpening } from '../accept/opening.ts';
 import { breakOff } from '../accept/refusal.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Objection, Outcome } from '../stages.ts';
@@ -12,7 +12,7 @@ export interface TunnelOptions {
   readonly limits: EgressLimits;
   readonly splicer: Splicer;
   /** What was read from the client already, and judged. Without it, `judge` is asked when the client speaks. */
-  readonly opening: Buffer | undefined;
+  readonly opening: ReadOpening | undefined;
   /** `taken`: the client is somebody else's from here on. */
   judge(read: ReadOpening, serverSpoke: boolean): Objection | 'pass' | 'taken';
   /** Judges another ClientHello that the server asks for. */
@@ -31,10 +31,10 @@ export async function relayTunnel(
 ): Promise<Outcome> {
   const bond = joinFates(client, upstream, options.limits);
   const count = counter(upstream);
-  let opening = options.opening;
-  if (opening === undefined) {
+  let read = options.opening;
+  if (read === undefined) {
     upstream.pipe(client);
-    const read = await readOpening(client, options.limits);
+    read = await readOpening(client, options.limits);
     const judgement = options.judge(read, upstream.bytesRead > 0);
     if (judgement !== 'pass') {
       upstream.unpipe(client);
@@ -42,12 +42,12 @@ export async function relayTunnel(
       upstream.destroy();
       return judgement === 'taken' ? count('closed') : count('denied', judgement.detail);
     }
-    opening = read.bytes;
   }
-  if (classifyOpening(opening)?.kind === 'tls') {
-    const objection = await shakeHands(client, upstream, opening, bond, options);
+  const { opening, bytes } = read;
+  if (opening.kind === 'tls') {
+    const objection = await shakeHands(client, upstream, bytes, bond, options);
     if (objection !== undefined) return count('denied', objection.detail);
-  } else if (opening.length > 0 && upstream.writable) upstream.write(opening);
+  } else if (bytes.length > 0 && upstream.writable) upstream.write(bytes);
   if ([client, upstream].some(isForNode)) {
     upstream.pipe(client);
     client.pipe(upstream);

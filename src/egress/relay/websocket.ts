@@ -7,7 +7,7 @@ import { breakOff, linger, refuseSocket } from '../accept/refusal.ts';
 import type { Conversation, Ruling } from '../inspect/conversation.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Outcome, PlaceholderGuard } from '../stages.ts';
-import { requestFields, responseFields, toHeaderObject } from './headers.ts';
+import { pairs, requestFields, responseFields, toHeaderObject } from './headers.ts';
 
 export interface WebSocketClient {
   readonly request: IncomingMessage;
@@ -110,10 +110,9 @@ function openOrigin(
   upstream: Socket,
   { limits, authority, path, fields: sent = request.rawHeaders }: WebSocketOptions,
 ): WebSocket {
-  const fields = requestFields(sent, true);
-  const kept = fields.flatMap((name, index) =>
-    index % 2 === 0 && !HANDSHAKE.test(name) ? [name, fields[index + 1] ?? ''] : [],
-  );
+  const kept = pairs(requestFields(sent, true))
+    .filter(([name]) => !HANDSHAKE.test(name))
+    .flat();
   const offered = (request.headers['sec-websocket-protocol'] ?? '')
     .split(',')
     .map((word) => word.trim())
@@ -150,9 +149,8 @@ function acceptClient(
     handleProtocols: () => origin.protocol || false,
   });
   server.once('headers', (headers) => {
-    const fields = responseFields(answer?.rawHeaders ?? []);
-    for (let index = 0; index + 1 < fields.length; index += 2)
-      if (!HANDSHAKE.test(fields[index] ?? '')) headers.push(`${fields[index]}: ${fields[index + 1]}`);
+    for (const [name, value] of pairs(responseFields(answer?.rawHeaders ?? [])))
+      if (!HANDSHAKE.test(name)) headers.push(`${name}: ${value}`);
   });
   server.handleUpgrade(request, socket, head, done);
 }
@@ -275,10 +273,8 @@ function closeReason(text: string): string {
 
 /** The origin did not want a WebSocket: what it says instead is for the client. */
 function passRefusal(response: IncomingMessage, socket: Socket, lingerMs: number): void {
-  const fields = responseFields(response.rawHeaders);
   const lines = [`HTTP/1.1 ${response.statusCode} ${response.statusMessage ?? ''}`];
-  for (let index = 0; index + 1 < fields.length; index += 2)
-    lines.push(`${fields[index]}: ${fields[index + 1]}`);
+  for (const [name, value] of pairs(responseFields(response.rawHeaders))) lines.push(`${name}: ${value}`);
   socket.write(`${lines.join('\r\n')}\r\nConnection: close\r\n\r\n`, 'latin1');
   response.pipe(socket, { end: false });
   response.on('error', () => socket.destroy());

@@ -6,6 +6,7 @@ import { globsOverlap, PATH_GLOB } from '../match/glob.ts';
 import { hostPatternsOverlap, parseHostPattern } from '../match/host.ts';
 import type { BodyFacts } from '../request.ts';
 import type { Observation, ObservedRequest } from './observation.ts';
+import { passes } from './replay.ts';
 
 export interface Baseline {
   readonly names: ReadonlySet<string>;
@@ -49,28 +50,21 @@ function allowedBy(decider: Decider, { host, port, binaries, request }: Observat
   if (!verdict.allow) return false;
   if (request === undefined || verdict.requests === undefined) return true;
   const { method, path, names } = request;
-  const readings = { allow: path.readings, deny: path.readings };
-  const route = verdict.requests.route(readings);
-  if (!('judge' in route) || route.protocol !== names.protocol) return false;
-  return bodiesOf(request).every((body) => {
-    const judged = route.judge({ method, query: [], body });
-    return judged.allow && judged.violation === undefined;
-  });
+  const { readings } = path;
+  return passes(verdict.requests, { method, readings, protocol: names.protocol, body: bodyOf(request) });
 }
 
-/** The request as it would be judged, in as many parts as it was seen in. */
-export function bodiesOf({ names }: ObservedRequest): BodyFacts[] {
+/** What it asks for, as it would be judged. */
+export function bodyOf({ names }: ObservedRequest): BodyFacts {
   const { protocol, operations = [], calls = [], text } = names;
   if (operations.length > 0)
-    return [{ kind: 'graphql', operations, ...(protocol === 'websocket' && { asText: true }) }];
-  if (text) return [{ kind: 'websocket-text' }];
-  if (protocol !== 'json-rpc' && protocol !== 'mcp') return [{ kind: 'uninspected' }];
-  return [
-    {
-      kind: protocol,
-      calls: calls.map(({ method, tool }) => ({ method, role: 'call', tool, parameters: undefined })),
-    },
-  ];
+    return { kind: 'graphql', operations, ...(protocol === 'websocket' && { asText: true }) };
+  if (text) return { kind: 'websocket-text' };
+  if (protocol !== 'json-rpc' && protocol !== 'mcp') return { kind: 'uninspected' };
+  return {
+    kind: protocol,
+    calls: calls.map(({ method, tool }) => ({ method, role: 'call', tool, parameters: undefined })),
+  };
 }
 
 function withoutConditions(rule: NetworkRule): NetworkRule {

@@ -22,22 +22,30 @@ export function countRefused(cells: Iterable<Cell>, rules: readonly NetworkRule[
   return refused;
 }
 
-interface Seen {
+export interface Seen {
   readonly method: string;
-  readonly path: string;
+  /** Of its path. */
+  readonly readings: readonly string[];
   readonly protocol: string;
   readonly body: BodyFacts;
 }
 
 function requestsIn({ rest, bodies }: Cell): Seen[] {
   const plain = [...rest].flatMap(([method, paths]) =>
-    [...paths].map((path): Seen => ({ method, path, protocol: 'rest', body: { kind: 'uninspected' } })),
+    [...paths].map(
+      (path): Seen => ({ method, readings: [path], protocol: 'rest', body: { kind: 'uninspected' } }),
+    ),
   );
   return [...plain, ...[...bodies.values()].flatMap(bodiesSeen)];
 }
 
 function bodiesSeen({ protocol, path, fields, methods, tools, opened, text }: Bodies): Seen[] {
-  const seen = (body: BodyFacts): Seen => ({ method: opened ? 'GET' : 'POST', path, protocol, body });
+  const seen = (body: BodyFacts): Seen => ({
+    method: opened ? 'GET' : 'POST',
+    readings: [path],
+    protocol,
+    body,
+  });
   const call = (method: string, tool?: string) =>
     seen({ kind: 'mcp', calls: [{ method, role: 'call', tool, parameters: undefined }] });
   return [
@@ -55,8 +63,9 @@ function bodiesSeen({ protocol, path, fields, methods, tools, opened, text }: Bo
   ];
 }
 
-function passes(requests: RequestPolicy, { method, path, protocol, body }: Seen): boolean {
-  const route = requests.route({ allow: [path], deny: [path] });
+/** Allowed, and without a violation. */
+export function passes(requests: RequestPolicy, { method, readings, protocol, body }: Seen): boolean {
+  const route = requests.route({ allow: readings, deny: readings });
   if (!('judge' in route) || route.protocol !== protocol) return false;
   const judged = route.judge({ method, query: [], body });
   return judged.allow && judged.violation === undefined;

@@ -3,7 +3,7 @@
  * exactly the same programs may stand in one.
  */
 import { destinationsOf, type EndpointOptions, endpointsOf, type LearnedEndpoint } from './endpoints.ts';
-import { type Cell, destinationKey, type Tally } from './table.ts';
+import { type Cell, destinationKey, MAX_EVENTS, type Tally } from './table.ts';
 
 export interface LearnedRule {
   readonly name: string;
@@ -19,7 +19,6 @@ export interface PlacedEndpoint {
 }
 
 const MAX_NAME = 56;
-const MAX_EVENTS = 3;
 
 /** In the order of their names. */
 export function learnRules(cells: readonly Cell[], options: EndpointOptions): LearnedRule[] {

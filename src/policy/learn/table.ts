@@ -53,7 +53,7 @@ export interface Table {
 }
 
 /** Examples, not the log itself. */
-const MAX_EVENTS = 3;
+export const MAX_EVENTS = 3;
 /** A policy is read by people; an agent that asks for more of something makes it up. */
 const MAX_CELLS = 5000;
 const MAX_PATHS = 2000;

@@ -1,6 +1,7 @@
 /** Learned rules as text. Every value from a log is quoted or escaped: no name can become a rule, a comment's end or a terminal's command. */
 import { Document, Pair, Scalar, type YAMLMap, type YAMLSeq } from 'yaml';
 import { escapeText } from '../../lib/escape.ts';
+import { escapeGlob } from './paths.ts';
 import type { LearnedRule, PlacedEndpoint } from './rules.ts';
 
 /** Programs that run whatever they are given. */
@@ -58,7 +59,7 @@ function writeRule({ name, endpoints, binaries }: LearnedRule, document: Documen
 
 /** As a pattern only where a star would make it one. */
 function pathPattern(path: string): string {
-  return path.includes('*') ? path.replaceAll(/[*?[\]{}\\]/g, '\\$&') : path;
+  return path.includes('*') ? escapeGlob(path) : path;
 }
 
 function writeEndpoint({ endpoint, ports, tally }: PlacedEndpoint, document: Document): YAMLMap {

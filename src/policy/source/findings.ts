@@ -35,3 +35,7 @@ export function notice(findings: Findings, position: SourcePosition, message: st
 export function quote(text: string): string {
   return `"${escapeText(text, 100)}"`;
 }
+
+export function inTextOrder(a: SourcePosition, b: SourcePosition): number {
+  return a.line - b.line || a.column - b.column;
+}

@@ -3,6 +3,7 @@ import { unlink } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import type { PeerProcess, Report } from '../../audit/event.ts';
 import { posix } from '../../kernel/posix.ts';
+import { descriptorOf } from '../../kernel/socket-handle.ts';
 import type { Cell } from '../../launch/cell.ts';
 import type { Launcher } from '../../launch/launch.ts';
 import { within } from '../../launch/process.ts';
@@ -108,9 +109,8 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
   return { hostKey: key.public, close, [Symbol.asyncDispose]: close };
 }
 
-/** Node has no public way to the descriptor of a Unix socket. */
 function peerOf(socket: Socket): PeerProcess {
-  const handle = (socket as unknown as { readonly _handle: { readonly fd: number } | null })._handle;
-  if (handle === null || handle.fd < 0) throw new Error('the connection has closed already');
-  return posix().peerCredentials(handle.fd);
+  const descriptor = descriptorOf(socket);
+  if (descriptor < 0) throw new Error('the connection has closed already');
+  return posix().peerCredentials(descriptor);
 }

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditFact } from '../../../../src/audit/event.ts';
 import { compilePolicy, type Decider } from '../../../../src/policy/compile.ts';
-import { bodiesOf } from '../../../../src/policy/learn/baseline.ts';
+import { bodyOf } from '../../../../src/policy/learn/baseline.ts';
 import type { Observation } from '../../../../src/policy/learn/observation.ts';
 import { checkPolicy } from '../../../../src/policy/parse.ts';
 import type { RequestNames } from '../../../../src/policy/request-names.ts';
@@ -69,10 +69,8 @@ function allows(decider: Decider, { host, port, binaries, request: seen, address
   if (seen === undefined) return true;
   const route = verdict.requests?.route({ allow: seen.path.readings, deny: seen.path.readings });
   if (route === undefined || !('judge' in route) || route.protocol !== seen.names.protocol) return false;
-  return bodiesOf(seen).every((body) => {
-    const judged = route.judge({ method: seen.method, query: [], body });
-    return judged.allow && judged.violation === undefined;
-  });
+  const judged = route.judge({ method: seen.method, query: [], body: bodyOf(seen) });
+  return judged.allow && judged.violation === undefined;
 }
 
 describe.each([false, true])('exact: %s', (exact) => {
