@@ -9,6 +9,7 @@ import { createAnswerer, type Identify } from './answer.ts';
 import { openChannel, roleLost } from './channel.ts';
 import {
   type ListenerDescriptors,
+  type NetworkFigures,
   type Placeholders,
   type SecretDescriptors,
   type ToNetworkRole,
@@ -45,6 +46,8 @@ export interface ProcessSide {
   readonly ready: Promise<Ready>;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
+  /** What the role tells of itself; undefined where it does not within its time, or does not serve. Never rejects. */
+  measure(): Promise<NetworkFigures | undefined>;
   /** Asks the role to drain its connections and end. */
   stop(): void;
   /** Settles when the wire is gone, also after stop(); never rejects. */
@@ -60,6 +63,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
   const answer = createAnswerer(options.identify, (id, result) =>
     channel.send({ type: 'answer', id, result }),
   );
+  const figures = createFigures((id) => channel.send({ type: 'measure', id }));
   const applied = new Map<number, (closed: number) => void>();
   let generation = FIRST_GENERATION;
   const ready = Promise.withResolvers<Ready>();
@@ -76,6 +80,8 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
         return applied.get(message.generation)?.(message.closed);
       case 'identify':
         return answer(message.id, message.flow);
+      case 'figures':
+        return figures.settle(message.id, message.figures);
       case 'fact':
         return options.report(message.fact);
       case 'fatal':
@@ -114,10 +120,40 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
         applied.delete(generation);
       }
     },
+    measure: () => (phases.phase === 'running' ? figures.ask() : Promise.resolve(undefined)),
     stop() {
       if (phases.phase === 'stopping' || phases.phase === 'ended') return;
       phases.enter('stopping');
       channel.send({ type: 'stop' });
+    },
+  };
+}
+
+/** Those who collect metrics wait for 10 s by default, and a role that takes no turn for so long serves nobody. */
+const MEASURE_DEADLINE_MS = 2000;
+
+/** One question at a time: who asks meanwhile gets the same answer. */
+function createFigures(send: (id: number) => void) {
+  let lastId = 0;
+  let asked: Promise<NetworkFigures | undefined> | undefined;
+  let answer = (_figures: NetworkFigures | undefined): void => {};
+  return {
+    ask() {
+      if (asked !== undefined) return asked;
+      const { promise, resolve } = Promise.withResolvers<NetworkFigures | undefined>();
+      const timer = setTimeout(resolve, MEASURE_DEADLINE_MS, undefined);
+      lastId += 1;
+      answer = resolve;
+      asked = promise.finally(() => {
+        clearTimeout(timer);
+        asked = undefined;
+      });
+      send(lastId);
+      return asked;
+    },
+    /** What comes too late is dropped. */
+    settle(id: number, figures: NetworkFigures) {
+      if (id === lastId) answer(figures);
     },
   };
 }

@@ -17,7 +17,7 @@ import { endProcesses, within } from '../launch/process.ts';
 import { escapeText } from '../lib/escape.ts';
 import { addBinaryTargets, literalBinaries } from '../policy/binaries.ts';
 import type { NetworkRule, PolicyDocument } from '../policy/document.ts';
-import { CONTROL_DESCRIPTOR, type Placeholders } from '../roles/message.ts';
+import { CONTROL_DESCRIPTOR, type NetworkFigures, type Placeholders } from '../roles/message.ts';
 import { openProcessSide, type ProcessSide, type Ready } from '../roles/process-side.ts';
 import { layOutDescriptors } from './descriptor-layout.ts';
 import { openReadable } from './filesystem.ts';
@@ -44,6 +44,8 @@ export interface NetworkRole extends AsyncDisposable {
   readonly placeholders: Placeholders | undefined;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
+  /** Undefined where the role does not answer in time. Never rejects. */
+  measure(): Promise<NetworkFigures | undefined>;
   /** Settles when the role is gone without having been asked to stop. */
   readonly lost: Promise<CastellanError>;
 }
@@ -105,6 +107,7 @@ export async function startNetworkRole(options: NetworkRoleOptions): Promise<Net
     authority,
     placeholders,
     replacePolicy: async (next) => side.replacePolicy(await followBinaryLinks(next)),
+    measure: side.measure,
     lost: side.closed.then((error) => withEnding(error, role)),
     async [Symbol.asyncDispose]() {
       side.stop();
