@@ -6,7 +6,8 @@ import type { RunMode } from '../config/config.ts';
 import type { Identity, Intent, RequestLine, TlsFacts } from '../egress/stages.ts';
 import type { DenyReason } from '../policy/verdict.ts';
 
-export type SessionKind = 'main' | 'shell' | 'exec';
+export const SESSION_KINDS = ['main', 'shell', 'exec'] as const;
+export type SessionKind = (typeof SESSION_KINDS)[number];
 
 export interface LaunchedProcess {
   readonly pid: number;
@@ -20,19 +21,21 @@ export interface LaunchedProcess {
 }
 
 /** One enforcement measure, as `doctor` and the start event name it. */
-export type Control =
-  | 'sealed-namespace'
-  | 'user-namespace'
-  | 'mount-view'
-  | 'landlock'
-  | 'seccomp'
-  | 'privileges'
-  | 'network-role'
-  | 'account-view'
-  | 'trust-store'
-  | 'upstream-proxy'
-  | 'limits'
-  | 'teardown';
+export const CONTROLS = [
+  'sealed-namespace',
+  'user-namespace',
+  'mount-view',
+  'landlock',
+  'seccomp',
+  'privileges',
+  'network-role',
+  'account-view',
+  'trust-store',
+  'upstream-proxy',
+  'limits',
+  'teardown',
+] as const;
+export type Control = (typeof CONTROLS)[number];
 
 export type AuditFact =
   | { readonly kind: 'supervisor-started'; readonly mode: RunMode; readonly pid: number }
@@ -280,9 +283,11 @@ export type AuditFact =
   | { readonly kind: 'internal-error'; readonly where: string; readonly message: string };
 
 /** Why somebody is no longer attached: the keys, the client is gone, it fell behind, the process ended. */
-export type DetachReason = 'keys' | 'gone' | 'lagged' | 'exited';
+export const DETACH_REASONS = ['keys', 'gone', 'lagged', 'exited'] as const;
+export type DetachReason = (typeof DETACH_REASONS)[number];
 
-export type ProposalState = 'pending' | 'approved' | 'superseded';
+export const PROPOSAL_STATES = ['pending', 'approved', 'superseded'] as const;
+export type ProposalState = (typeof PROPOSAL_STATES)[number];
 
 /** Refusals of one destination to one program. Times are milliseconds since the epoch. */
 export interface DenialCount {

@@ -130,8 +130,13 @@ export const VERBS = [
       },
       {
         name: 'health-listen',
-        value: 'ADDRESS:PORT',
-        help: 'answer probes over HTTP there too (/live, /startup, /ready); the command cannot reach it',
+        value: 'PLACE',
+        help: 'answer probes over HTTP at ADDRESS:PORT or unix:PATH too (/live, /startup, /ready); the command cannot reach it',
+      },
+      {
+        name: 'metrics-listen',
+        value: 'PLACE',
+        help: 'answer /metrics over HTTP there, for Prometheus; the command cannot reach it',
       },
       { name: 'policy-proposals', help: 'let programs ask for rules at http://policy.local/' },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },

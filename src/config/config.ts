@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { isIP } from 'node:net';
 import { isAbsolute, join, resolve } from 'node:path';
 import { CastellanError } from '../errors.ts';
 import { MAX_ID } from '../lib/id.ts';
 import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
 import { type Limits, readLimits } from './limits.ts';
 import { mainProcessSpec } from './main-process-spec.ts';
+import { type Place, readPlace } from './place.ts';
 import { SECRET_FILE_NAMES, SECRET_FILE_OPTIONS, type SecretFileName } from './secret-files.ts';
 import type { Surroundings } from './surroundings.ts';
 import { readUpstreamProxy, type UpstreamProxy } from './upstream-proxy.ts';
@@ -51,7 +51,9 @@ export interface RunConfig {
   /** Undefined: the policy stays as it was at the start. */
   readonly reload: ReloadConfig | undefined;
   /** Where probes are answered besides the socket in the run directory. */
-  readonly healthListener: HealthListener | undefined;
+  readonly healthListener: Place | undefined;
+  /** The same for metrics. */
+  readonly metricsListener: Place | undefined;
   /** Paths of files that only the network role reads. */
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
   /** Undefined: origins are dialled from this machine. */
@@ -59,11 +61,6 @@ export interface RunConfig {
   /** Whether programs of the sandbox may ask for rules. */
   readonly takesProposals: boolean;
   readonly quiet: boolean;
-}
-
-export interface HealthListener {
-  readonly host: string;
-  readonly port: number;
 }
 
 /** How the working directory becomes the agent's; `undefined` leaves it to where the identity came from. */
@@ -127,12 +124,20 @@ export function readRunConfig(
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
     ownership: readOwnership(option('ownership')),
     reload: readReload(option('reload'), option('on-invalid-policy')),
-    healthListener: readHealthListener(option('health-listen'), option('roles')),
+    healthListener: readPlace('health-listen', command, absolute),
+    metricsListener: readPlace('metrics-listen', command, absolute),
     secretFiles: readSecretFiles(command, absolute),
     upstreamProxy: readUpstreamProxy(command.options),
     takesProposals: readProposals(command),
     quiet: command.options.has('quiet'),
   });
+}
+
+/** Paths of sockets outside the run directory. */
+export function socketPaths({ healthListener, metricsListener }: RunConfig): string[] {
+  return [healthListener, metricsListener].flatMap((place) =>
+    place !== undefined && 'path' in place ? [place.path] : [],
+  );
 }
 
 function readMode(roles: string | undefined, uid: number): RunMode {
@@ -215,18 +220,6 @@ function readReload(when: string | undefined, invalid: string | undefined): Relo
     when: readWord('reload', when, RELOAD_TIMES),
     invalid: readWord('on-invalid-policy', invalid ?? 'keep', INVALID_POLICY_EFFECTS),
   };
-}
-
-function readHealthListener(text: string | undefined, roles: string | undefined): HealthListener | undefined {
-  if (text === undefined) return undefined;
-  const parts = /^(?:\[(?<six>[0-9A-Fa-f:.]+)\]|(?<four>[0-9.]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
-  const host = parts?.['six'] ?? parts?.['four'] ?? '';
-  const port = Number(parts?.['port']);
-  if (isIP(host) === 0 || !(port >= 1 && port <= 65_535))
-    throw usage(`--health-listen ${text}: an IP address and a port, as 127.0.0.1:8080 or [::]:8080`);
-  if (roles === 'process')
-    throw usage('--health-listen takes a network of castellan’s own, which the command does not share');
-  return { host, port };
 }
 
 function readSecretFiles(

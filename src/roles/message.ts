@@ -5,6 +5,7 @@
 import type { AuditFact } from '../audit/event.ts';
 import type { SecretFileName } from '../config/secret-files.ts';
 import type { UpstreamProxy } from '../config/upstream-proxy.ts';
+import type { EgressFigures } from '../egress/egress.ts';
 import type { Flow, IdentityResult } from '../egress/stages.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { NetworkRule } from '../policy/document.ts';
@@ -46,6 +47,23 @@ export interface PolicyUpdate {
   readonly rules: readonly NetworkRule[];
 }
 
+/** What a process takes of the machine. */
+export interface ProcessFigures {
+  readonly cpuSeconds: number;
+  readonly residentBytes: number;
+  readonly heapBytes: number;
+  readonly openDescriptors?: number;
+  /** By how much the event loop came late, since it was asked the last time: 99 of 100 turns, and the worst. */
+  readonly lagP99Seconds: number;
+  readonly lagMaxSeconds: number;
+}
+
+/** Numbers only: nothing that a taken-over role says becomes a word of a metric. */
+export type NetworkFigures = ProcessFigures &
+  EgressFigures & {
+    readonly identificationsWaiting: number;
+  };
+
 export type ToNetworkRole =
   | {
       readonly type: 'start';
@@ -63,6 +81,8 @@ export type ToNetworkRole =
     }
   | ({ readonly type: 'policy' } & PolicyUpdate)
   | { readonly type: 'answer'; readonly id: number; readonly result: IdentityResult }
+  /** Answered by `figures` of the same number. */
+  | { readonly type: 'measure'; readonly id: number }
   | { readonly type: 'stop' };
 
 export type ToProcessRole =
@@ -77,6 +97,7 @@ export type ToProcessRole =
   /** In force; `closed` connections lost their right by it. */
   | { readonly type: 'policy-applied'; readonly generation: number; readonly closed: number }
   | { readonly type: 'identify'; readonly id: number; readonly flow: Flow }
+  | { readonly type: 'figures'; readonly id: number; readonly figures: NetworkFigures }
   | { readonly type: 'fact'; readonly fact: AuditFact }
   | { readonly type: 'fatal'; readonly message: string; readonly code?: FatalCode }
   | { readonly type: 'stopped' };

@@ -4,11 +4,13 @@
  */
 import { isIP } from 'node:net';
 import * as v from 'valibot';
+import { PROPOSAL_STATES } from '../audit/event.ts';
 import { SECRET_FILE_NAMES } from '../config/secret-files.ts';
 import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import type { Identity } from '../egress/stages.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
 import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
+import { DENY_REASONS } from '../policy/verdict.ts';
 import { count, host, MAX_HOST, operationType, path, port, sha256, text } from './atoms.ts';
 import {
   FATAL_CODES,
@@ -34,7 +36,8 @@ const address = v.pipe(
   v.string(),
   v.check((value) => isIP(value) !== 0, 'not an IP address'),
 );
-const duration = v.pipe(v.number(), v.finite(), v.minValue(0));
+const figure = v.pipe(v.number(), v.finite(), v.minValue(0));
+const duration = figure;
 /** Of a descriptor in the row that was handed over. */
 const place = v.pipe(count, v.maxValue(MAX_HANDED_OVER - 1));
 
@@ -107,23 +110,7 @@ const connection = {
 };
 const intent = v.strictObject({ ...connection, http: v.exactOptional(requestLine) });
 
-const denyReason = v.picklist([
-  'no_policy',
-  'host_not_listed',
-  'port_not_listed',
-  'binary_not_listed',
-  'binary_hash_differs',
-  'rule_expired',
-  'identity_unknown',
-  'address_not_allowed',
-  'name_mismatch',
-  'destination_unknown',
-  'request_not_listed',
-  'request_refused',
-  'request_unreadable',
-  'credential_endpoint_mismatch',
-  'protocol_not_inspected',
-]);
+const denyReason = v.picklist(DENY_REASONS);
 
 const shortText = v.pipe(v.string(), v.maxLength(256));
 const tlsFacts = v.strictObject({
@@ -227,7 +214,7 @@ const networkFact = v.variant('kind', [
   }),
   v.strictObject({
     kind: v.literal('policy-proposal'),
-    state: v.picklist(['pending', 'approved', 'superseded']),
+    state: v.picklist(PROPOSAL_STATES),
     intent,
     identity,
     id: v.pipe(v.string(), v.uuid()),
@@ -275,6 +262,18 @@ const networkFact = v.variant('kind', [
   v.strictObject({ kind: v.literal('internal-error'), where: text, message: text }),
 ]);
 
+const figures = v.strictObject({
+  openDescriptors: v.exactOptional(figure),
+  ...v.entriesFromList(
+    [
+      ...(['cpuSeconds', 'residentBytes', 'heapBytes', 'lagP99Seconds', 'lagMaxSeconds'] as const),
+      ...(['clients', 'splicedTunnels', 'liveArriving', 'liveUnread', 'liveOpened', 'liveRequests'] as const),
+      ...(['lookupsRunning', 'lookupsWaiting', 'namesRemembered', 'identificationsWaiting'] as const),
+    ],
+    figure,
+  ),
+});
+
 const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('hello'), version: count, pid: count }),
   v.strictObject({
@@ -285,6 +284,7 @@ const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('policy-applied'), generation: count, closed: count }),
   v.strictObject({ type: v.literal('identify'), id: count, flow }),
   v.strictObject({ type: v.literal('fact'), fact: networkFact }),
+  v.strictObject({ type: v.literal('figures'), id: count, figures }),
   v.strictObject({
     type: v.literal('fatal'),
     message: text,
@@ -330,6 +330,7 @@ const toNetworkRole = v.variant('type', [
   }),
   v.strictObject({ type: v.literal('policy'), ...policyUpdate }),
   v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),
+  v.strictObject({ type: v.literal('measure'), id: count }),
   v.strictObject({ type: v.literal('stop') }),
 ]);
 

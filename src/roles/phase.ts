@@ -13,13 +13,20 @@ export const FROM_NETWORK_ROLE: PhaseTable<ToProcessRole['type']> = {
   hello: { hello: 'waiting', fatal: 'ended' },
   waiting: { fatal: 'ended' },
   starting: { ready: 'running', identify: 'starting', fact: 'starting', fatal: 'ended' },
-  running: { identify: 'running', fact: 'running', 'policy-applied': 'running', fatal: 'ended' },
+  running: {
+    identify: 'running',
+    fact: 'running',
+    figures: 'running',
+    'policy-applied': 'running',
+    fatal: 'ended',
+  },
   // A stop may overtake the start.
   stopping: {
     hello: 'stopping',
     ready: 'stopping',
     identify: 'stopping',
     fact: 'stopping',
+    figures: 'stopping',
     'policy-applied': 'stopping',
     fatal: 'ended',
     stopped: 'ended',
@@ -32,7 +39,7 @@ export const FROM_PROCESS_ROLE: PhaseTable<ToNetworkRole['type']> = {
   hello: {},
   waiting: { start: 'starting', stop: 'stopping' },
   starting: { answer: 'starting', stop: 'stopping' },
-  running: { answer: 'running', policy: 'running', stop: 'stopping' },
+  running: { answer: 'running', measure: 'running', policy: 'running', stop: 'stopping' },
   stopping: { answer: 'stopping' },
   ended: {},
 };

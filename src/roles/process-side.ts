@@ -9,6 +9,7 @@ import { createAnswerer, type Identify } from './answer.ts';
 import { openChannel, roleLost } from './channel.ts';
 import {
   type ListenerDescriptors,
+  type NetworkFigures,
   type Placeholders,
   type SecretDescriptors,
   type ToNetworkRole,
@@ -52,6 +53,8 @@ export interface ProcessSide {
   serve(task: Task): Promise<Ready>;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
+  /** What the role tells of itself; undefined where it does not within its time, or does not serve. Never rejects. */
+  measure(): Promise<NetworkFigures | undefined>;
   /** Asks the role to drain its connections and end. */
   stop(): void;
   /** Settles when the wire is gone, also after stop(); never rejects. */
@@ -67,6 +70,7 @@ export function openProcessSide(socket: Socket, { report, signal }: ProcessSideO
     (flow) => identify(flow),
     (id, result) => channel.send({ type: 'answer', id, result }),
   );
+  const figures = createFigures((id) => channel.send({ type: 'measure', id }));
   const applied = new Map<number, (closed: number) => void>();
   let generation = FIRST_GENERATION;
   const hello = Promise.withResolvers<void>();
@@ -84,6 +88,8 @@ export function openProcessSide(socket: Socket, { report, signal }: ProcessSideO
         return applied.get(message.generation)?.(message.closed);
       case 'identify':
         return answer(message.id, message.flow);
+      case 'figures':
+        return figures.settle(message.id, message.figures);
       case 'fact':
         return report(message.fact);
       case 'fatal':
@@ -134,10 +140,40 @@ export function openProcessSide(socket: Socket, { report, signal }: ProcessSideO
         applied.delete(generation);
       }
     },
+    measure: () => (phases.phase === 'running' ? figures.ask() : Promise.resolve(undefined)),
     stop() {
       if (phases.phase === 'stopping' || phases.phase === 'ended') return;
       phases.enter('stopping');
       channel.send({ type: 'stop' });
+    },
+  };
+}
+
+/** Those who collect metrics wait for 10 s by default, and a role that takes no turn for so long serves nobody. */
+const MEASURE_DEADLINE_MS = 2000;
+
+/** One question at a time: who asks meanwhile gets the same answer. */
+function createFigures(send: (id: number) => void) {
+  let lastId = 0;
+  let asked: Promise<NetworkFigures | undefined> | undefined;
+  let answer = (_figures: NetworkFigures | undefined): void => {};
+  return {
+    ask() {
+      if (asked !== undefined) return asked;
+      const { promise, resolve } = Promise.withResolvers<NetworkFigures | undefined>();
+      const timer = setTimeout(resolve, MEASURE_DEADLINE_MS, undefined);
+      lastId += 1;
+      answer = resolve;
+      asked = promise.finally(() => {
+        clearTimeout(timer);
+        asked = undefined;
+      });
+      send(lastId);
+      return asked;
+    },
+    /** What comes too late is dropped. */
+    settle(id: number, figures: NetworkFigures) {
+      if (id === lastId) answer(figures);
     },
   };
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname, release } from 'node:os';
-import { openAudit } from '../audit/audit.ts';
+import { type AuditCounts, openAudit } from '../audit/audit.ts';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
@@ -10,6 +10,7 @@ import { VERSION } from '../version.ts';
 
 export interface RunAudit extends AsyncDisposable {
   readonly report: Report;
+  readonly counts: AuditCounts;
   /** Settles when the log can no longer be written: from then on nothing new may happen unseen. */
   readonly failed: Promise<CastellanError>;
 }
@@ -23,6 +24,8 @@ export async function openRunAudit(
   config: RunConfig,
   surroundings: Surroundings,
   stderr: NodeJS.WriteStream,
+  /** Told of each fact besides. */
+  observe: Report,
 ): Promise<RunAudit> {
   const { promise: failed, resolve } = Promise.withResolvers<CastellanError>();
   const interactive =
@@ -42,7 +45,17 @@ export async function openRunAudit(
     colour: surroundings.stderrIsTerminal && surroundings.environment['NO_COLOR'] === undefined,
     onFailure: resolve,
   });
-  return { report: audit.report, failed, [Symbol.asyncDispose]: () => audit[Symbol.asyncDispose]() };
+  return {
+    report(fact) {
+      observe(fact);
+      audit.report(fact);
+    },
+    get counts() {
+      return audit.counts;
+    },
+    failed,
+    [Symbol.asyncDispose]: () => audit[Symbol.asyncDispose](),
+  };
 }
 
 /** PRETTY_NAME of os-release(5), or `Linux` where an image has none. */

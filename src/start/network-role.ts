@@ -16,6 +16,7 @@ import { type Asker, createAsker } from '../roles/ask.ts';
 import { type Channel, openChannel, roleLost } from '../roles/channel.ts';
 import {
   FATAL_CODES,
+  type NetworkFigures,
   type Placeholders,
   type ToNetworkRole,
   type ToProcessRole,
@@ -25,6 +26,7 @@ import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
 import { type RoleDescriptors, rowLength, takeUpDescriptors } from './descriptor-layout.ts';
 import { watchExpiry } from './expiry.ts';
+import { createOwnFigures } from './own-figures.ts';
 import { readSecretFile } from './secret-files.ts';
 
 export interface NetworkRoleProcess {
@@ -75,6 +77,7 @@ async function converse(means: Means): Promise<void> {
     (decider) => egress?.replacePolicy(decider) ?? 0,
     (fact) => wire.send({ type: 'fact', fact }),
   );
+  const ownFigures = createOwnFigures();
   let generation = 0;
   let stopped: Promise<void> | undefined;
   let failure: unknown;
@@ -107,6 +110,10 @@ async function converse(means: Means): Promise<void> {
       case 'answer':
         asker.settle(message.id, message.result);
         break;
+      case 'measure':
+        if (egress !== undefined)
+          wire.send({ type: 'figures', id: message.id, figures: await figuresOf(ownFigures, egress, asker) });
+        break;
       case 'stop':
         // Not awaited: what is draining may still have questions.
         stopped = stop(egress, wire);
@@ -123,6 +130,14 @@ async function converse(means: Means): Promise<void> {
   if (failure !== undefined) throw failure;
   if (stopped === undefined) throw await wire.closed;
   await stopped;
+}
+
+async function figuresOf(
+  ownFigures: ReturnType<typeof createOwnFigures>,
+  egress: Egress,
+  { waiting }: Asker,
+): Promise<NetworkFigures> {
+  return { ...(await ownFigures()), ...egress.figures(), identificationsWaiting: waiting };
 }
 
 function fatal(error: unknown): ToProcessRole {

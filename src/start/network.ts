@@ -8,7 +8,7 @@ import { createIdentifier } from '../kernel/procfs.ts';
 import { type RunningProcess, within } from '../launch/process.ts';
 import { addBinaryTargets, literalBinaries } from '../policy/binaries.ts';
 import type { NetworkRule, PolicyDocument } from '../policy/document.ts';
-import type { Placeholders } from '../roles/message.ts';
+import type { NetworkFigures, Placeholders } from '../roles/message.ts';
 import type { Ready } from '../roles/process-side.ts';
 import { layOutDescriptors } from './descriptor-layout.ts';
 import type { LaunchedRole } from './role-launch.ts';
@@ -32,6 +32,8 @@ export interface NetworkRole extends AsyncDisposable {
   readonly placeholders: Placeholders | undefined;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
+  /** Undefined where the role does not answer in time. Never rejects. */
+  measure(): Promise<NetworkFigures | undefined>;
   /** Settles when the role is gone without having been asked to stop. */
   readonly lost: Promise<CastellanError>;
 }
@@ -65,6 +67,7 @@ export async function serveNetwork(launched: LaunchedRole, options: NetworkOptio
     authority,
     placeholders,
     replacePolicy: async (next) => side.replacePolicy(await followBinaryLinks(next)),
+    measure: side.measure,
     lost: side.closed.then((error) => withEnding(error, role)),
     async [Symbol.asyncDispose]() {
       side.stop();

@@ -1,6 +1,6 @@
 /** The first half of a start: everything that can refuse before anything untrusted runs. Explaining and validating end here. */
 import type { Report } from '../audit/event.ts';
-import type { RunConfig } from '../config/config.ts';
+import { type RunConfig, socketPaths } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import type { SandboxCgroup } from '../kernel/cgroup.ts';
@@ -82,7 +82,7 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
     const identity = await resolveRunIdentity(config, surroundings, policy.process, accounts, report);
     return { identity, accounts };
   });
-  const own = await ownPlaces(config, install);
+  const own = await ownPlaces(config, install, socketPaths(config));
   const files = held.use(
     await stage('filesystem', () =>
       prepareFilesystem(policy.filesystem, config.workingDirectory, own, identity, report, {

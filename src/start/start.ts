@@ -11,7 +11,9 @@ import { createMainConsole } from '../session/main-console.ts';
 import { startMainProcess } from '../session/main-process.ts';
 import { openRunAudit, type RunAudit } from './audit.ts';
 import { withPlaceholders } from './cell.ts';
+import { openDoors } from './doors.ts';
 import { mainCommand } from './main-command.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
 import { serveNetwork } from './network.ts';
 import { PROCESS_ROLE_STAGES, type RunStage } from './plan.ts';
 import { openPopulation } from './population.ts';
@@ -58,15 +60,17 @@ async function startRecorded(request: StartRequest, signals: SignalInbox): Promi
   const { config, surroundings } = request;
   const stage = stageRunner(PROCESS_ROLE_STAGES, () => signals.stopRequest);
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
-  await using readiness = await openReadiness({
-    runDirectory: runDirectory.path,
-    listener: config.healthListener,
-    surroundings,
-  });
-  await using audit = await stage('audit', () => openRunAudit(config, surroundings, request.stderr));
+  using readiness = openReadiness(surroundings);
+  const metrics = createMetrics(config, surroundings.uid);
+  const answerers = { probes: readiness.answer, metrics: metrics.answer };
+  await using _doors = await openDoors(config, runDirectory.path, answerers);
+  await using audit = await stage('audit', () =>
+    openRunAudit(config, surroundings, request.stderr, metrics.count),
+  );
+  metrics.sources.audit = audit;
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
   try {
-    const ending = await runSandbox(request, { stage, signals, runDirectory, readiness, audit });
+    const ending = await runSandbox(request, { stage, signals, runDirectory, readiness, audit, metrics });
     if (ending.error !== undefined) throw ending.error;
     audit.report({ kind: 'supervisor-stopped', exitCode: ending.exitCode, reason: ending.reason });
     return ending.exitCode;
@@ -82,12 +86,13 @@ interface RunParts {
   readonly runDirectory: RunDirectory;
   readonly readiness: Readiness;
   readonly audit: RunAudit;
+  readonly metrics: Metrics;
 }
 
 /** The stages between an open log and the end of the command, each undone when this returns. */
 async function runSandbox(
   request: StartRequest,
-  { stage, signals, runDirectory, readiness, audit }: RunParts,
+  { stage, signals, runDirectory, readiness, audit, metrics }: RunParts,
 ): Promise<Ending> {
   const { report, failed } = audit;
   const { config, surroundings, install } = request;
@@ -113,6 +118,7 @@ async function runSandbox(
         : serveNetwork(role, { config, entrance: namespace, policy, secrets, supervisorPid, report }),
     ),
   );
+  metrics.sources.network = network;
   if (network?.authority !== undefined) await trust.publish(network.authority);
   const whole = withPlaceholders(sandbox.cell, network?.placeholders ?? {}, config.environment);
   const cell = cgroup === undefined ? await settleView(whole, namespace, launcher) : whole;

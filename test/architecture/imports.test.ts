@@ -26,7 +26,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   '@smithy/signature-v4': ['credential'],
   valibot: ['roles', 'start', 'policy', 'config'],
   'node:child_process': ['launch', 'kernel', 'cli/ssh.ts'],
-  'node:http': ['egress', 'start/readiness.ts', 'cli/probe.ts'],
+  'node:http': ['egress', 'start/door.ts', 'cli/probe.ts'],
 };
 
 const files = sourceFiles('src');

@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { unpackPackage } from '../fakes/debian-package.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 const PLACE = join(REPOSITORY, 'build/vm');
@@ -71,18 +72,10 @@ interface Kernel {
   readonly release: string;
 }
 
-/** The package is unpacked, not installed: this machine keeps its own kernel. */
+/** This machine keeps its own. */
 function fetchKernel(): Kernel {
-  const unpacked = join(PLACE, 'kernel');
-  if (!existsSync(unpacked)) {
-    const depends = execFileSync('apt-cache', ['depends', 'linux-image-cloud-amd64'], { encoding: 'utf8' });
-    const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1] ?? '';
-    execFileSync('apt-get', ['download', '-q', name], { cwd: PLACE, stdio: 'pipe' });
-    const archive = readdirSync(PLACE).find((file) => file.endsWith('.deb')) ?? '';
-    execFileSync('dpkg', ['-x', join(PLACE, archive), `${unpacked}.new`]);
-    rmSync(join(PLACE, archive));
-    execFileSync('mv', [`${unpacked}.new`, unpacked]);
-  }
+  const depends = execFileSync('apt-cache', ['depends', 'linux-image-cloud-amd64'], { encoding: 'utf8' });
+  const unpacked = unpackPackage(/Depends: (linux-image-\S+)/.exec(depends)?.[1] ?? '');
   const [release = ''] = readdirSync(join(unpacked, 'lib/modules'));
   return {
     kernel: join(unpacked, `boot/vmlinuz-${release}`),

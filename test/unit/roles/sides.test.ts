@@ -65,6 +65,19 @@ describe('questions', () => {
   });
 });
 
+const FIGURES = {
+  ...{
+    cpuSeconds: 1.5,
+    residentBytes: 1,
+    heapBytes: 1,
+    openDescriptors: 9,
+    lagP99Seconds: 0,
+    lagMaxSeconds: 0,
+  },
+  ...{ clients: 2, splicedTunnels: 0, liveArriving: 0, liveUnread: 0, liveOpened: 0, liveRequests: 0 },
+  ...{ lookupsRunning: 0, lookupsWaiting: 0, namesRemembered: 0, identificationsWaiting: 0 },
+};
+
 describe('the process role’s side', () => {
   /** Both ends of a wire in memory. */
   function pair(): [Socket, Socket] {
@@ -144,6 +157,49 @@ describe('the process role’s side', () => {
     role.send({ type: 'stopped' });
     await side.closed;
     expect(facts).toEqual([{ kind: 'internal-error', where: 'a', message: 'b' }]);
+  });
+
+  test('figures: one question at a time, and no answer is none', async () => {
+    const { side, serve, role, messages } = sides();
+    expect(await side.measure()).toBeUndefined();
+    const ready = serve();
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    await messages.next();
+    role.send({ type: 'ready' });
+    await ready;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const both = [side.measure(), side.measure()];
+      expect((await messages.next()).value).toEqual({ type: 'measure', id: 1 });
+      await vi.advanceTimersByTimeAsync(2000);
+      expect(await Promise.all(both)).toEqual([undefined, undefined]);
+      const next = side.measure();
+      expect((await messages.next()).value).toEqual({ type: 'measure', id: 2 });
+      role.send({ type: 'figures', id: 1, figures: { ...FIGURES, clients: 1 } });
+      role.send({ type: 'figures', id: 2, figures: FIGURES });
+      role.send({ type: 'figures', id: 2, figures: { ...FIGURES, clients: 3 } });
+      expect(await next).toEqual(FIGURES);
+    } finally {
+      vi.useRealTimers();
+    }
+    side.stop();
+    expect(await side.measure()).toBeUndefined();
+    role.close();
+  });
+
+  test.each([
+    ['a word', { ...FIGURES, clients: 'many' }],
+    ['less than none', { ...FIGURES, clients: -1 }],
+    ['a name of its own', { ...FIGURES, evil: 1 }],
+  ])('figures with %s lose the role', async (_, figures) => {
+    const { side, serve, role, messages } = sides();
+    const ready = serve();
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    await messages.next();
+    role.send({ type: 'ready' });
+    await ready;
+    role.send({ type: 'figures', id: 1, figures });
+    expect(await side.closed).toMatchObject({ message: expect.stringContaining('malformed') });
   });
 
   test('a stop before hello ends without a policy', async () => {

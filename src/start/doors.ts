@@ -1,0 +1,28 @@
+import type { RunConfig } from '../config/config.ts';
+import { posix } from '../kernel/posix.ts';
+import { type Answerer, openDoor } from './door.ts';
+import { healthSocketIn } from './run-directory.ts';
+
+export interface Answerers {
+  readonly probes: Answerer;
+  readonly metrics: Answerer;
+}
+
+/**
+ * Opens the socket in the run directory, which answers everything because it is its owner's alone, and what the operator asked for
+ * besides: probes at one place, metrics at another, because those who may ask differ.
+ * @throws CastellanError `address_in_use`, `filesystem_refused`
+ */
+export async function openDoors(
+  { healthListener, metricsListener }: RunConfig,
+  runDirectory: string,
+  { probes, metrics }: Answerers,
+): Promise<AsyncDisposable> {
+  await using opened = new AsyncDisposableStack();
+  const both: Answerer = async (path, socket) =>
+    (await probes(path, socket)) ?? (await metrics(path, socket));
+  opened.use(await openDoor({ fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) }, 'health', both));
+  if (healthListener !== undefined) opened.use(await openDoor(healthListener, 'health', probes));
+  if (metricsListener !== undefined) opened.use(await openDoor(metricsListener, 'metrics', metrics));
+  return opened.move();
+}
