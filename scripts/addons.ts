@@ -28,7 +28,7 @@ export const INSTALLED_ADDONS: Addons = {
 /** In place. `nodeDirectory` is that of Node's npm package, with its headers. */
 function buildAddons(nodeDirectory: string): void {
   for (const [directory, ...options] of Object.values(ADDONS))
-    build(join(REPOSITORY, directory), [`--nodedir=${nodeDirectory}`, ...options], process.env);
+    build(join(REPOSITORY, directory), nodeDirectory, options, process.env);
 }
 
 export interface Cross {
@@ -49,18 +49,29 @@ export function crossBuildAddons({ architecture, nodeDirectory, triplet, directo
     rmSync(place, { recursive: true, force: true });
     const filter = (path: string): boolean => path !== join(REPOSITORY, source, 'build');
     cpSync(join(REPOSITORY, source), place, { recursive: true, filter });
-    build(place, [`--nodedir=${nodeDirectory}`, `--arch=${architecture}`, ...options], env);
+    build(place, nodeDirectory, [`--arch=${architecture}`, ...options], env);
     return [name, fileIn(place, name)];
   });
   return Object.fromEntries(built);
 }
 
-function build(place: string, options: readonly string[], env: NodeJS.ProcessEnv): void {
+function build(
+  place: string,
+  nodeDirectory: string,
+  options: readonly string[],
+  env: NodeJS.ProcessEnv,
+): void {
   const gyp = join(REPOSITORY, 'node_modules/node-gyp/bin/node-gyp.js');
-  execFileSync(process.execPath, [gyp, 'rebuild', '--silent', '--release', ...options], {
+  const argv = ['rebuild', '--silent', '--release', `--nodedir=${nodeDirectory}`, ...options];
+  execFileSync(process.execPath, [gyp, ...argv], {
     cwd: place,
-    // The packages ask a `node` of PATH for what they depend on.
-    env: { ...env, PATH: `${join(process.execPath, '..')}:${env['PATH'] ?? ''}` },
+    env: {
+      ...env,
+      // The packages ask a `node` of PATH for what they depend on.
+      PATH: `${join(process.execPath, '..')}:${env['PATH'] ?? ''}`,
+      // Assertions of the headers name their file; where it was is nobody's business.
+      CXXFLAGS: `-ffile-prefix-map=${nodeDirectory}=node`,
+    },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
 }
