@@ -5,8 +5,8 @@ export const ELF_MACHINES = { x64: 62, arm64: 183 } as const;
 
 export interface ElfFile {
   readonly machine: number;
-  /** The absolute path of a loader, as the kernel would start it. */
-  readonly interpreter: string | undefined;
+  /** The path of the loader that the kernel would start it by, and where in the file that is. */
+  readonly interpreter: { readonly path: string; readonly offset: number } | undefined;
   /** Names of libraries. */
   readonly needed: readonly string[];
   /** RPATH and RUNPATH: where it wants libraries to be looked for. */
@@ -42,7 +42,7 @@ export function readElf(bytes: Buffer): ElfFile {
   const interpreter = segments.find(({ type }) => type === SEGMENT.interpreter);
   return {
     machine: bytes.readUInt16LE(18),
-    interpreter: interpreter && textAt(bytes, interpreter.offset),
+    interpreter: interpreter && { path: textAt(bytes, interpreter.offset), offset: interpreter.offset },
     needed: texts(TAG.needed),
     searchPaths: texts(TAG.rpath, TAG.runpath),
   };

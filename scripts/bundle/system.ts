@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { basename, join } from 'node:path';
 import { type DebianPackage, installedPackage } from './debian.ts';
 import { ELF_MACHINES, readElf } from './elf.ts';
-import { sealLoader } from './seal-loader.ts';
+import { sealInterpreter, sealLoader } from './seal-loader.ts';
 import { ARCHITECTURES, type Target } from './target.ts';
 
 /** Programs by the name they have in a bundle; where they are on an installed system. */
@@ -29,18 +29,24 @@ export function bundleSystem(repository: string, bundle: string, target: Target)
   const programs = join(bundle, 'lib/programs');
   const node = join(repository, target.nodePackage, 'bin/node');
   // Its symbols serve a debugger, and are a sixth of the whole.
-  execFileSync(target.strip, ['-o', join(programs, 'node'), node]);
+  const stripped = join(programs, 'node');
+  execFileSync(target.strip, ['-o', stripped, node]);
+  putSealed(stripped, stripped);
   const tools = Object.entries(PROGRAMS).map(([name, path]) => [name, join(debian.root, path)] as const);
-  for (const [name, path] of tools) copyFileSync(path, join(programs, name));
+  for (const [name, path] of tools) putSealed(path, join(programs, name));
   const toolPaths = tools.map(([, path]) => path);
   const libraries = librariesOf([node, ...toolPaths, ...Object.values(addons)], target);
   for (const path of libraries)
     if (isLoader(path)) writeFileSync(join(bundle, 'lib/ld.so'), sealLoader(readFileSync(path)));
-    else copyFileSync(path, join(bundle, 'lib', basename(path)));
+    else putSealed(path, join(bundle, 'lib', basename(path)));
   const owners = [...[...toolPaths, ...libraries].map(debian.ownerOf), installedPackage('ca-certificates')];
   return [...new Map(owners.map((owner) => [owner.name, owner])).values()].sort((one, other) =>
     one.name < other.name ? -1 : 1,
   );
+}
+
+function putSealed(from: string, to: string): void {
+  writeFileSync(to, sealInterpreter(readFileSync(from)));
 }
 
 /** Absolute paths of all that `files` need, and of what those need. */
