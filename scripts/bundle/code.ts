@@ -3,13 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { build, type Metafile, type Plugin } from 'esbuild';
-
-/** Native parts, by the name they have in a bundle. */
-const ADDONS = {
-  'posix.node': 'build/posix.node',
-  'pty.node': 'node_modules/node-pty/build/Release/pty.node',
-  'sshcrypto.node': 'node_modules/ssh2/lib/protocol/crypto/build/Release/sshcrypto.node',
-} as const;
+import { nodeCommand, type Target } from './target.ts';
 
 /** The verbs that each role's file holds; the others stay out of it. */
 const ROLES = {
@@ -26,11 +20,15 @@ export interface Code {
 }
 
 /** Writes app/ and native/ below `bundle`, and the source maps, which users do not need, to `maps`. */
-export async function bundleCode(repository: string, bundle: string, maps: string): Promise<Code> {
+export async function bundleCode(
+  repository: string,
+  bundle: string,
+  maps: string,
+  { addons }: Target,
+): Promise<Code> {
   for (const directory of [join(bundle, 'app'), join(bundle, 'native'), maps])
     mkdirSync(directory, { recursive: true });
-  for (const [name, source] of Object.entries(ADDONS))
-    copyFileSync(join(repository, source), join(bundle, 'native', name));
+  for (const [name, source] of Object.entries(addons)) copyFileSync(source, join(bundle, 'native', name));
   copyFileSync(join(repository, 'scripts/bundle/loader.cjs'), join(bundle, 'app/castellan.cjs'));
   const inputs = new Set<string>();
   for (const [role, has] of Object.entries(ROLES)) {
@@ -42,12 +40,13 @@ export async function bundleCode(repository: string, bundle: string, maps: strin
 }
 
 /** By the bundle's own Node, which has to be there: only the very same V8 takes what it compiled. */
-export function compileCode(repository: string, bundle: string): void {
+export function compileCode(repository: string, bundle: string, target: Target): void {
+  const [node = '', ...words] = nodeCommand(bundle, target);
   for (const role of Object.keys(ROLES)) {
     const file = join(bundle, 'app', role);
     const compile = join(repository, 'scripts/bundle/compile.cjs');
-    const argv = ['--predictable', compile, `${file}.cjs`, `${file}.cache`];
-    execFileSync(join(bundle, 'libexec/node'), argv, { env: { OPENSSL_CONF: '/dev/null' } });
+    const argv = [...words, '--predictable', compile, `${file}.cjs`, `${file}.cache`];
+    execFileSync(node, argv, { env: { OPENSSL_CONF: '/dev/null' } });
   }
 }
 

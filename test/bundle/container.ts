@@ -6,6 +6,7 @@ import { ORIGIN_ADDRESS, REPOSITORY, type World } from '../fakes/world.ts';
 import type { Image } from './images.ts';
 
 export const BUNDLE = join(REPOSITORY, 'dist/bundle');
+export const BUNDLE_ARM64 = join(REPOSITORY, 'dist/bundle-arm64');
 /** Somewhere that nothing else knows of. */
 const PLACE = '/opt/some where/castellan';
 export const CASTELLAN = `${PLACE}/bin/castellan`;
