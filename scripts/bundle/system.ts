@@ -19,7 +19,8 @@ export function bundleSystem(repository: string, node: string, bundle: string): 
   for (const directory of ['bin', 'libexec', 'lib/programs', 'share'])
     mkdirSync(join(bundle, directory), { recursive: true });
   const build = (name: string): string => join(repository, 'build', name);
-  copyFileSync(build('bundle/castellan'), join(bundle, 'bin/castellan'));
+  for (const name of ['castellan', 'openshell-sandbox'])
+    copyFileSync(build('bundle/castellan'), join(bundle, 'bin', name));
   for (const name of ['castellan-launch', 'castellan-netns'])
     copyFileSync(build(name), join(bundle, 'libexec', name));
   for (const name of ['node', ...Object.keys(PROGRAMS)])

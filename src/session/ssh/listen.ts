@@ -1,10 +1,29 @@
 import { once } from 'node:events';
 import { lstat, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
+import { type SshAddress, showSshAddress } from '../../config/ssh-socket.ts';
 import { CastellanError, errnoOf } from '../../errors.ts';
 import { posix } from '../../kernel/posix.ts';
 
 const SOCKET_MODE = 0o600;
+/** As native/posix/unix_socket.c: a longer queue would only serve a flood. */
+const BACKLOG = 64;
+
+/**
+ * Listens on an address: at a path as below; an abstract name has no mode, and who connects is judged by its credentials alone.
+ * @throws CastellanError `address_in_use`, `filesystem_refused`
+ */
+export async function listenOnAddress(address: SshAddress): Promise<Server> {
+  if (address.kind === 'path') return listenOnSocket(address.path);
+  const server = createServer({ pauseOnConnect: true });
+  try {
+    server.listen({ path: `\0${address.name}`, backlog: BACKLOG });
+    await once(server, 'listening');
+    return server;
+  } catch (error) {
+    throw listenError(showSshAddress(address), error);
+  }
+}
 
 /**
  * Listens on a pathname Unix socket of mode 0600. A socket that a dead run left is replaced.
