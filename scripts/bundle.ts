@@ -2,7 +2,7 @@
  * Makes dist/bundle: castellan with everything it needs, to be put at any path of any image, and mounted read-only. Two runs from the
  * same sources on the same machine give the same bytes. `--architecture NAME` makes dist/bundle-NAME, for machines of that architecture.
  */
-import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bundleCode, compileCode } from './bundle/code.ts';
@@ -38,8 +38,16 @@ writeManual(bundle);
 seal(bundle);
 const { files } = writeManifest(bundle, target.architecture);
 seal(bundle);
+linkFromImageRoot(join(DIST, 'image'));
 const bytes = files.reduce((sum, { size }) => sum + size, 0);
 process.stdout.write(`dist/${name}: ${files.length} files, ${(bytes / 1e6).toFixed(1)} MB\n`);
+
+/** What an image has at its root beside the bundle: OpenShell's drivers mount the image, and start the program of this name. */
+function linkFromImageRoot(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory);
+  symlinkSync('opt/castellan/bin/openshell-sandbox', join(directory, 'openshell-sandbox'));
+}
 
 /** Any uid may run it, and nobody may change it. */
 function seal(directory: string): void {

@@ -18,7 +18,8 @@ export function bundleSystem(repository: string, bundle: string, target: Target)
   const { native, debian, addons } = target;
   for (const directory of ['bin', 'libexec', 'lib/programs', 'share'])
     mkdirSync(join(bundle, directory), { recursive: true });
-  copyFileSync(join(native, 'bundle/castellan'), join(bundle, 'bin/castellan'));
+  for (const name of ['castellan', 'openshell-sandbox'])
+    copyFileSync(join(native, 'bundle/castellan'), join(bundle, 'bin', name));
   for (const name of ['castellan-launch', 'castellan-netns'])
     copyFileSync(join(native, name), join(bundle, 'libexec', name));
   for (const name of ['node', ...Object.keys(PROGRAMS)])

@@ -42,6 +42,12 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
     help: 'give a variable to the command; without =VALUE, the one castellan has',
   },
   {
+    name: 'shared-env',
+    value: 'NAME[=VALUE]',
+    repeatable: true,
+    help: 'the same for the command and for SSH sessions; castellan’s own variables come before it',
+  },
+  {
     name: 'credentials',
     value: 'FILE',
     help: 'secrets, and where they may go: the command has placeholders of them, which the proxy replaces',
@@ -138,6 +144,11 @@ export const VERBS = [
         value: 'PLACE',
         help: 'answer /metrics over HTTP there, for Prometheus; the command cannot reach it',
       },
+      {
+        name: 'ssh-socket',
+        value: 'PATH|@NAME',
+        help: 'answer SSH there too: a socket at a path that the policy grants nobody, or one with an abstract name',
+      },
       { name: 'policy-proposals', help: 'let programs ask for rules at http://policy.local/' },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },
       { name: 'tty', help: 'with --retain: run the command on a terminal of its own, not on pipes' },
@@ -174,10 +185,13 @@ export const VERBS = [
   },
   {
     name: 'doctor',
-    synopsis: 'castellan doctor [--json]',
+    synopsis: 'castellan doctor [--env] [--json]',
     summary: 'tell what this machine can enforce',
     operands: 'none',
-    options: [JSON_OUTPUT],
+    options: [
+      { name: 'env', help: 'tell which variables castellan knows, which are set here, and what they decide' },
+      JSON_OUTPUT,
+    ],
   },
   {
     name: 'policy',
@@ -309,10 +323,15 @@ export const VERBS = [
   },
   {
     name: 'copy-self',
-    synopsis: 'castellan copy-self DIRECTORY',
+    synopsis: 'castellan copy-self [--openshell] DIRECTORY',
     summary: 'put this bundle into a directory that other containers mount',
     operands: 'one',
-    options: [],
+    options: [
+      {
+        name: 'openshell',
+        help: 'what is put there is openshell-sandbox: DIRECTORY is where, or its path, as OpenShell’s drivers say it',
+      },
+    ],
   },
   {
     name: 'network-init',

@@ -7,8 +7,10 @@ import { type Limits, readLimits } from './limits.ts';
 import { mainProcessSpec } from './main-process-spec.ts';
 import { type Place, readPlace } from './place.ts';
 import { SECRET_FILE_NAMES, SECRET_FILE_OPTIONS, type SecretFileName } from './secret-files.ts';
+import { readSshAddress, type SshAddress } from './ssh-socket.ts';
 import type { Surroundings } from './surroundings.ts';
 import { readUpstreamProxy, type UpstreamProxy } from './upstream-proxy.ts';
+import { readVariable, refuseUnknownVariables } from './variables.ts';
 
 /** The words of the command line after the verb. */
 export interface VerbArguments {
@@ -38,6 +40,8 @@ export interface RunConfig {
   readonly workingDirectory: string;
   /** Variables the operator gave to the command with --env. */
   readonly environment: Readonly<Record<string, string>>;
+  /** The same with --shared-env, for sessions too. */
+  readonly sharedEnvironment: Readonly<Record<string, string>>;
   readonly auditPath: string;
   /** Where this user's audit files go by default. */
   readonly logDirectory: string;
@@ -54,6 +58,8 @@ export interface RunConfig {
   readonly healthListener: Place | undefined;
   /** The same for metrics. */
   readonly metricsListener: Place | undefined;
+  /** Where SSH is answered besides the socket in the run directory. */
+  readonly sshAddress: SshAddress | undefined;
   /** Paths of files that only the network role reads. */
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
   /** Undefined: origins are dialled from this machine. */
@@ -98,6 +104,7 @@ export function readRunConfig(
   installedPolicy: boolean,
   now: Date,
 ): RunConfig {
+  refuseUnknownVariables(surroundings.environment, 'CASTELLAN_');
   const option = (name: string) => command.options.get(name)?.[0];
   const name = option('name') ?? `run-${randomBytes(4).toString('hex')}`;
   if (!isSandboxName(name))
@@ -105,6 +112,7 @@ export function readRunConfig(
   const absolute = (path: string) => resolve(surroundings.workingDirectory, path);
   const policy = option('policy');
   const audit = option('audit-file');
+  const ssh = option('ssh-socket');
   const stamp = now.toISOString().replaceAll(/[-:]|\.\d+/g, '');
   return Object.freeze({
     mode: readMode(option('roles'), surroundings.uid),
@@ -113,7 +121,8 @@ export function readRunConfig(
     timeLimitMs: readInteger('timeout', option('timeout'), 0, 0, MAX_TIME_LIMIT_S) * 1000 || undefined,
     policyPath: policy === undefined ? (installedPolicy ? INSTALLED_POLICY : undefined) : absolute(policy),
     workingDirectory: absolute(option('workdir') ?? '.'),
-    environment: readEnvironment(command.options.get('env') ?? [], surroundings.environment),
+    environment: readEnvironment('env', command, surroundings),
+    sharedEnvironment: readEnvironment('shared-env', command, surroundings),
     auditPath:
       audit === undefined ? join(logDirectory(surroundings), `${name}-${stamp}.jsonl`) : absolute(audit),
     logDirectory: logDirectory(surroundings),
@@ -126,6 +135,7 @@ export function readRunConfig(
     reload: readReload(option('reload'), option('on-invalid-policy')),
     healthListener: readPlace('health-listen', command, absolute),
     metricsListener: readPlace('metrics-listen', command, absolute),
+    sshAddress: ssh === undefined ? undefined : readSshAddress(ssh, absolute),
     secretFiles: readSecretFiles(command, absolute),
     upstreamProxy: readUpstreamProxy(command.options),
     takesProposals: readProposals(command),
@@ -156,16 +166,16 @@ function readMode(roles: string | undefined, uid: number): RunMode {
 /** Where running sandboxes of this user keep their sockets and state. */
 export function runBase({ uid, environment }: Surroundings): string {
   if (uid === 0) return '/run/castellan';
-  const runtime = environment['XDG_RUNTIME_DIR'];
+  const runtime = readVariable(environment, 'XDG_RUNTIME_DIR');
   return runtime !== undefined && isAbsolute(runtime) ? join(runtime, 'castellan') : `/tmp/castellan-${uid}`;
 }
 
 /** Where audit files go that were not named on the command line. */
 export function logDirectory({ uid, environment }: Surroundings): string {
   if (uid === 0) return '/var/log/castellan';
-  const state = environment['XDG_STATE_HOME'];
+  const state = readVariable(environment, 'XDG_STATE_HOME');
   if (state !== undefined && isAbsolute(state)) return join(state, 'castellan');
-  const home = environment['HOME'];
+  const home = readVariable(environment, 'HOME');
   return home !== undefined && isAbsolute(home)
     ? join(home, '.local/state/castellan')
     : `/tmp/castellan-${uid}/log`;
@@ -176,21 +186,23 @@ export function isSandboxName(name: string): boolean {
   return /^[a-z0-9][a-z0-9-]{0,30}$/.test(name);
 }
 
+/** `NAME=VALUE`, or `NAME` for the value that castellan itself has. */
 function readEnvironment(
-  assignments: readonly string[],
-  own: Readonly<Record<string, string | undefined>>,
+  option: 'env' | 'shared-env',
+  { options }: VerbArguments,
+  { environment }: Surroundings,
 ): Readonly<Record<string, string>> {
-  const chosen: Record<string, string> = {};
-  for (const assignment of assignments) {
-    const equals = assignment.indexOf('=');
-    const name = equals < 0 ? assignment : assignment.slice(0, equals);
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw usage(`--env ${name}: not a variable name`);
-    const value = equals < 0 ? own[name] : assignment.slice(equals + 1);
-    if (value === undefined)
-      throw usage(`--env ${name}: castellan itself has no such variable; write ${name}=VALUE`);
-    chosen[name] = value;
-  }
-  return chosen;
+  return Object.fromEntries(
+    (options.get(option) ?? []).map((assignment) => {
+      const equals = assignment.indexOf('=');
+      const name = equals < 0 ? assignment : assignment.slice(0, equals);
+      if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw usage(`--${option} ${name}: not a variable name`);
+      const value = equals < 0 ? environment[name] : assignment.slice(equals + 1);
+      if (value === undefined)
+        throw usage(`--${option} ${name}: castellan itself has no such variable; write ${name}=VALUE`);
+      return [name, value];
+    }),
+  );
 }
 
 function readInteger(

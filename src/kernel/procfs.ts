@@ -3,6 +3,7 @@ import { lstat, stat } from 'node:fs/promises';
 import type { Flow, Identity, IdentityResult } from '../egress/stages.ts';
 import { errnoOf } from '../errors.ts';
 import { putLast } from '../lib/put-last.ts';
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import { createExecutableTrust, type ExecutableTrust, openExecutable } from './executable-trust.ts';
 import { posix, type SeenProcess } from './posix.ts';
 
@@ -10,8 +11,6 @@ import { posix, type SeenProcess } from './posix.ts';
 const MAX_ATTEMPTS = 3;
 /** Processes whose hashes are known as long as nothing about them changes; the least recently used goes. */
 const MAX_KNOWN = 1024;
-/** Different programs on one connection: clients hand theirs down to a helper or two, without meaning to. */
-const MAX_HEIRS = 16;
 const DELETED = ' (deleted)';
 
 export interface IdentifierOptions {
@@ -80,7 +79,8 @@ async function findOwner(flow: Flow, means: Means): Promise<Identity> {
   );
   if (eldest === undefined) throw new Error('no process holds the connection');
   const heirs = others.map((other) => ({ ...heirOf(eldest, other), uid: socket.uid }));
-  if (heirs.length > MAX_HEIRS) throw new Error(`ambiguous: ${heirs.length} programs hold the connection`);
+  if (heirs.length > FACT_LIMITS.heirs)
+    throw new Error(`ambiguous: ${heirs.length} programs hold the connection`);
   return { ...eldest.process, uid: socket.uid, ...(heirs.length > 0 && { heirs }) };
 }
 

@@ -5,15 +5,14 @@ import { connect } from 'node:net';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { posix } from './posix.ts';
 
-const SOCKET_MODE = 0o600;
-
 /**
- * A descriptor that listens at `path` with mode 0600. A socket that nobody listens on any more is replaced.
+ * A descriptor that listens at `path`, whose file has `mode`. A socket that nobody listens on any more is replaced.
+ * @param step names who listens, in errors
  * @throws CastellanError `address_in_use` when somebody serves the path, or it is something else than a socket; `filesystem_refused`
  */
-export async function listenAt(path: string, step: string): Promise<number> {
+export async function listenAtPath(path: string, mode: number, step: string): Promise<number> {
   try {
-    return posix().listenUnix(path, SOCKET_MODE);
+    return posix().listenUnix(path, mode);
   } catch (error) {
     if (errnoOf(error) !== 'EADDRINUSE') throw listenError(path, step, error);
   }
@@ -25,7 +24,7 @@ export async function listenAt(path: string, step: string): Promise<number> {
     });
   try {
     await unlink(path);
-    return posix().listenUnix(path, SOCKET_MODE);
+    return posix().listenUnix(path, mode);
   } catch (error) {
     throw listenError(path, step, error);
   }
@@ -45,12 +44,13 @@ async function isStale(path: string): Promise<boolean> {
   }
 }
 
-function listenError(path: string, step: string, cause: unknown): CastellanError {
+/** Why `address` cannot be listened on: `address_in_use`, or `filesystem_refused`. */
+export function listenError(address: string, step: string, cause: unknown): CastellanError {
   const errno = errnoOf(cause);
   const code = errno === 'EADDRINUSE' ? 'address_in_use' : 'filesystem_refused';
-  return new CastellanError(code, `${path} cannot be listened on`, {
+  return new CastellanError(code, `${address} cannot be listened on`, {
     step,
-    object: path,
+    object: address,
     cause,
     ...(errno && { errno }),
   });

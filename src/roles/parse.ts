@@ -9,9 +9,9 @@ import { SECRET_FILE_NAMES } from '../config/secret-files.ts';
 import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import type { Identity } from '../egress/stages.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
-import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import { DENY_REASONS } from '../policy/verdict.ts';
-import { count, host, MAX_HOST, operationType, path, port, sha256, text } from './atoms.ts';
+import { atMost, count, host, limitedText, operationType, path, port, sha256, text } from './atoms.ts';
 import {
   FATAL_CODES,
   MAX_HANDED_OVER,
@@ -20,17 +20,6 @@ import {
   WIRE_VERSION,
 } from './message.ts';
 import { policyRules } from './parse-policy.ts';
-
-const MAX_ANCESTORS = 64;
-const MAX_HEIRS = 16;
-/** As many as the file of credentials may list. */
-const MAX_CREDENTIALS = 256;
-/** A proposal: what was said of it, and what one of its longest form grants. */
-const MAX_SUMMARY = 500;
-const MAX_LINES = 8;
-/** Of one sum of refusals. */
-const MAX_DENIALS = 16;
-const MAX_DENIED_REQUESTS = 6;
 
 const address = v.pipe(
   v.string(),
@@ -55,7 +44,7 @@ const holder = {
   uid: count,
   executable: path,
   sha256,
-  ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
+  ancestors: atMost(FACT_LIMITS.ancestors, path),
   ancestorHashes: v.array(v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{64})?$/))),
 };
 /** One too few would leave an ancestor without the mark that it is not trusted. */
@@ -66,7 +55,7 @@ const heir = v.pipe(
   v.check((each) => isAHashEach(each), 'not a hash each'),
 );
 const identity = v.pipe(
-  v.strictObject({ ...holder, heirs: v.exactOptional(v.pipe(v.array(heir), v.maxLength(MAX_HEIRS))) }),
+  v.strictObject({ ...holder, heirs: v.exactOptional(atMost(FACT_LIMITS.heirs, heir)) }),
   v.check((each) => isAHashEach(each), 'not a hash each'),
 );
 
@@ -75,8 +64,8 @@ const identityResult = v.variant('ok', [
   v.strictObject({ ok: v.literal(false), reason: text }),
 ]);
 
-const name = v.pipe(v.string(), v.maxLength(MAX_NAME_LENGTH));
-const names = <Item extends v.GenericSchema>(item: Item) => v.pipe(v.array(item), v.maxLength(MAX_NAMES));
+const name = limitedText(FACT_LIMITS.name);
+const names = <Item extends v.GenericSchema>(item: Item) => atMost(FACT_LIMITS.names, item);
 const requestNames = v.strictObject({
   protocol: v.picklist(INSPECTED_PROTOCOLS),
   operations: v.exactOptional(
@@ -94,7 +83,7 @@ const requestNames = v.strictObject({
 });
 
 const requestLine = v.strictObject({
-  method: v.pipe(v.string(), v.maxLength(64)),
+  method: limitedText(FACT_LIMITS.method),
   path: text,
   scheme: v.picklist(['http', 'https']),
   inspected: v.exactOptional(requestNames),
@@ -112,7 +101,7 @@ const intent = v.strictObject({ ...connection, http: v.exactOptional(requestLine
 
 const denyReason = v.picklist(DENY_REASONS);
 
-const shortText = v.pipe(v.string(), v.maxLength(256));
+const shortText = limitedText(FACT_LIMITS.tlsText);
 const tlsFacts = v.strictObject({
   version: shortText,
   cipher: shortText,
@@ -121,20 +110,20 @@ const tlsFacts = v.strictObject({
   issuer: v.optional(shortText),
   serialNumber: v.optional(shortText),
 });
-const variable = v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/));
-const usedCredentials = v.exactOptional(v.pipe(v.array(variable), v.maxLength(MAX_CREDENTIALS)));
+const variable = v.pipe(limitedText(FACT_LIMITS.credentialName), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/));
+const usedCredentials = v.exactOptional(atMost(FACT_LIMITS.credentials, variable));
 /** Characters of placeholders only: they become environment. */
-const placeholder = v.pipe(v.string(), v.regex(/^[\w.~:-]{1,256}$/));
+const placeholder = v.pipe(limitedText(FACT_LIMITS.placeholder), v.regex(/^[\w.~:-]+$/));
 const placeholders = v.pipe(
   v.record(variable, placeholder),
-  v.check((all) => Object.keys(all).length <= MAX_CREDENTIALS, 'too many placeholders'),
+  v.check((all) => Object.keys(all).length <= FACT_LIMITS.credentials, 'too many placeholders'),
 );
 
 const rule = v.optional(text);
-const word = v.pipe(v.string(), v.maxLength(MAX_HOST + 1));
+const word = limitedText(FACT_LIMITS.modelWord);
 /** OCSF's integer_t. */
 const tokens = v.pipe(count, v.maxValue(2 ** 31 - 1));
-const lines = v.pipe(v.array(text), v.maxLength(MAX_LINES));
+const lines = atMost(FACT_LIMITS.proposalLines, text);
 const socketAddress = v.strictObject({ address, port });
 const dns = {
   name: host,
@@ -219,7 +208,7 @@ const networkFact = v.variant('kind', [
     identity,
     id: v.pipe(v.string(), v.uuid()),
     ruleName: word,
-    summary: v.pipe(v.string(), v.maxLength(MAX_SUMMARY)),
+    summary: limitedText(FACT_LIMITS.proposalSummary),
     yaml: text,
     grants: lines,
     notes: lines,
@@ -229,20 +218,18 @@ const networkFact = v.variant('kind', [
     since: duration,
     total: count,
     unlisted: count,
-    denials: v.pipe(
-      v.array(
-        v.strictObject({
-          host,
-          port,
-          binary: v.optional(path),
-          reason: denyReason,
-          count,
-          firstSeen: duration,
-          lastSeen: duration,
-          requests: v.pipe(v.array(host), v.maxLength(MAX_DENIED_REQUESTS)),
-        }),
-      ),
-      v.maxLength(MAX_DENIALS),
+    denials: atMost(
+      FACT_LIMITS.denials,
+      v.strictObject({
+        host,
+        port,
+        binary: v.optional(path),
+        reason: denyReason,
+        count,
+        firstSeen: duration,
+        lastSeen: duration,
+        requests: atMost(FACT_LIMITS.deniedRequests, limitedText(FACT_LIMITS.deniedRequest)),
+      }),
     ),
   }),
   v.strictObject({ kind: v.literal('dns-answered'), ...dns, address: v.optional(address) }),
@@ -256,7 +243,7 @@ const networkFact = v.variant('kind', [
   }),
   v.strictObject({
     kind: v.literal('rules-expired'),
-    rules: v.pipe(v.array(text), v.maxLength(16)),
+    rules: atMost(FACT_LIMITS.expiredRules, text),
     closed: count,
   }),
   v.strictObject({ kind: v.literal('internal-error'), where: text, message: text }),
@@ -297,20 +284,18 @@ const upstreamProxy = v.strictObject({
   scheme: v.picklist(['http', 'https']),
   host,
   port,
-  exceptions: v.pipe(
-    v.array(
-      v.strictObject({
-        kind: v.picklist(['any', 'domain', 'subdomains', 'block']),
-        value: host,
-        port: v.optional(port),
-      }),
-    ),
-    v.maxLength(MAX_PROXY_EXCEPTIONS),
+  exceptions: atMost(
+    MAX_PROXY_EXCEPTIONS,
+    v.strictObject({
+      kind: v.picklist(['any', 'domain', 'subdomains', 'block']),
+      value: host,
+      port: v.optional(port),
+    }),
   ),
   byHostName: v.boolean(),
 });
 
-const places = v.pipe(v.array(place), v.maxLength(8));
+const places = atMost(8, place);
 const policyUpdate = { generation: count, rules: policyRules };
 const toNetworkRole = v.variant('type', [
   v.strictObject({

@@ -5,6 +5,7 @@ import { type AuditCounts, openAudit } from '../audit/audit.ts';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
+import { readVariable } from '../config/variables.ts';
 import type { CastellanError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 
@@ -42,7 +43,7 @@ export async function openRunAudit(
       supervisorPid: surroundings.pid,
     },
     terminal: config.quiet || interactive ? undefined : stderr,
-    colour: surroundings.stderrIsTerminal && surroundings.environment['NO_COLOR'] === undefined,
+    colour: surroundings.stderrIsTerminal && readVariable(surroundings.environment, 'NO_COLOR') === undefined,
     onFailure: resolve,
   });
   return {

@@ -6,7 +6,7 @@ import type { LandlockSupport } from '../kernel/landlock.ts';
 import { PROXY_PORT, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell, SandboxIdentity } from '../launch/cell.ts';
 import { NO_CORE } from '../launch/confine.ts';
-import { placeholderEnvironment, proxyEnvironment } from '../launch/environment.ts';
+import { operatorEnvironment, placeholderEnvironment, proxyEnvironment } from '../launch/environment.ts';
 import { landlockGaps, landlockSpec } from '../launch/landlock.ts';
 import type { LandlockSpec, MountStep, ResourceLimit } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
@@ -66,6 +66,7 @@ export function buildCell(parts: CellParts): Cell {
     seccompRelax: policy.seccomp.relax,
     resourceLimits: [NO_CORE, ...resourceLimits],
     environment: {
+      ...operatorEnvironment(config.sharedEnvironment, '--shared-env'),
       ...(namespace !== undefined && proxyEnvironment(`http://127.0.0.1:${PROXY_PORT}`)),
       ...trust.environment,
     },

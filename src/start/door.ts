@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import type { Place } from '../config/place.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
-import { listenAt } from '../kernel/unix-listener.ts';
+import { listenAtPath } from '../kernel/unix-listener.ts';
 
 export interface DoorAnswer {
   readonly status: number;
@@ -22,6 +22,7 @@ export type DoorStep = 'health' | 'metrics';
 const REQUEST_MS = 5000;
 /** Kubelets, engines and collectors ask one at a time. */
 const MAX_CLIENTS = 16;
+const SOCKET_MODE = 0o600;
 
 /**
  * Answers at a place, or on a descriptor that listens already and is the door's from here on.
@@ -41,7 +42,7 @@ export async function openDoor(
     serve(socket);
   });
   server.maxConnections = MAX_CLIENTS;
-  const listening = 'path' in where ? { fd: await listenAt(where.path, step) } : where;
+  const listening = 'path' in where ? { fd: await listenAtPath(where.path, SOCKET_MODE, step) } : where;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject).listen(listening, resolve);
   await promise.catch((error: unknown) => {

@@ -27,7 +27,10 @@ export async function explain(request: PreviewRequest): Promise<object> {
       const rows = parseSeccompTable(await readFile(request.install.seccompTable, 'utf8'));
       return {
         steps: LAUNCH_STEPS,
-        ...describeSpec(spec, files, Object.keys(environment)),
+        ...describeSpec(spec, files, [
+          ...Object.keys(environment),
+          ...Object.keys(request.config.sharedEnvironment),
+        ]),
         cgroup: spec.cgroup === undefined ? 'none' : request.config.limits.together,
         refusedSystemCalls: refusedCalls(spec, rows),
         remarks: [...facts.flatMap(remark), ...credentialRemarks(request.config, policy)],

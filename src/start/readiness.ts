@@ -1,5 +1,6 @@
 /** How far a run has come, for whoever looks after it: probes, and the service manager. */
 import type { Surroundings } from '../config/surroundings.ts';
+import { readVariable } from '../config/variables.ts';
 import { posix } from '../kernel/posix.ts';
 import type { Answerer } from './door.ts';
 
@@ -45,7 +46,7 @@ interface ServiceManager extends Disposable {
 
 /** sd_notify(3) to who started us, where there is one; its watchdog is fed for as long as this process takes turns. */
 function serviceManager({ environment, pid, initPid }: Surroundings): ServiceManager {
-  const socket = environment['NOTIFY_SOCKET'];
+  const socket = readVariable(environment, 'NOTIFY_SOCKET');
   const notify = (state: string): void => {
     if (socket === undefined) return;
     try {
@@ -61,10 +62,9 @@ function serviceManager({ environment, pid, initPid }: Surroundings): ServiceMan
 }
 
 /** Half the time after which the manager gives up, as sd_watchdog_enabled(3) asks for. Undefined where it does not watch us. */
-function watchdogMs(
-  { WATCHDOG_USEC: limit, WATCHDOG_PID: watched }: Surroundings['environment'],
-  own: readonly number[],
-): number | undefined {
+function watchdogMs(environment: Surroundings['environment'], own: readonly number[]): number | undefined {
+  const limit = readVariable(environment, 'WATCHDOG_USEC');
+  const watched = readVariable(environment, 'WATCHDOG_PID');
   if (limit === undefined || !/^[1-9]\d{3,14}$/.test(limit)) return undefined;
   if (watched !== undefined && !own.includes(Number(watched))) return undefined;
   return Math.min(Number(limit) / 2000, 2 ** 31 - 1);

@@ -3,6 +3,7 @@ import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import type { SignalName, Surroundings } from '../config/surroundings.ts';
+import { readVariable } from '../config/variables.ts';
 import { CastellanError } from '../errors.ts';
 import { endPopulation, type Population } from '../kernel/population.ts';
 import { posix } from '../kernel/posix.ts';
@@ -138,7 +139,16 @@ async function runSandbox(
   const retain = config.retain && { ...config.retain, console: createMainConsole() };
   held.use(
     await stage('ssh', () =>
-      startSsh({ config, surroundings, runDirectory, launcher, cell, report, mainConsole: retain?.console }),
+      startSsh({
+        config,
+        surroundings,
+        runDirectory,
+        launcher,
+        cell,
+        report,
+        mainConsole: retain?.console,
+        granted: files.granted,
+      }),
     ),
   );
   const main = await stage('launch', async () =>
@@ -147,7 +157,7 @@ async function runSandbox(
       cell,
       argv: await mainCommand(config, cell.identity),
       environment: operatorEnvironment(config.environment),
-      terminalName: surroundings.environment['TERM'],
+      terminalName: readVariable(surroundings.environment, 'TERM'),
       stdin: request.stdin,
       stdout: request.stdout,
       stderr: request.stderr,

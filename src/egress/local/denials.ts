@@ -1,5 +1,6 @@
 /** What was refused, for the programs that ask and for whoever decides: the last ones as they were, and counts by destination and program. */
 import type { AuditFact, DenialCount, Report } from '../../audit/event.ts';
+import { FACT_LIMITS } from '../../policy/fact-limits.ts';
 import type { EgressLimits } from '../limits.ts';
 
 export interface Denial {
@@ -25,9 +26,6 @@ export interface DenialBook {
 
 type DeniedFact = Extract<AuditFact, { kind: 'connection-denied' }>;
 type Counting = { -readonly [Key in keyof DenialCount]: DenialCount[Key] } & { readonly requests: string[] };
-
-/** All of them have to fit into one event. */
-const MAX_REQUEST = 100;
 
 /** Memory is bounded whatever is refused: more destinations than there is room for are one number. */
 export function createDenialBook(
@@ -56,7 +54,8 @@ export function createDenialBook(
     entry.lastSeen = now();
     entry.reason = reason;
     const line =
-      intent.http && `${intent.http.method} ${generalPath(intent.http.path)}`.slice(0, MAX_REQUEST);
+      intent.http &&
+      `${intent.http.method} ${generalPath(intent.http.path)}`.slice(0, FACT_LIMITS.deniedRequest);
     if (line !== undefined && entry.requests.length < limits.denialRequests && !entry.requests.includes(line))
       entry.requests.push(line);
   };

@@ -42,15 +42,22 @@ const MAX_DEPTH = 32;
 /** Aliases may repeat this much text, so that a small file cannot stand for a huge policy. */
 const MAX_ALIASED_WEIGHT = 1024 * 1024;
 
-/** Reads the text; undefined where it is no single YAML document, with the problems noted. */
-export function readTree(text: string, findings: Findings): TreeNode | undefined {
+/**
+ * Reads the text; undefined where it is no single YAML document, with the problems noted. Keys and scalars of more than
+ * `longest` characters are problems.
+ */
+export function readTree(
+  text: string,
+  findings: Findings,
+  longest = Number.POSITIVE_INFINITY,
+): TreeNode | undefined {
   const lines = new LineCounter();
   const document = parseYaml(text, lines, findings);
   if (document === undefined) return undefined;
   for (const { pos, message } of document.errors.concat(document.warnings).slice(0, MAX_PROBLEMS))
     refuse(findings, positionAt(lines, pos[0]), escapeText(message.replaceAll(/\s+/g, ' ')));
   if (findings.problems.length > 0) return undefined;
-  return new TreeReader(lines, findings).read(document.contents, 0);
+  return new TreeReader(lines, findings, longest).read(document.contents, 0);
 }
 
 function parseYaml(text: string, lines: LineCounter, findings: Findings) {
@@ -74,11 +81,13 @@ class TreeReader {
   readonly #lines: LineCounter;
   readonly #findings: Findings;
   readonly #anchors = new Map<string, TreeNode>();
+  readonly #longest: number;
   #aliasedWeight = 0;
 
-  constructor(lines: LineCounter, findings: Findings) {
+  constructor(lines: LineCounter, findings: Findings, longest: number) {
     this.#lines = lines;
     this.#findings = findings;
+    this.#longest = longest;
   }
 
   read(node: ParsedNode | null, depth: number): TreeNode {
@@ -106,6 +115,7 @@ class TreeReader {
     const { value } = node;
     const source = typeof node.source === 'string' ? node.source : '';
     const weight = source.length + 1;
+    if (typeof value === 'string') this.#checkLength(value, position);
     if (value === null || ['string', 'number', 'boolean'].includes(typeof value))
       return { kind: 'scalar', value: value as ScalarNode['value'], source, position, weight };
     refuse(this.#findings, position, 'is a value of an unknown kind');
@@ -126,6 +136,7 @@ class TreeReader {
         refuse(this.#findings, keyPosition, 'a key has to be a plain word');
         continue;
       }
+      this.#checkLength(name, keyPosition);
       const first = entries.get(name);
       if (first !== undefined) {
         refuse(
@@ -140,6 +151,11 @@ class TreeReader {
       weight += name.length + 1 + tree.weight;
     }
     return { kind: 'map', entries, position, weight };
+  }
+
+  #checkLength(text: string, position: SourcePosition): void {
+    if (text.length > this.#longest)
+      refuse(this.#findings, position, `a text is longer than ${this.#longest} characters`);
   }
 
   #alias(name: string, position: SourcePosition): TreeNode {

@@ -1,7 +1,8 @@
 /** The SSH server of a sandbox: a Unix socket for the owner, an ephemeral host key, sessions confined like the agent. */
 import { unlink } from 'node:fs/promises';
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { PeerProcess, Report } from '../../audit/event.ts';
+import { type SshAddress, showSshAddress } from '../../config/ssh-socket.ts';
 import { posix } from '../../kernel/posix.ts';
 import { descriptorOf } from '../../kernel/socket-handle.ts';
 import type { Cell } from '../../launch/cell.ts';
@@ -11,12 +12,12 @@ import type { MainConsole } from '../main-console.ts';
 import { type ConnectionReport, connectionReport } from '../report.ts';
 import { serveConnection } from './connection.ts';
 import { generateHostKey } from './host-key.ts';
-import { listenOnSocket } from './listen.ts';
+import { listenOnAddress } from './listen.ts';
 import { refusePeer } from './peer.ts';
 
 export interface SshServerOptions {
-  /** In a directory that only the owner may enter. */
-  readonly socketPath: string;
+  /** Paths in directories that only the owner may enter, or abstract names. */
+  readonly addresses: readonly SshAddress[];
   readonly launcher: Launcher;
   readonly cell: Cell;
   /** Who may connect: root and the owner of the run. */
@@ -45,9 +46,9 @@ const CLOSE_DEADLINE_MS = 10_000;
  * @throws CastellanError `address_in_use`, `filesystem_refused`
  */
 export async function startSshServer(options: SshServerOptions): Promise<SshServer> {
-  const { socketPath, report } = options;
+  const { addresses, report } = options;
   const key = generateHostKey();
-  const listener = await listenOnSocket(socketPath);
+  const listeners = await listenOnAll(addresses);
   const ending = new AbortController();
   const connections = new Set<Promise<void>>();
   const onError = (error: unknown) =>
@@ -88,25 +89,40 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
     connections.add(served);
     void served.finally(() => connections.delete(served));
   };
-  listener.on('connection', (socket) => {
-    try {
-      admit(socket);
-    } catch (error) {
-      onError(error);
-      socket.destroy();
-    }
-  });
-  listener.on('error', onError);
-  report({ kind: 'ssh-listening', path: socketPath });
+  for (const [index, listener] of listeners.entries()) {
+    listener.on('connection', (socket) => {
+      try {
+        admit(socket);
+      } catch (error) {
+        onError(error);
+        socket.destroy();
+      }
+    });
+    listener.on('error', onError);
+    const address = addresses[index];
+    if (address !== undefined) report({ kind: 'ssh-listening', path: showSshAddress(address) });
+  }
 
   const close = async () => {
     if (ending.signal.aborted) return;
     ending.abort();
-    const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
-    await unlink(socketPath).catch(() => {});
-    await within(Promise.all([closed, ...connections]), CLOSE_DEADLINE_MS);
+    const closed = listeners.map((each) => new Promise<void>((resolve) => each.close(() => resolve())));
+    for (const address of addresses) if (address.kind === 'path') await unlink(address.path).catch(() => {});
+    await within(Promise.all([...closed, ...connections]), CLOSE_DEADLINE_MS);
   };
   return { hostKey: key.public, close, [Symbol.asyncDispose]: close };
+}
+
+/** All or none. */
+async function listenOnAll(addresses: readonly SshAddress[]): Promise<Server[]> {
+  const listeners: Server[] = [];
+  try {
+    for (const address of addresses) listeners.push(await listenOnAddress(address));
+    return listeners;
+  } catch (error) {
+    for (const listener of listeners) listener.close();
+    throw error;
+  }
 }
 
 function peerOf(socket: Socket): PeerProcess {
