@@ -52,8 +52,8 @@ export function fenceRuleset(plan: FencePlan): string {
     meta skuid != ${uid} return
     # Nobody's: a closed socket's last bytes, time-wait, resets. Without SYN, as only the proxy may begin or answer.
     ct mark ${PROXY_MARK} tcp flags ! syn accept
-    # The kernel's own, without which an IPv6 neighbour or a snooping switch does not know us. Untracked.
-    icmpv6 type { mld-listener-report, mld-listener-done, nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } accept
+    # The kernel's own, without which no IPv6 neighbour is found. No multicast reports: they carry what an agent joins.
+    icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
   }
   chain refuse {
     ${log}
@@ -85,7 +85,7 @@ export function fenceRuleset(plan: FencePlan): string {
     iifname "lo" accept
     ct mark ${PROXY_MARK} ct state established,related accept
     ${inbound}
-    icmpv6 type { mld-listener-query, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
+    icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
   }
   chain forward {
     type filter hook forward priority 0; policy drop;
