@@ -58,6 +58,7 @@ const packagesOf = {
     podman: ['/usr/bin/podman'],
     runc: ['/usr/sbin/runc'],
     netavark: ['/usr/lib/podman/netavark'],
+    systemd: ['/usr/lib/systemd/systemd'],
   },
   'test:programs': {
     make: ['/usr/bin/make'],

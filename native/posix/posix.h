@@ -69,6 +69,7 @@ int64_t now_ms(void);
 /* poll(2) on one descriptor until `deadline`; 0, or an errno (ETIMEDOUT at the deadline). */
 int wait_for(int descriptor, short events, int64_t deadline);
 
+napi_value adopt_listener(napi_env env, napi_callback_info info);
 napi_value close_descriptor(napi_env env, napi_callback_info info);
 napi_value kill_scope(napi_env env, napi_callback_info info);
 napi_value can_map_ids(napi_env env, napi_callback_info info);

@@ -11,12 +11,16 @@ import type { MainConsole } from '../main-console.ts';
 import { type ConnectionReport, connectionReport } from '../report.ts';
 import { serveConnection } from './connection.ts';
 import { generateHostKey } from './host-key.ts';
-import { listenOnSocket } from './listen.ts';
+import { listenOnDescriptor, listenOnSocket } from './listen.ts';
 import { refusePeer } from './peer.ts';
 
 export interface SshServerOptions {
   /** In a directory that only the owner may enter. */
   readonly socketPath: string;
+  /** Descriptors that listen already, out of the sandbox's reach too; clients may be waiting in them. */
+  readonly handed?: readonly number[];
+  /** Told of the public part of the host key before anybody is served. */
+  readonly onHostKey?: (hostKey: string) => Promise<void>;
   readonly launcher: Launcher;
   readonly cell: Cell;
   /** Who may connect: root and the owner of the run. */
@@ -47,7 +51,9 @@ const CLOSE_DEADLINE_MS = 10_000;
 export async function startSshServer(options: SshServerOptions): Promise<SshServer> {
   const { socketPath, report } = options;
   const key = generateHostKey();
-  const listener = await listenOnSocket(socketPath);
+  await options.onHostKey?.(key.public);
+  const listeners = [await listenOnSocket(socketPath)];
+  for (const descriptor of options.handed ?? []) listeners.push(await listenOnDescriptor(descriptor));
   const ending = new AbortController();
   const connections = new Set<Promise<void>>();
   const onError = (error: unknown) =>
@@ -88,23 +94,27 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
     connections.add(served);
     void served.finally(() => connections.delete(served));
   };
-  listener.on('connection', (socket) => {
-    try {
-      admit(socket);
-    } catch (error) {
-      onError(error);
-      socket.destroy();
-    }
-  });
-  listener.on('error', onError);
+  for (const listener of listeners) {
+    listener.on('connection', (socket) => {
+      try {
+        admit(socket);
+      } catch (error) {
+        onError(error);
+        socket.destroy();
+      }
+    });
+    listener.on('error', onError);
+  }
   report({ kind: 'ssh-listening', path: socketPath });
 
   const close = async () => {
     if (ending.signal.aborted) return;
     ending.abort();
-    const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
+    const closed = listeners.map(
+      (listener) => new Promise<void>((resolve) => listener.close(() => resolve())),
+    );
     await unlink(socketPath).catch(() => {});
-    await within(Promise.all([closed, ...connections]), CLOSE_DEADLINE_MS);
+    await within(Promise.all([...closed, ...connections]), CLOSE_DEADLINE_MS);
   };
   return { hostKey: key.public, close, [Symbol.asyncDispose]: close };
 }
