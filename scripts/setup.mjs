@@ -66,6 +66,7 @@ const packagesOf = {
     runc: ['/usr/sbin/runc'],
     netavark: ['/usr/lib/podman/netavark'],
     ...crossPackages,
+    systemd: ['/usr/lib/systemd/systemd'],
   },
   'test:programs': {
     make: ['/usr/bin/make'],

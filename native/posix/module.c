@@ -5,6 +5,7 @@ static const struct {
     const char *name;
     napi_callback function;
 } functions[] = {
+    {"adoptListener", adopt_listener},
     {"canMapIds", can_map_ids},
     {"close", close_descriptor},
     {"killScope", kill_scope},

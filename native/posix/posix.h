@@ -74,6 +74,7 @@ int wait_for(int descriptor, short events, int64_t deadline);
 /* Sends up to MAX_PER_MESSAGE with one byte of payload, without waiting; 0 or an errno. */
 int send_row(int socket, const int *descriptors, size_t count);
 
+napi_value adopt_listener(napi_env env, napi_callback_info info);
 napi_value close_descriptor(napi_env env, napi_callback_info info);
 napi_value kill_scope(napi_env env, napi_callback_info info);
 napi_value can_map_ids(napi_env env, napi_callback_info info);

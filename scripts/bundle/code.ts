@@ -65,6 +65,8 @@ async function bundleRole(
     target: 'node24',
     format: 'cjs',
     minify: true,
+    // What Node brings is loaded by the loader's own require(): import() there is an experiment that Node warns of.
+    supported: { 'dynamic-import': false },
     // Class names are in messages and events.
     keepNames: true,
     legalComments: 'none',

@@ -4,7 +4,7 @@
 const { readFileSync } = require('node:fs');
 const { isBuiltin } = require('node:module');
 const { dirname, join } = require('node:path');
-const { constants, Script } = require('node:vm');
+const { Script } = require('node:vm');
 
 const filename = join(__dirname, process.argv[2] === 'network-role' ? 'network.cjs' : 'process.cjs');
 
@@ -28,6 +28,5 @@ const script = new Script(readFileSync(filename, 'utf8'), {
   filename,
   // A cache that does not fit is passed over by V8: the code is then compiled as it is used.
   cachedData: readFileSync(filename.replace(/cjs$/, 'cache')),
-  importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
 });
 script.runInThisContext()(load, { exports: {} }, filename, __dirname);

@@ -6,7 +6,8 @@ import type { Verb } from './verb.ts';
 export const verb: Verb = async (_command, { onSignal }) => {
   // The process role decides when to stop; a terminal's Ctrl-C must not take the proxy away before the agent.
   using _ignored = onSignal(() => {});
-  return runNetworkRole({
+  // Awaited: the signals are ignored until it has ended.
+  return await runNetworkRole({
     controlDescriptor: CONTROL_DESCRIPTOR,
     handoverDescriptor: HANDOVER_DESCRIPTOR,
   });

@@ -171,6 +171,15 @@ export interface Posix {
   killScope(): void;
   /** The ABI version by landlock_create_ruleset(2). Throws ENOSYS, EOPNOTSUPP or EPERM where there is none. */
   landlockAbi(): number;
+  /**
+   * Makes a socket that was inherited close-on-exec, and tells what it is: whether it is a stream socket that listens, and of a Unix
+   * socket the pathname, empty where it has none. Throws EBADF or ENOTSOCK.
+   */
+  adoptListener(descriptor: number): {
+    readonly family: 'unix' | 'ipv4' | 'ipv6' | 'other';
+    readonly isListening: boolean;
+    readonly path: string;
+  };
   /** Closes a descriptor that no Node object owns. */
   close(descriptor: number): void;
 }

@@ -15,26 +15,26 @@ import type { TrustCover } from './trust.ts';
  * could name what is behind it.
  *
  * @param sockets paths of castellan's sockets outside its run directory
+ * @param managerSocket where the service manager hears of the run, by sd_notify(3); undefined where that has no path
  */
 export async function ownPlaces(
   config: RunConfig,
   install: InstallPaths,
-  sockets: readonly string[] = [],
+  sockets: readonly string[],
+  managerSocket: string | undefined,
 ): Promise<OwnPlace[]> {
   // Without mounts nothing is covered: a policy that grants such a place, or a parent of it, is refused instead.
   const hidden = config.mode !== 'process-only';
+  const socket = { hidden, readable: false, isSocket: true } as const;
   const places: readonly OwnPlace[] = [
     { path: config.runBase, hidden, readable: false },
     // Earlier runs' logs too: a rootless agent has their owner's uid.
     { path: config.logDirectory, hidden, readable: false },
     { path: config.auditPath, hidden, readable: false },
     { path: install.root, hidden: false, readable: true },
-    ...(await Promise.all(sockets.map(realSocketPath))).map((path) => ({
-      path,
-      hidden,
-      readable: false,
-      isSocket: true as const,
-    })),
+    ...(await Promise.all(sockets.map(realSocketPath))).map((path) => ({ ...socket, path })),
+    // Anybody may write to a service manager's, and who belongs to the service is believed.
+    ...(hidden && managerSocket !== undefined ? [{ path: managerSocket, hidden, readable: false }] : []),
   ];
   // A log directory that nobody has made yet, and that this run does not make, holds nothing to protect.
   const needed = places.filter(({ path }) => hidden || path !== config.logDirectory || existsSync(path));

@@ -12,6 +12,7 @@ import type { PolicyDocument } from '../policy/document.ts';
 import { viewAccounts } from './account-view.ts';
 import { buildCell } from './cell.ts';
 import { type PreparedFilesystem, prepareFilesystem } from './filesystem.ts';
+import type { HandedSocket } from './handed-sockets.ts';
 import { readAccounts, resolveRunIdentity } from './identity.ts';
 import { makeCgroup, resourceLimits } from './limits.ts';
 import { ownPlaces, viewOfRun } from './mount-view.ts';
@@ -19,6 +20,7 @@ import { makeNamespace } from './namespace.ts';
 import { takeOwnership } from './ownership.ts';
 import type { RunStage } from './plan.ts';
 import { loadPolicy, refuseWritableFiles, reportPolicy } from './policy.ts';
+import { managerSocket } from './readiness.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { openSecretFiles, type SecretFiles } from './secret-files.ts';
 import { openTrustStore, type TrustStore } from './trust.ts';
@@ -29,6 +31,8 @@ export interface GroundworkRequest {
   readonly surroundings: Surroundings;
   readonly install: InstallPaths;
   readonly runDirectory: RunDirectory;
+  /** Sockets that others have opened; a mere look has none. */
+  readonly handed?: readonly HandedSocket[];
   readonly stage: RunStage;
   readonly report: Report;
   /** Takes everything back, in reverse. */
@@ -75,14 +79,15 @@ export async function layGroundwork(request: GroundworkRequest): Promise<Groundw
 
 /** @throws CastellanError for every refusal */
 export async function prepareSandbox(request: PrepareRequest): Promise<PreparedSandbox> {
-  const { config, surroundings, install, runDirectory, stage, report, held, create } = request;
+  const { config, surroundings, install, runDirectory, handed = [], stage, report, held, create } = request;
   const { policy, cgroup, landlock } = request.groundwork;
   const { identity, accounts } = await stage('identity', async () => {
     const accounts = await readAccounts();
     const identity = await resolveRunIdentity(config, surroundings, policy.process, accounts, report);
     return { identity, accounts };
   });
-  const own = await ownPlaces(config, install, socketPaths(config));
+  const sockets = [...socketPaths(config), ...handed.flatMap(({ path }) => path ?? [])];
+  const own = await ownPlaces(config, install, sockets, managerSocket(surroundings));
   const files = held.use(
     await stage('filesystem', () =>
       prepareFilesystem(policy.filesystem, config.workingDirectory, own, identity, report, {

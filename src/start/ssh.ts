@@ -11,6 +11,7 @@ import type { MainConsole } from '../session/main-console.ts';
 import { knownHostsLine } from '../session/ssh/client-arguments.ts';
 import { startSshServer } from '../session/ssh/server.ts';
 import type { GrantedPath } from './filesystem.ts';
+import type { HandedSocket } from './handed-sockets.ts';
 import { covers } from './path-plan.ts';
 import type { RunDirectory } from './run-directory.ts';
 
@@ -18,6 +19,7 @@ export interface SshStart {
   readonly config: RunConfig;
   readonly surroundings: Surroundings;
   readonly runDirectory: RunDirectory;
+  readonly handed: readonly HandedSocket[];
   readonly launcher: Launcher;
   readonly cell: Cell;
   readonly report: Report;
@@ -31,28 +33,30 @@ export async function startSsh({
   config,
   surroundings,
   runDirectory,
+  handed,
   launcher,
   cell,
   report,
   mainConsole,
   granted,
 }: SshStart): Promise<AsyncDisposable> {
-  const server = await startSshServer({
+  return await startSshServer({
     addresses: [
       { kind: 'path', path: runDirectory.sshSocket },
       ...(config.sshAddress === undefined
         ? []
         : [await preparePlace(config.sshAddress, surroundings.uid, granted)]),
     ],
+    handed: handed.filter(({ name }) => name === 'ssh').map(({ descriptor }) => descriptor),
     launcher,
     cell,
     allowedUids: [...new Set([0, surroundings.uid])],
     environmentAllowList: [],
     report,
     mainConsole,
+    onHostKey: (hostKey) =>
+      writeFile(runDirectory.knownHosts, knownHostsLine(config.name, hostKey), { mode: 0o600 }),
   });
-  await writeFile(runDirectory.knownHosts, knownHostsLine(config.name, server.hostKey), { mode: 0o600 });
-  return server;
 }
 
 /**

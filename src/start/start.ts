@@ -13,6 +13,7 @@ import { startMainProcess } from '../session/main-process.ts';
 import { openRunAudit, type RunAudit } from './audit.ts';
 import { withPlaceholders } from './cell.ts';
 import { openDoors } from './doors.ts';
+import { type HandedSocket, takeHandedSockets } from './handed-sockets.ts';
 import { mainCommand } from './main-command.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { serveNetwork } from './network.ts';
@@ -59,19 +60,29 @@ export async function start(request: StartRequest): Promise<number> {
 /** Claims the run directory and the log, and sees to it that the log tells how the run ended. */
 async function startRecorded(request: StartRequest, signals: SignalInbox): Promise<number> {
   const { config, surroundings } = request;
+  // First, because whatever is started from here on must not inherit them.
+  const handed = takeHandedSockets(surroundings, config.mode);
   const stage = stageRunner(PROCESS_ROLE_STAGES, () => signals.stopRequest);
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
   using readiness = openReadiness(surroundings);
   const metrics = createMetrics(config, surroundings.uid);
   const answerers = { probes: readiness.answer, metrics: metrics.answer };
-  await using _doors = await openDoors(config, runDirectory.path, answerers);
+  await using _doors = await openDoors(config, runDirectory.path, handed, answerers);
   await using audit = await stage('audit', () =>
     openRunAudit(config, surroundings, request.stderr, metrics.count),
   );
   metrics.sources.audit = audit;
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
   try {
-    const ending = await runSandbox(request, { stage, signals, runDirectory, readiness, audit, metrics });
+    const ending = await runSandbox(request, {
+      stage,
+      signals,
+      runDirectory,
+      handed,
+      readiness,
+      audit,
+      metrics,
+    });
     if (ending.error !== undefined) throw ending.error;
     audit.report({ kind: 'supervisor-stopped', exitCode: ending.exitCode, reason: ending.reason });
     return ending.exitCode;
@@ -85,6 +96,7 @@ interface RunParts {
   readonly stage: RunStage;
   readonly signals: SignalInbox;
   readonly runDirectory: RunDirectory;
+  readonly handed: readonly HandedSocket[];
   readonly readiness: Readiness;
   readonly audit: RunAudit;
   readonly metrics: Metrics;
@@ -93,13 +105,13 @@ interface RunParts {
 /** The stages between an open log and the end of the command, each undone when this returns. */
 async function runSandbox(
   request: StartRequest,
-  { stage, signals, runDirectory, readiness, audit, metrics }: RunParts,
+  { stage, signals, runDirectory, handed, readiness, audit, metrics }: RunParts,
 ): Promise<Ending> {
   const { report, failed } = audit;
   const { config, surroundings, install } = request;
   const began = performance.now();
   await using held = new AsyncDisposableStack();
-  const parts = { config, surroundings, install, runDirectory, stage, report, held };
+  const parts = { config, surroundings, install, runDirectory, handed, stage, report, held };
   const groundwork = await layGroundwork(parts);
   const { policy, cgroup, launcher, landlock } = groundwork;
   const role = held.use(
@@ -140,12 +152,7 @@ async function runSandbox(
   held.use(
     await stage('ssh', () =>
       startSsh({
-        config,
-        surroundings,
-        runDirectory,
-        launcher,
-        cell,
-        report,
+        ...{ config, surroundings, runDirectory, handed, launcher, cell, report },
         mainConsole: retain?.console,
         granted: files.granted,
       }),

@@ -201,6 +201,17 @@ sys.stdin.read()`;
     expect(posix().peerCredentials(await accepted)).toEqual({ pid: client.pid, uid, gid });
   });
 
+  test('adoptListener tells what a socket is, and takes it from whatever is started later', () => {
+    const path = join(directory, 'adopted');
+    const listener = owned(posix().listenUnix(path, 0o600));
+    expect(posix().adoptListener(listener)).toEqual({ family: 'unix', isListening: true, path });
+    const [connected] = posix().socketPair().map(owned);
+    expect(posix().adoptListener(connected ?? -1)).toEqual({ family: 'unix', isListening: false, path: '' });
+    const file = owned(posix().openat2(AT_FDCWD, '/etc/passwd', 0, 0, 0));
+    expect(() => posix().adoptListener(file)).toThrow(expect.objectContaining({ code: 'ENOTSOCK' }));
+    expect(() => posix().adoptListener(9999)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+  });
+
   test('peerCredentials refuses a socket without a peer', () => {
     const listener = owned(posix().openat2(AT_FDCWD, '/dev/null', 0, 0, 0));
     expect(() => posix().peerCredentials(listener)).toThrow(

@@ -28,8 +28,13 @@ export async function listenOnAddress(address: SshAddress): Promise<Server> {
  * @throws CastellanError `address_in_use` when somebody serves the path, or it is something else than a socket
  */
 export async function listenOnSocket(path: string): Promise<Server> {
+  return listenOnDescriptor(await listenAtPath(path, SOCKET_MODE, 'ssh'));
+}
+
+/** The same on a socket that listens already; the server owns it from here on. */
+export async function listenOnDescriptor(fd: number): Promise<Server> {
   const server = createServer({ pauseOnConnect: true });
-  server.listen({ fd: await listenAtPath(path, SOCKET_MODE, 'ssh') });
+  server.listen({ fd });
   await once(server, 'listening');
   return server;
 }

@@ -12,12 +12,16 @@ import type { MainConsole } from '../main-console.ts';
 import { type ConnectionReport, connectionReport } from '../report.ts';
 import { serveConnection } from './connection.ts';
 import { generateHostKey } from './host-key.ts';
-import { listenOnAddress } from './listen.ts';
+import { listenOnAddress, listenOnDescriptor } from './listen.ts';
 import { refusePeer } from './peer.ts';
 
 export interface SshServerOptions {
   /** Paths in directories that only the owner may enter, or abstract names. */
   readonly addresses: readonly SshAddress[];
+  /** Descriptors that listen already, out of the sandbox's reach too; clients may be waiting in them. */
+  readonly handed?: readonly number[];
+  /** Told of the public part of the host key before anybody is served. */
+  readonly onHostKey?: (hostKey: string) => Promise<void>;
   readonly launcher: Launcher;
   readonly cell: Cell;
   /** Who may connect: root and the owner of the run. */
@@ -48,7 +52,8 @@ const CLOSE_DEADLINE_MS = 10_000;
 export async function startSshServer(options: SshServerOptions): Promise<SshServer> {
   const { addresses, report } = options;
   const key = generateHostKey();
-  const listeners = await listenOnAll(addresses);
+  await options.onHostKey?.(key.public);
+  const listeners = await listenOnAll(addresses, options.handed ?? []);
   const ending = new AbortController();
   const connections = new Set<Promise<void>>();
   const onError = (error: unknown) =>
@@ -89,7 +94,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
     connections.add(served);
     void served.finally(() => connections.delete(served));
   };
-  for (const [index, listener] of listeners.entries()) {
+  for (const listener of listeners) {
     listener.on('connection', (socket) => {
       try {
         admit(socket);
@@ -99,9 +104,8 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
       }
     });
     listener.on('error', onError);
-    const address = addresses[index];
-    if (address !== undefined) report({ kind: 'ssh-listening', path: showSshAddress(address) });
   }
+  for (const address of addresses) report({ kind: 'ssh-listening', path: showSshAddress(address) });
 
   const close = async () => {
     if (ending.signal.aborted) return;
@@ -114,10 +118,11 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
 }
 
 /** All or none. */
-async function listenOnAll(addresses: readonly SshAddress[]): Promise<Server[]> {
+async function listenOnAll(addresses: readonly SshAddress[], handed: readonly number[]): Promise<Server[]> {
   const listeners: Server[] = [];
   try {
     for (const address of addresses) listeners.push(await listenOnAddress(address));
+    for (const descriptor of handed) listeners.push(await listenOnDescriptor(descriptor));
     return listeners;
   } catch (error) {
     for (const listener of listeners) listener.close();
