@@ -1,5 +1,6 @@
 import { CastellanError } from '../errors.ts';
 import type { Surroundings } from './surroundings.ts';
+import { readVariable } from './variables.ts';
 
 /** What a socket that a service manager hands over may be for: FileDescriptorName= of its unit. */
 export const HANDED_NAMES = ['ssh', 'health', 'metrics'] as const;
@@ -21,7 +22,9 @@ const MAX_SOCKETS = 32;
  * @throws CastellanError `usage` for one whose purpose is not known
  */
 export function handedDescriptors({ environment, pid, initPid }: Surroundings): HandedDescriptor[] {
-  const { LISTEN_PID: receiver, LISTEN_FDS: count, LISTEN_FDNAMES: names } = environment;
+  const receiver = readVariable(environment, 'LISTEN_PID');
+  const count = readVariable(environment, 'LISTEN_FDS');
+  const names = readVariable(environment, 'LISTEN_FDNAMES');
   if (receiver === undefined || count === undefined || count === '0') return [];
   if (receiver !== String(pid) && receiver !== String(initPid ?? pid)) return [];
   if (!/^[1-9]\d?$/.test(count) || Number(count) > MAX_SOCKETS)

@@ -117,10 +117,21 @@ export const OWN_VARIABLES = [
   },
   {
     name: 'LISTEN_FDS',
-    spellings: ['LISTEN_PID', 'LISTEN_FDNAMES'],
-    accepted: NOWHERE,
+    accepted: ['run'],
     setBy: 'a service manager',
-    decides: 'nothing: castellan opens its sockets itself',
+    decides: 'how many sockets it has opened for castellan (sd_listen_fds(3))',
+  },
+  {
+    name: 'LISTEN_PID',
+    accepted: ['run'],
+    setBy: 'a service manager',
+    decides: 'whether those sockets are meant for castellan',
+  },
+  {
+    name: 'LISTEN_FDNAMES',
+    accepted: ['run'],
+    setBy: 'a service manager',
+    decides: 'what each of those sockets is for: ssh, health or metrics',
   },
 ] as const satisfies readonly Variable[];
 

@@ -42,7 +42,7 @@ export function openReadiness(surroundings: Surroundings): Readiness {
 
 /** The path of the socket that sd_notify(3) writes to; an abstract one has none, and is not in the sandbox's network. */
 export function managerSocket({ environment }: Surroundings): string | undefined {
-  const address = environment['NOTIFY_SOCKET'];
+  const address = readVariable(environment, 'NOTIFY_SOCKET');
   return address?.startsWith('/') ? address : undefined;
 }
 

@@ -81,7 +81,7 @@ describe.skipIf(!isRoot).each(MODES)('%s (needs root to make the test world)', (
       expect(sample(text, `castellan_role_resident_memory_bytes{role="${role}"}`)).toBeGreaterThan(1e7);
       expect(sample(text, `castellan_role_cpu_seconds_total{role="${role}"}`)).toBeGreaterThan(0);
     }
-    for (const word of [evil, 'demo', 'curl', '8080', setup.directory]) expect(text).not.toContain(word);
+    for (const word of [evil, 'demo', 'curl', ':8080', setup.directory]) expect(text).not.toContain(word);
     expect(await overSocket(setup, runSocket(setup))).toContain(
       'castellan_requests_total{decision="denied"} 1',
     );
