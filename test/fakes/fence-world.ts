@@ -146,7 +146,8 @@ function answering(program: Program): Answering {
   };
 }
 
-function onlyCapabilities(names: readonly string[]): string[] {
+/** For setpriv(1): what a container has that drops all capabilities and adds some. */
+export function onlyCapabilities(names: readonly string[]): string[] {
   const set = ['-all', ...names.map((name) => `+${name}`)].join(',');
   return [`--bounding-set=${set}`, `--inh-caps=${set}`, '--no-new-privs'];
 }
@@ -155,11 +156,13 @@ function succeed([program = '', ...args]: readonly string[], input = ''): void {
   execFileSync(program, args, { input, stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
-/** As container engines set them: everybody may ping and bind low ports. */
+/** As container engines set them: everybody may ping and bind low ports. Addresses are there at once. */
 function settings(ipv6: boolean): string {
   return `cd /proc/sys/net
 echo 0 2147483647 > ipv4/ping_group_range
 echo 0 > ipv4/ip_unprivileged_port_start
+echo 0 > ipv6/conf/all/accept_dad
+echo 0 > ipv6/conf/default/accept_dad
 echo ${ipv6 ? 0 : 1} > ipv6/conf/all/disable_ipv6
 echo ${ipv6 ? 0 : 1} > ipv6/conf/default/disable_ipv6`;
 }
