@@ -6,12 +6,12 @@ import {
   FAR_4,
   FAR_6,
   type FenceWorld,
-  type Heard,
   NEIGHBOUR_4,
   NEIGHBOUR_6,
   POD_4,
   POD_6,
   PROXY_UID,
+  traffic,
 } from '../fakes/fence-world.ts';
 import { isRoot } from './sandbox.ts';
 
@@ -19,17 +19,6 @@ const AGENT_UID = 20_101;
 const OTHER_UID = 20_103;
 const UDP_LITE = 136;
 const MPTCP = 262;
-const ICMP6 = 58;
-/** Types of ICMPv6 by which neighbours find each other, in hexadecimal: RFC 4861. */
-const NEIGHBOUR_TYPES = ['85', '87', '88'];
-
-/** What somebody else than the kernels has sent. */
-function traffic(heard: readonly Heard[]): readonly Heard[] {
-  return heard.filter(
-    ({ protocol, payload }) => !(protocol === ICMP6 && NEIGHBOUR_TYPES.includes(payload.slice(0, 2))),
-  );
-}
-
 /** A fenced world with its proxy, for the tests of one describe. */
 function useFence(): () => FenceWorld {
   let world: FenceWorld | undefined;

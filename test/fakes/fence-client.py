@@ -1,6 +1,6 @@
 """Attempts of one user of a fenced namespace to reach something. Reads one JSON request a line (a name, arguments,
 perhaps an object of named ones), answers with one JSON line: what the other end said, `sent`, `timeout`, or a symbolic errno."""
-import errno, json, os, socket, struct, sys
+import errno, json, os, socket, struct, sys, threading
 
 IPPROTO_UDPLITE, IPPROTO_SCTP, IPPROTO_MPTCP = 136, 132, 262
 IP_OPTIONS, IPV6_RTHDR, IPV6_DSTOPTS, IPV6_HOPOPTS = 4, 57, 59, 54
@@ -97,6 +97,40 @@ def listen(address, port):
     return 'listening'
 
 
+def squat(address, port):
+    """Answers on a port of the proxy's, by TCP and UDP, in its place."""
+    queries = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    server = socket.socket(family_of(address), socket.SOCK_STREAM)
+    for taken in (queries, server):
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(resolved(address, port))
+    server.listen()
+
+    def answer_streams():
+        while True:
+            with server.accept()[0] as client:
+                client.sendall(b'squatter')
+
+    def answer_queries():
+        while True:
+            _, sender = queries.recvfrom(1000)
+            try:
+                queries.sendto(b'squatter', sender)
+            except OSError:
+                pass
+
+    for answer in (answer_streams, answer_queries):
+        threading.Thread(target=answer, daemon=True).start()
+    return 'squatting'
+
+
+def open_stream(address, port):
+    """A connection that is kept for `say`."""
+    client = socket.create_connection((address, port), TIMEOUT)
+    held.append(client)
+    return said(client)
+
+
 def accept():
     """Whether somebody connected; the connection is kept in the listener's place."""
     server = held.pop()
@@ -154,11 +188,13 @@ def burst(address, ports):
 
 
 def leave_translations(address, ports):
-    """Diverted queries from many ports of ours, none of which is waited for."""
+    """Diverted queries from many ports of ours, each answered, whose translations outlive them."""
     for port in range(*ports):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        with socket.socket(family_of(address), socket.SOCK_DGRAM) as client:
+            client.settimeout(TIMEOUT)
             client.bind(('', port))
             client.sendto(b'x', (address, 53))
+            said(client)
     return 'left'
 
 
@@ -172,7 +208,7 @@ def guarded(function, *args, **options):
 
 
 REQUESTS = {function.__name__: function for function in [
-    stream, datagram, ping, raw, own_service, own_datagrams, listen, accept, say, state, close, bulk, join, burst, leave_translations,
+    stream, open_stream, squat, datagram, ping, raw, own_service, own_datagrams, listen, accept, say, state, close, bulk, join, burst, leave_translations,
 ]}
 
 print('ready', flush=True)

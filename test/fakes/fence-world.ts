@@ -1,7 +1,8 @@
 /** A pod's network for tests: two namespaces with a wire between them, and the world outside at its other end. Takes root. */
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { type Program, wrapProgram } from '../native/python.ts';
 import { CASTELLAN } from './world.ts';
 
@@ -45,9 +46,13 @@ export interface FenceWorld extends AsyncDisposable {
   /** Of fence-client.py, in the pod, as a uid without capabilities. */
   client(uid: number): Promise<Answering>;
   /** The proxy's sockets, served by its uid until disposed. */
-  proxy(): Promise<AsyncDisposable>;
+  proxy(): Promise<Program>;
   /** Runs a program in the pod to its end, as root with all capabilities or with these alone. */
   run(argv: readonly string[], capabilities?: readonly string[]): Ran;
+  /** Starts a program in the pod, as root. */
+  spawn(argv: readonly string[]): ChildProcessByStdio<null, Readable, null>;
+  /** Runs a program at the other end of the wire. */
+  outsideRun(argv: readonly string[]): void;
   networkInit(options?: readonly string[], capabilities?: readonly string[]): Ran;
 }
 
@@ -55,6 +60,17 @@ export interface FenceWorldOptions {
   /** `link`: what the addresses of the wire bring, and no further; `none`: not even a wire. */
   readonly routes?: 'default' | 'link' | 'none';
   readonly ipv6?: boolean;
+}
+
+const ICMP6 = 58;
+/** Types of ICMPv6 by which neighbours find each other, in hexadecimal: RFC 4861. */
+const NEIGHBOUR_TYPES = ['85', '87', '88'];
+
+/** What somebody else than the kernels has sent. */
+export function traffic(heard: readonly Heard[]): readonly Heard[] {
+  return heard.filter(
+    ({ protocol, payload }) => !(protocol === ICMP6 && NEIGHBOUR_TYPES.includes(payload.slice(0, 2))),
+  );
 }
 
 export async function createFenceWorld({
@@ -70,7 +86,8 @@ export async function createFenceWorld({
   const enter = ['nsenter', `--target=${pod.pid}`, '--net', '--'];
   succeed([...enter, 'sh', '-ec', settings(ipv6)]);
   succeed([...enter, 'ip', '-batch', '-'], podLinks(outside.pid, routes, ipv6));
-  succeed(['nsenter', `--target=${outside.pid}`, '--net', '--', 'ip', '-batch', '-'], outsideLinks(ipv6));
+  const enterOutside = ['nsenter', `--target=${outside.pid}`, '--net', '--'];
+  succeed([...enterOutside, 'ip', '-batch', '-'], outsideLinks(ipv6));
   outside.say('serve');
   await outside.line();
   const kept = undo.move();
@@ -100,6 +117,11 @@ export async function createFenceWorld({
     client: async (uid) => answering(await as(uid, 'fence-client.py')),
     proxy: () => as(PROXY_UID, 'fence-proxy.py'),
     run,
+    spawn(argv) {
+      const [program = '', ...rest] = [...enter, ...argv];
+      return spawn(program, rest, { stdio: ['ignore', 'pipe', 'inherit'], cwd: '/' });
+    },
+    outsideRun: (argv) => succeed([...enterOutside, ...argv]),
     networkInit: (options = [], capabilities = CONTAINER_CAPABILITIES) =>
       run([CASTELLAN, 'network-init', ...options], capabilities),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
@@ -124,7 +146,8 @@ function answering(program: Program): Answering {
   };
 }
 
-function onlyCapabilities(names: readonly string[]): string[] {
+/** For setpriv(1): what a container has that drops all capabilities and adds some. */
+export function onlyCapabilities(names: readonly string[]): string[] {
   const set = ['-all', ...names.map((name) => `+${name}`)].join(',');
   return [`--bounding-set=${set}`, `--inh-caps=${set}`, '--no-new-privs'];
 }
@@ -133,11 +156,13 @@ function succeed([program = '', ...args]: readonly string[], input = ''): void {
   execFileSync(program, args, { input, stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
-/** As container engines set them: everybody may ping and bind low ports. */
+/** As container engines set them: everybody may ping and bind low ports. Addresses are there at once. */
 function settings(ipv6: boolean): string {
   return `cd /proc/sys/net
 echo 0 2147483647 > ipv4/ping_group_range
 echo 0 > ipv4/ip_unprivileged_port_start
+echo 0 > ipv6/conf/all/accept_dad
+echo 0 > ipv6/conf/default/accept_dad
 echo ${ipv6 ? 0 : 1} > ipv6/conf/all/disable_ipv6
 echo ${ipv6 ? 0 : 1} > ipv6/conf/default/disable_ipv6`;
 }
