@@ -64,6 +64,8 @@ async function bundleRole(
     platform: 'node',
     target: 'node24',
     format: 'cjs',
+    // What is loaded late is loaded by require() too: Node warns, on castellan's own stderr, of import() in a script.
+    supported: { 'dynamic-import': false },
     minify: true,
     // Class names are in messages and events.
     keepNames: true,
