@@ -159,7 +159,8 @@ const bundlesOf = {
   'test:vm': [['--architecture', 'arm64']],
   bench: [[]],
 };
-const crosses = goal === 'bundle' && rest.some((word) => word.startsWith('--architecture'));
+const architecture = /--architecture[ =](\S+)/.exec(goal === 'bundle' ? rest.join(' ') : '')?.[1];
+const crosses = architecture !== undefined && architecture.replace('amd', 'x') !== process.arch;
 installPackages({ ...packages, ...packagesOf[goal], ...(crosses ? crossPackages : {}) });
 installModules();
 const bundles = bundlesOf[goal] ?? [];

@@ -51,9 +51,9 @@ function putSealed(from: string, to: string): void {
 }
 
 /** Absolute paths of all that `files` need, and of what those need. */
-function librariesOf(
+export function librariesOf(
   files: readonly string[],
-  { architecture, debian: { root } }: Target,
+  { architecture, debian: { root } }: Pick<Target, 'architecture' | 'debian'>,
 ): readonly string[] {
   const { triplet } = ARCHITECTURES[architecture];
   const directories = [`lib/${triplet}`, `usr/lib/${triplet}`, 'lib', 'lib64'].map((place) =>

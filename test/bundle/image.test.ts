@@ -1,9 +1,10 @@
 /** The image as an engine runs it: built without a registry, with nothing in it but the bundle. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isRoot } from '../e2e/sandbox.ts';
-import { AGENT_UID } from './container.ts';
+import { AGENT_UID, BUNDLE_ARM64 } from './container.ts';
 import { type Engine, IMAGE, startEngine } from './engine.ts';
 import { BUSYBOX } from './images.ts';
 
@@ -33,6 +34,18 @@ describe.skipIf(!isRoot)('the image (needs root)', () => {
     expect(config.Entrypoint).toEqual(['/opt/castellan/bin/castellan']);
     expect(config.Labels).toMatchObject({ 'org.opencontainers.image.title': 'castellan' });
     expect(check.Test).toEqual(['CMD', '/opt/castellan/bin/castellan', 'probe', 'live']);
+  });
+
+  it('is made for another architecture from what was cross-built for it', () => {
+    const tag = `${IMAGE}-arm64`;
+    engine.build(tag, '--platform', 'linux/arm64', '--build-arg', 'BUNDLE=each');
+    const [{ Architecture: architecture }] = JSON.parse(engine.podman('image', 'inspect', tag).stdout);
+    expect(architecture).toBe('arm64');
+    const place = engine.podman('image', 'mount', tag).stdout.trim();
+    expect(
+      execFileSync('diff', ['-r', BUNDLE_ARM64, join(place, 'opt/castellan')], { encoding: 'utf8' }),
+    ).toBe('');
+    engine.podman('image', 'unmount', tag);
   });
 
   it('tells its version, as any user and without any capability', () => {
