@@ -26,6 +26,7 @@ static const struct {
     {"sendDatagram", send_datagram},
     {"serveLaunch", serve_launch},
     {"setUndumpable", set_undumpable},
+    {"signalAsOwner", signal_as_owner},
     {"socketOwners", socket_owners},
     {"socketPair", socket_pair},
     {"spliceBegin", splice_begin},
