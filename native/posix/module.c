@@ -29,6 +29,7 @@ static const struct {
     {"sendDescriptors", send_descriptors},
     {"serveLaunch", serve_launch},
     {"setUndumpable", set_undumpable},
+    {"signalAsOwner", signal_as_owner},
     {"socketOwners", socket_owners},
     {"socketPair", socket_pair},
     {"spliceBegin", splice_begin},

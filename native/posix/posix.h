@@ -97,6 +97,7 @@ napi_value scope_signals(napi_env env, napi_callback_info info);
 napi_value send_descriptors(napi_env env, napi_callback_info info);
 napi_value serve_launch(napi_env env, napi_callback_info info);
 napi_value set_undumpable(napi_env env, napi_callback_info info);
+napi_value signal_as_owner(napi_env env, napi_callback_info info);
 napi_value socket_owners(napi_env env, napi_callback_info info);
 napi_value socket_pair(napi_env env, napi_callback_info info);
 napi_value reset_connection(napi_env env, napi_callback_info info);
