@@ -31,6 +31,9 @@ export type Control =
   | 'account-view'
   | 'trust-store'
   | 'upstream-proxy'
+  | 'binary-identity'
+  | 'bypass-watch'
+  | 'control-wire'
   | 'limits'
   | 'teardown';
 
@@ -274,6 +277,12 @@ export type AuditFact =
   | {
       readonly kind: 'ssh-refused';
       readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly reason: string;
+    }
+  | {
+      /** Somebody else than the process role at the control socket of a pod. */
+      readonly kind: 'control-refused';
       readonly peer: PeerProcess;
       readonly reason: string;
     }

@@ -90,7 +90,7 @@ export interface Posix {
   ): Promise<Uint8Array>;
   /** Sends `text` to the Unix datagram socket at a pathname, or at an abstract name where it begins with `@`. Never waits. */
   sendDatagram(path: string, text: string): void;
-  /** SO_PEERCRED of a connected Unix socket. */
+  /** SO_PEERCRED of a connected Unix socket; `pid` is 0 for a peer in a pid namespace that cannot be seen from here. */
   peerCredentials(socket: number): { pid: number; uid: number; gid: number };
   /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */
   originalDestination(socket: number, family: 4 | 6): { address: string; port: number };

@@ -28,10 +28,10 @@ const address = v.pipe(
   v.string(),
   v.check((value) => isIP(value) !== 0, 'not an IP address'),
 );
-const duration = v.pipe(v.number(), v.finite(), v.minValue(0));
+export const duration = v.pipe(v.number(), v.finite(), v.minValue(0));
 const descriptor = v.pipe(count, v.minValue(3));
 
-const flow = v.strictObject({
+export const flow = v.strictObject({
   family: v.picklist([4, 6]),
   localAddress: address,
   localPort: port,
@@ -60,7 +60,7 @@ const identity = v.pipe(
   v.check((each) => isAHashEach(each), 'not a hash each'),
 );
 
-const identityResult = v.variant('ok', [
+export const identityResult = v.variant('ok', [
   v.strictObject({ ok: v.literal(true), identity }),
   v.strictObject({ ok: v.literal(false), reason: text }),
 ]);
@@ -131,7 +131,7 @@ const variable = v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/));
 const usedCredentials = v.exactOptional(v.pipe(v.array(variable), v.maxLength(MAX_CREDENTIALS)));
 /** Characters of placeholders only: they become environment. */
 const placeholder = v.pipe(v.string(), v.regex(/^[\w.~:-]{1,256}$/));
-const placeholders = v.pipe(
+export const placeholders = v.pipe(
   v.record(variable, placeholder),
   v.check((all) => Object.keys(all).length <= MAX_CREDENTIALS, 'too many placeholders'),
 );

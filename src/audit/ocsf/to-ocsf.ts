@@ -9,7 +9,7 @@ import { dnsActivity } from './dns-activity.ts';
 import { eventLogActivity, type LogFact } from './event-log-activity.ts';
 import { fileActivity } from './file-activity.ts';
 import { httpActivity } from './http-activity.ts';
-import { bypassActivity, countedDenials, networkActivity } from './network-activity.ts';
+import { bypassActivity, controlRefusal, countedDenials, networkActivity } from './network-activity.ts';
 import { processActivity } from './process-activity.ts';
 import { sshActivity } from './ssh-activity.ts';
 
@@ -84,6 +84,8 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
       return dnsActivity(fact, stamp);
     case 'bypass-refused':
       return bypassActivity(fact, context);
+    case 'control-refused':
+      return controlRefusal(fact, context);
     case 'ssh-listening':
     case 'ssh-opened':
     case 'ssh-closed':

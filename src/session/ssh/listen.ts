@@ -1,8 +1,6 @@
 import { once } from 'node:events';
-import { lstat, unlink } from 'node:fs/promises';
-import { connect, createServer, type Server } from 'node:net';
-import { CastellanError, errnoOf } from '../../errors.ts';
-import { posix } from '../../kernel/posix.ts';
+import { createServer, type Server } from 'node:net';
+import { listenAtPath } from '../../kernel/unix-listener.ts';
 
 const SOCKET_MODE = 0o600;
 
@@ -12,52 +10,7 @@ const SOCKET_MODE = 0o600;
  */
 export async function listenOnSocket(path: string): Promise<Server> {
   const server = createServer({ pauseOnConnect: true });
-  server.listen({ fd: await bindSocket(path) });
+  server.listen({ fd: await listenAtPath(path, SOCKET_MODE, 'ssh') });
   await once(server, 'listening');
   return server;
-}
-
-async function bindSocket(path: string): Promise<number> {
-  try {
-    return posix().listenUnix(path, SOCKET_MODE);
-  } catch (error) {
-    if (errnoOf(error) !== 'EADDRINUSE') throw listenError(path, error);
-  }
-  if (!(await isStale(path)))
-    throw new CastellanError('address_in_use', `${path} is in use`, {
-      step: 'ssh',
-      object: path,
-      errno: 'EADDRINUSE',
-    });
-  await unlink(path);
-  try {
-    return posix().listenUnix(path, SOCKET_MODE);
-  } catch (error) {
-    throw listenError(path, error);
-  }
-}
-
-/** Only a socket that nobody listens on any more may be removed. */
-async function isStale(path: string): Promise<boolean> {
-  if (!(await lstat(path)).isSocket()) return false;
-  const socket = connect(path);
-  try {
-    await once(socket, 'connect');
-    return false;
-  } catch (error) {
-    return errnoOf(error) === 'ECONNREFUSED';
-  } finally {
-    socket.destroy();
-  }
-}
-
-function listenError(path: string, cause: unknown): CastellanError {
-  const errno = errnoOf(cause);
-  const code = errno === 'EADDRINUSE' ? 'address_in_use' : 'filesystem_refused';
-  return new CastellanError(code, `${path} cannot be listened on`, {
-    step: 'ssh',
-    object: path,
-    cause,
-    ...(errno && { errno }),
-  });
 }
