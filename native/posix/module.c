@@ -24,6 +24,7 @@ static const struct {
     {"resetConnection", reset_connection},
     {"scopeSignals", scope_signals},
     {"sendDatagram", send_datagram},
+    {"sendDescriptors", send_descriptors},
     {"serveLaunch", serve_launch},
     {"setUndumpable", set_undumpable},
     {"socketOwners", socket_owners},

@@ -9,8 +9,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* The kernel's SCM_MAX_FD: no message can carry more. */
-#define MAX_PER_MESSAGE 253
 #define MAX_RECEIVED 1024
 /* Peers of our own sockets come one by one; a longer queue would only serve a flood. */
 #define BACKLOG 64
@@ -76,6 +74,40 @@ napi_value peer_credentials(napi_env env, napi_callback_info info) {
     set_property(env, result, "uid", uid);
     set_property(env, result, "gid", gid);
     return result;
+}
+
+int send_row(int socket, const int *descriptors, size_t count) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(MAX_PER_MESSAGE * sizeof(int))];
+    } control = {0};
+    char payload = 0;
+    struct iovec vector = {&payload, 1};
+    struct msghdr message = {.msg_iov = &vector,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof(int));
+    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 ? 0 : errno;
+}
+
+napi_value send_descriptors(napi_env env, napi_callback_info info) {
+    napi_value values[MAX_ARGUMENTS];
+    int socket;
+    uint32_t count;
+    int descriptors[MAX_PER_MESSAGE];
+    if (!arguments(env, info, 2, values) || !get_int(env, values[0], &socket)) return NULL;
+    if (napi_get_array_length(env, values[1], &count) != napi_ok || count == 0 || count > MAX_PER_MESSAGE)
+        return type_error(env, "not an array of 1 to 253 descriptors");
+    for (uint32_t i = 0; i < count; i++) {
+        napi_value element;
+        if (napi_get_element(env, values[1], i, &element) != napi_ok || !get_int(env, element, &descriptors[i])) return NULL;
+    }
+    int error = send_row(socket, descriptors, count);
+    return error == 0 ? NULL : throw_errno(env, error, "sendmsg");
 }
 
 struct receiving {

@@ -72,6 +72,8 @@ export interface Posix {
   pipe(): [number, number];
   /** cfmakeraw(3) on a terminal; Node's own raw mode goes on turning line feeds into CR LF. */
   makeRaw(terminal: number): void;
+  /** Sends up to 253 descriptors in one message (SCM_RIGHTS, one payload byte); throws EAGAIN rather than wait. */
+  sendDescriptors(socket: number, descriptors: readonly number[]): void;
   /** Receives exactly `count` descriptors sent with SCM_RIGHTS; the payload byte per message is dropped. */
   receiveDescriptors(socket: number, count: number, timeoutMs: number): Promise<number[]>;
   /** bind+listen on a pathname Unix stream socket; the mode is set before the socket can be reached. */

@@ -6,8 +6,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, fstatSync, writeSync } from 'node:fs';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { escapeText } from '../lib/escape.ts';
-import type { ListenerDescriptors } from '../roles/message.ts';
 import { linkBatch, PAIR_ADDRESS_4, PAIR_ADDRESS_6 } from './link-batch.ts';
+import type { NetworkEntrance } from './network-entrance.ts';
 import { nftRuleset } from './nft-ruleset.ts';
 import { posix } from './posix.ts';
 
@@ -41,19 +41,12 @@ export interface SealedNamespaceOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface SealedNamespace extends Disposable {
+export interface SealedNamespace extends NetworkEntrance, Disposable {
   readonly networkDescriptor: number;
   /** Of a mount namespace that is a copy of this process's, for the view of the sandbox. */
   readonly mountDescriptor: number;
   /** Present exactly when a user namespace was asked for. */
   readonly userDescriptor: number | undefined;
-  /** Inode of the network namespace, as /proc/pid/ns/net shows it. */
-  readonly inode: string;
-  readonly listeners: ListenerDescriptors;
-  /** A NETLINK_SOCK_DIAG socket born inside. */
-  readonly diag: number;
-  /** Closes this process's listeners and NFLOG socket, once the network role has its own. */
-  closeListeners(): void;
 }
 
 /**

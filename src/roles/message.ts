@@ -9,15 +9,19 @@ import type { Flow, IdentityResult } from '../egress/stages.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { NetworkRule } from '../policy/document.ts';
 
-export const WIRE_VERSION = 4;
+export const WIRE_VERSION = 5;
 
 /** Where the network role finds its end of the wire. */
 export const CONTROL_DESCRIPTOR = 3;
+/** Where it finds the socket over which descriptors come, in one row and once, before `start`. */
+export const HANDOVER_DESCRIPTOR = 4;
+/** SCM_MAX_FD of the kernel: no message carries more. */
+export const MAX_HANDED_OVER = 253;
 
 /** The largest message is a policy of 10 000 endpoints; a frame above this is a broken peer. */
 export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
 
-/** Descriptor numbers in the network role at which its launcher left the sockets made in the sealed namespace. */
+/** Sockets made in the sealed namespace, by descriptor number; in a message, by index into what was handed over. */
 export interface ListenerDescriptors {
   readonly proxy: readonly number[];
   readonly transparent: readonly number[];
@@ -26,7 +30,7 @@ export interface ListenerDescriptors {
   readonly nflog: number;
 }
 
-/** Descriptor numbers in the network role of files that nobody else reads; the role closes them once it has. */
+/** Files that nobody but the network role reads, which closes them once it has; numbered like the listeners. */
 export type SecretDescriptors = Readonly<Partial<Record<SecretFileName, number>>>;
 
 /** By the names of variables. */

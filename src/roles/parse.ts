@@ -10,7 +10,13 @@ import type { Identity } from '../egress/stages.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
 import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
 import { count, host, MAX_HOST, operationType, path, port, sha256, text } from './atoms.ts';
-import { FATAL_CODES, type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
+import {
+  FATAL_CODES,
+  MAX_HANDED_OVER,
+  type ToNetworkRole,
+  type ToProcessRole,
+  WIRE_VERSION,
+} from './message.ts';
 import { policyRules } from './parse-policy.ts';
 
 const MAX_ANCESTORS = 64;
@@ -29,7 +35,8 @@ const address = v.pipe(
   v.check((value) => isIP(value) !== 0, 'not an IP address'),
 );
 export const duration = v.pipe(v.number(), v.finite(), v.minValue(0));
-const descriptor = v.pipe(count, v.minValue(3));
+/** Of a descriptor in the row that was handed over. */
+const place = v.pipe(count, v.maxValue(MAX_HANDED_OVER - 1));
 
 export const flow = v.strictObject({
   family: v.picklist([4, 6]),
@@ -303,20 +310,20 @@ const upstreamProxy = v.strictObject({
   byHostName: v.boolean(),
 });
 
-const descriptors = v.pipe(v.array(descriptor), v.maxLength(8));
+const places = v.pipe(v.array(place), v.maxLength(8));
 const policyUpdate = { generation: count, rules: policyRules };
 const toNetworkRole = v.variant('type', [
   v.strictObject({
     type: v.literal('start'),
     version: v.literal(WIRE_VERSION),
     listeners: v.strictObject({
-      proxy: descriptors,
-      transparent: descriptors,
-      dnsUdp: descriptors,
-      dnsTcp: descriptors,
-      nflog: descriptor,
+      proxy: places,
+      transparent: places,
+      dnsUdp: places,
+      dnsTcp: places,
+      nflog: place,
     }),
-    secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(descriptor))),
+    secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(place))),
     upstreamProxy: v.exactOptional(upstreamProxy),
     policy: v.strictObject({ ...policyUpdate, mayChange: v.boolean() }),
     takesProposals: v.boolean(),

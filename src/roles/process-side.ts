@@ -19,7 +19,13 @@ import { parseToProcessRole } from './parse.ts';
 import { FROM_NETWORK_ROLE, keepPhase } from './phase.ts';
 
 export interface ProcessSideOptions {
-  /** The numbers the sockets have in the network role, not here. */
+  readonly report: Report;
+  readonly signal?: AbortSignal;
+}
+
+/** What the network role is to do. */
+export interface Task {
+  /** Places in the row of descriptors that was handed over. */
   readonly listeners: ListenerDescriptors;
   readonly secrets: SecretDescriptors;
   readonly upstreamProxy?: UpstreamProxy | undefined;
@@ -29,8 +35,6 @@ export interface ProcessSideOptions {
   /** Whether programs of the sandbox may ask for rules. */
   readonly takesProposals: boolean;
   readonly identify: Identify;
-  readonly report: Report;
-  readonly signal?: AbortSignal;
 }
 
 /** What a network role that serves has to tell. */
@@ -41,8 +45,11 @@ export interface Ready {
 }
 
 export interface ProcessSide {
-  /** Settles when the network role serves; rejects with the reason when it is lost before. */
-  readonly ready: Promise<Ready>;
+  /**
+   * Has the network role begin, once it has said hello; settles when it serves, and rejects with the reason when it is lost
+   * before. Its descriptors have to be on their way.
+   */
+  serve(task: Task): Promise<Ready>;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
   /** Asks the role to drain its connections and end. */
@@ -51,17 +58,18 @@ export interface ProcessSide {
   readonly closed: Promise<CastellanError>;
 }
 
-/** Takes over the process role's end of the socket pair. The policy goes out as soon as the role has said hello. */
-export function openProcessSide(socket: Socket, options: ProcessSideOptions): ProcessSide {
-  const channel = openChannel<ToNetworkRole, ToProcessRole>(socket, parseToProcessRole, {
-    signal: options.signal,
-  });
+/** Takes over the process role's end of the socket pair. */
+export function openProcessSide(socket: Socket, { report, signal }: ProcessSideOptions): ProcessSide {
+  const channel = openChannel<ToNetworkRole, ToProcessRole>(socket, parseToProcessRole, { signal });
   const phases = keepPhase(FROM_NETWORK_ROLE);
-  const answer = createAnswerer(options.identify, (id, result) =>
-    channel.send({ type: 'answer', id, result }),
+  let identify: Identify = async () => ({ ok: false, reason: 'nothing is served yet' });
+  const answer = createAnswerer(
+    (flow) => identify(flow),
+    (id, result) => channel.send({ type: 'answer', id, result }),
   );
   const applied = new Map<number, (closed: number) => void>();
   let generation = FIRST_GENERATION;
+  const hello = Promise.withResolvers<void>();
   const ready = Promise.withResolvers<Ready>();
   const receive = async (message: ToProcessRole): Promise<void> => {
     phases.receive(message.type);
@@ -69,7 +77,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
       case 'hello':
         if (message.version !== WIRE_VERSION)
           throw roleLost(`the network role speaks version ${message.version}`);
-        return phases.phase === 'starting' ? channel.send(startMessage(options)) : undefined;
+        return hello.resolve();
       case 'ready':
         return ready.resolve(message);
       case 'policy-applied':
@@ -77,7 +85,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
       case 'identify':
         return answer(message.id, message.flow);
       case 'fact':
-        return options.report(message.fact);
+        return report(message.fact);
       case 'fatal':
         if (message.code !== undefined)
           throw new CastellanError(message.code, escapeText(message.message), { step: 'network-role' });
@@ -86,15 +94,27 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
         return channel.close();
     }
   };
-  const serve = async (): Promise<void> => {
+  const listen = async (): Promise<void> => {
     for await (const message of channel.messages()) await receive(message).catch(channel.fail);
-    ready.reject(await channel.closed);
+    const reason = await channel.closed;
+    hello.reject(reason);
+    ready.reject(reason);
   };
+  hello.promise.catch(() => {});
   ready.promise.catch(() => {});
-  void serve();
+  void listen();
   return {
-    ready: ready.promise,
     closed: channel.closed,
+    async serve(task) {
+      await hello.promise;
+      // A stop may have come first.
+      if (phases.phase === 'waiting') {
+        identify = task.identify;
+        phases.enter('starting');
+        channel.send(startMessage(task));
+      }
+      return ready.promise;
+    },
     async replacePolicy(rules) {
       if (phases.phase !== 'running') throw roleLost('the network role takes no policy now');
       generation += 1;
@@ -126,8 +146,8 @@ const FIRST_GENERATION = 1;
 /** Compiling the largest policy takes a second on a loaded machine, and judging thousands of connections another. */
 const APPLY_DEADLINE_MS = 20_000;
 
-function startMessage(options: ProcessSideOptions): ToNetworkRole {
-  const { listeners, secrets, upstreamProxy, rules, mayChange, takesProposals } = options;
+function startMessage(task: Task): ToNetworkRole {
+  const { listeners, secrets, upstreamProxy, rules, mayChange, takesProposals } = task;
   const policy = { generation: FIRST_GENERATION, rules, mayChange };
   const proxy = upstreamProxy && { upstreamProxy };
   return { type: 'start', version: WIRE_VERSION, listeners, secrets, ...proxy, takesProposals, policy };

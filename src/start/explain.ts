@@ -21,7 +21,7 @@ export async function explain(request: PreviewRequest): Promise<object> {
   return preview(request, {
     report: (fact) => facts.push(fact),
     stage: (_, work) => Promise.resolve(work()),
-    use: async ({ cell, files, policy }) => {
+    use: async ({ cell, files }, { policy }) => {
       const environment = operatorEnvironment(request.config.environment);
       const spec = confine(cell, { argv: await mainCommand(request.config, cell.identity), environment });
       const rows = parseSeccompTable(await readFile(request.install.seccompTable, 'utf8'));

@@ -23,11 +23,14 @@ import {
 } from '../roles/message.ts';
 import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
+import { type RoleDescriptors, rowLength, takeUpDescriptors } from './descriptor-layout.ts';
 import { watchExpiry } from './expiry.ts';
 import { readSecretFile } from './secret-files.ts';
 
 export interface NetworkRoleProcess {
   readonly controlDescriptor: number;
+  /** Where descriptors come. */
+  readonly handoverDescriptor: number;
   readonly signal?: AbortSignal;
 }
 
@@ -38,13 +41,17 @@ type StartMessage = Extract<ToNetworkRole, { readonly type: 'start' }>;
  * Serves until the process role says stop, and gives the exit code.
  * @throws CastellanError `role_lost` when the wire ends in any other way, or why nothing could be served.
  */
-export async function runNetworkRole({ controlDescriptor, signal }: NetworkRoleProcess): Promise<number> {
+export async function runNetworkRole({
+  controlDescriptor,
+  handoverDescriptor,
+  signal,
+}: NetworkRoleProcess): Promise<number> {
   posix().setUndumpable();
   const wire: Wire = openChannel(new Socket({ fd: controlDescriptor }), parseToNetworkRole, { signal });
   const asker = createAsker((id, flow) => wire.send({ type: 'identify', id, flow }));
   const serving = new AbortController();
   try {
-    await converse(wire, asker, serving.signal);
+    await converse({ wire, handover: handoverDescriptor, asker, signal: serving.signal });
     return 0;
   } finally {
     serving.abort();
@@ -52,8 +59,16 @@ export async function runNetworkRole({ controlDescriptor, signal }: NetworkRoleP
   }
 }
 
+interface Means {
+  readonly wire: Wire;
+  readonly handover: number;
+  readonly asker: Asker;
+  readonly signal: AbortSignal;
+}
+
 /** Handles messages until the wire is gone. Returns after an orderly stop only. */
-async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<void> {
+async function converse(means: Means): Promise<void> {
+  const { wire, asker } = means;
   const phases = keepPhase(FROM_PROCESS_ROLE);
   let egress: Egress | undefined;
   using expiry = watchExpiry(
@@ -68,9 +83,10 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
     switch (message.type) {
       case 'start': {
         generation = message.policy.generation;
-        const set = await readCredentials(message.secrets.credentials);
+        const descriptors = await takeUp(message, means.handover);
+        const set = await readCredentials(descriptors.secrets.credentials);
         const decider = expiry.follow(message.policy.rules);
-        egress = await serve(message, decider, set && new CredentialStore(set), wire, asker, signal);
+        egress = await serve({ ...message, ...descriptors }, decider, set && new CredentialStore(set), means);
         // One may have ended while it was starting.
         if (message.policy.rules.some(({ expires }) => expires !== undefined))
           egress.replacePolicy(expiry.follow(message.policy.rules));
@@ -97,6 +113,7 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
     }
   };
   wire.send({ type: 'hello', version: WIRE_VERSION, pid: process.pid });
+  phases.enter('waiting');
   for await (const message of wire.messages())
     await receive(message).catch((error: unknown) => {
       failure ??= error;
@@ -114,6 +131,15 @@ function fatal(error: unknown): ToProcessRole {
   return { type: 'fatal', message, ...(code && { code }) };
 }
 
+/** They were sent before the message, so that they lie in the socket: this only bounds a broken peer. */
+const HANDOVER_TIMEOUT_MS = 1000;
+
+async function takeUp(places: RoleDescriptors, handover: number): Promise<RoleDescriptors> {
+  const row = await posix().receiveDescriptors(handover, rowLength(places), HANDOVER_TIMEOUT_MS);
+  posix().close(handover);
+  return takeUpDescriptors(places, row);
+}
+
 /** The parser of YAML costs a while to load, which runs without credentials need not pay. */
 async function readCredentials(descriptor: number | undefined): Promise<CredentialSet | undefined> {
   if (descriptor === undefined) return undefined;
@@ -129,9 +155,7 @@ async function serve(
   message: StartMessage,
   decider: Decider,
   credentials: CredentialStore | undefined,
-  wire: Wire,
-  asker: Asker,
-  signal: AbortSignal,
+  { wire, asker, signal }: Means,
 ): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
   const { listeners, policy, upstreamProxy, secrets, takesProposals } = message;

@@ -4,7 +4,7 @@ import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import type { SandboxCgroup } from '../kernel/cgroup.ts';
-import { landlockSupport } from '../kernel/landlock.ts';
+import { type LandlockSupport, landlockSupport } from '../kernel/landlock.ts';
 import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell } from '../launch/cell.ts';
 import { createLauncher, type Launcher } from '../launch/launch.ts';
@@ -24,7 +24,7 @@ import { openSecretFiles, type SecretFiles } from './secret-files.ts';
 import { openTrustStore, type TrustStore } from './trust.ts';
 import { reportUpstreamProxy } from './upstream-proxy.ts';
 
-export interface PrepareRequest {
+export interface GroundworkRequest {
   readonly config: RunConfig;
   readonly surroundings: Surroundings;
   readonly install: InstallPaths;
@@ -33,28 +33,50 @@ export interface PrepareRequest {
   readonly report: Report;
   /** Takes everything back, in reverse. */
   readonly held: AsyncDisposableStack;
+}
+
+/** What castellan's own processes need, and all that the network role's launch does. */
+export interface Groundwork {
+  readonly policy: PolicyDocument;
+  readonly cgroup: SandboxCgroup | undefined;
+  readonly launcher: Launcher;
+  readonly landlock: LandlockSupport;
+}
+
+export interface PrepareRequest extends GroundworkRequest {
+  readonly groundwork: Groundwork;
   /** False looks only: nothing is created that outlives the command. */
   readonly create: boolean;
 }
 
 export interface PreparedSandbox {
-  readonly policy: PolicyDocument;
   readonly files: PreparedFilesystem;
   readonly secrets: SecretFiles;
   readonly trust: TrustStore;
-  readonly cgroup: SandboxCgroup | undefined;
   readonly namespace: SealedNamespace | undefined;
   readonly cell: Cell;
-  readonly launcher: Launcher;
-  readonly landlockAbi: number;
+}
+
+/** @throws CastellanError for every refusal */
+export async function layGroundwork(request: GroundworkRequest): Promise<Groundwork> {
+  const { config, surroundings, install, runDirectory, stage, report, held } = request;
+  const policy = await stage('policy', () => loadPolicy(config.policyPath));
+  reportPolicy(policy, config.policyPath, report);
+  // Before castellan has any other process: those it knows itself by may have to move.
+  const cgroup = held.use(await stage('cgroup', () => makeCgroup(config, surroundings, report)));
+  if (cgroup !== undefined) await runDirectory.noteCgroup(cgroup.path);
+  const launcher = createLauncher({
+    launcherPath: install.launcher,
+    runDirectory: runDirectory.path,
+    report,
+  });
+  return { policy, cgroup, launcher, landlock: landlockSupport() };
 }
 
 /** @throws CastellanError for every refusal */
 export async function prepareSandbox(request: PrepareRequest): Promise<PreparedSandbox> {
   const { config, surroundings, install, runDirectory, stage, report, held, create } = request;
-  const landlock = landlockSupport();
-  const policy = await stage('policy', () => loadPolicy(config.policyPath));
-  reportPolicy(policy, config.policyPath, report);
+  const { policy, cgroup, landlock } = request.groundwork;
   const { identity, accounts } = await stage('identity', async () => {
     const accounts = await readAccounts();
     const identity = await resolveRunIdentity(config, surroundings, policy.process, accounts, report);
@@ -81,16 +103,9 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
     await viewAccounts({ config, identity, files: accounts, directory: runDirectory.path, create, report }),
   );
   const trust = held.use(await openTrustStore({ config, policy, directory: runDirectory.path, report }));
-  const cgroup = held.use(await stage('cgroup', () => makeCgroup(config, surroundings, report)));
-  if (cgroup !== undefined) await runDirectory.noteCgroup(cgroup.path);
   const namespace = held.use(
     await stage('namespace', () => makeNamespace(config, install, runDirectory.interfaceName, report)),
   );
-  const launcher = createLauncher({
-    launcherPath: install.launcher,
-    runDirectory: runDirectory.path,
-    report,
-  });
   const cell = buildCell({
     config,
     policy,
@@ -109,5 +124,5 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
     landlock,
     report,
   });
-  return { policy, files, secrets, trust, cgroup, namespace, cell, launcher, landlockAbi: landlock.abi };
+  return { files, secrets, trust, namespace, cell };
 }

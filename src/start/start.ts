@@ -1,4 +1,4 @@
-/** A START: config → identity → filesystem → network → ssh → launch → ready, and its end. A stage is a file beside this one. */
+/** A START: the stages of plan.ts in their order, and its end. A stage is a file beside this one. */
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
@@ -12,12 +12,13 @@ import { startMainProcess } from '../session/main-process.ts';
 import { openRunAudit, type RunAudit } from './audit.ts';
 import { withPlaceholders } from './cell.ts';
 import { mainCommand } from './main-command.ts';
-import { startNetworkRole } from './network.ts';
+import { serveNetwork } from './network.ts';
 import type { RunStage } from './plan.ts';
 import { openPopulation } from './population.ts';
-import { prepareSandbox } from './prepare.ts';
+import { layGroundwork, prepareSandbox } from './prepare.ts';
 import { openReadiness, type Readiness } from './readiness.ts';
 import { openPolicyReload } from './reload.ts';
+import { launchNetworkRole } from './role-launch.ts';
 import { claimRunDirectory, type RunDirectory } from './run-directory.ts';
 import { openSignalInbox, type SignalInbox, signalExitCode } from './signals.ts';
 import { startSsh } from './ssh.ts';
@@ -93,23 +94,23 @@ async function runSandbox(
   const began = performance.now();
   await using held = new AsyncDisposableStack();
   const parts = { config, surroundings, install, runDirectory, stage, report, held };
-  const sandbox = await prepareSandbox({ ...parts, create: true });
-  const { policy, files, secrets, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
-  const network = held.use(
+  const groundwork = await layGroundwork(parts);
+  const { policy, cgroup, launcher, landlock } = groundwork;
+  const role = held.use(
     await stage('network-role', () =>
-      namespace === undefined
+      config.mode === 'process-only'
         ? undefined
-        : startNetworkRole({
-            config,
-            install,
-            namespace,
-            policy,
-            secrets,
-            landlockAbi,
-            launcher,
-            supervisorPid: surroundings.pid,
-            report,
-          }),
+        : launchNetworkRole({ config, install, policy, landlockAbi: landlock.abi, launcher, report }),
+    ),
+  );
+  const sandbox = await prepareSandbox({ ...parts, groundwork, create: true });
+  const { files, secrets, trust, namespace } = sandbox;
+  const supervisorPid = surroundings.pid;
+  const network = held.use(
+    await stage('egress', () =>
+      role === undefined || namespace === undefined
+        ? undefined
+        : serveNetwork(role, { config, entrance: namespace, policy, secrets, supervisorPid, report }),
     ),
   );
   if (network?.authority !== undefined) await trust.publish(network.authority);
@@ -124,7 +125,7 @@ async function runSandbox(
     namespace,
     cell,
     rolePid: network?.pid,
-    landlockAbi,
+    landlockAbi: landlock.abi,
     report,
   });
   held.defer(() => endEverybody(population, config.graceMs, report));

@@ -273,6 +273,54 @@ sys.stdin.read()`;
   });
 });
 
+describe('sendDescriptors', () => {
+  test('what is sent in one row is received in it', async () => {
+    const [here, there] = posix().socketPair().map(owned) as [number, number];
+    const sent = Array.from({ length: 253 }, (_, index) => {
+      const path = join(directory, String(index));
+      writeFileSync(path, String(index));
+      return owned(openSync(path, 'r'));
+    });
+    posix().sendDescriptors(here, sent);
+    const received = await posix().receiveDescriptors(there, 253, 10_000);
+    for (const descriptor of received) owned(descriptor);
+    expect(received.map((descriptor) => Number(readFileSync(`/proc/self/fd/${descriptor}`, 'utf8')))).toEqual(
+      sent.map((_, index) => index),
+    );
+  });
+
+  test.each([
+    ['to nobody', () => [0], 'EPIPE'],
+    ['a closed one', () => [1 << 20], 'EBADF'],
+  ])('%s throws', (_, row, code) => {
+    const [here, there] = posix().socketPair();
+    owned(here);
+    if (code === 'EPIPE') posix().close(there);
+    else owned(there);
+    expect(() => posix().sendDescriptors(here, row())).toThrow(
+      expect.objectContaining({ code, syscall: 'sendmsg' }),
+    );
+  });
+
+  test('never waits for a reader', () => {
+    const [here, there] = posix().socketPair().map(owned) as [number, number];
+    const flood = () => {
+      for (;;) posix().sendDescriptors(here, [there]);
+    };
+    // The kernel counts what is under way, by socket and by user.
+    expect(flood).toThrow(/EAGAIN|ETOOMANYREFS/);
+  });
+
+  test.each([
+    ['none', []],
+    ['more than a message takes', Array(254).fill(0)],
+    ['words', ['0']],
+  ])('%s is a TypeError', (_, row) => {
+    const [here] = posix().socketPair().map(owned) as [number];
+    expect(() => posix().sendDescriptors(here, row as number[])).toThrow(TypeError);
+  });
+});
+
 describe('watching and receiving', () => {
   test('each readability calls back until stopped', async () => {
     const [reader, writer] = posix().socketPair().map(owned) as [number, number];

@@ -27,7 +27,7 @@ const INSPECTION =
 const RULES = `[{"name":"r","position":{"line":1,"column":1},"binaries":[{"path":"/b"}],"endpoints":[{"host":"a","ports":[1],"allowedIps":[],"position":{"line":1,"column":1},"protocol":"graphql","inspection":${INSPECTION}}]}]`;
 const TO_NETWORK = [
   `{"type":"policy","generation":1,"rules":${RULES}}`,
-  `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":9},"listeners":{"proxy":[4],"transparent":[5],"dnsUdp":[6],"dnsTcp":[7],"nflog":8},"takesProposals":true,"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
+  `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":5},"listeners":{"proxy":[0],"transparent":[1],"dnsUdp":[2],"dnsTcp":[3],"nflog":4},"takesProposals":true,"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
   `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
   '{"type":"stop"}',
 ];

@@ -92,27 +92,29 @@ describe('the process role’s side', () => {
   function sides() {
     const [ours, theirs] = pair();
     const facts: AuditFact[] = [];
-    const listeners = { proxy: [4], transparent: [5], dnsUdp: [6], dnsTcp: [7], nflog: 8 };
-    const side = openProcessSide(ours, {
-      listeners,
-      secrets: {},
-      rules: [],
-      mayChange: true,
-      takesProposals: false,
-      identify: async () => KNOWN,
-      report: (fact) => facts.push(fact),
-    });
+    const side = openProcessSide(ours, { report: (fact) => facts.push(fact) });
     const role = openChannel<unknown, ToNetworkRole>(theirs, parseToNetworkRole);
-    return { side, facts, role, messages: role.messages() };
+    const listeners = { proxy: [0], transparent: [1], dnsUdp: [2], dnsTcp: [3], nflog: 4 };
+    const serve = () =>
+      side.serve({
+        listeners,
+        secrets: {},
+        rules: [],
+        mayChange: true,
+        takesProposals: false,
+        identify: async () => KNOWN,
+      });
+    return { side, serve, facts, role, messages: role.messages() };
   }
 
   test('a later policy has a later number, and settles with what it closed', async () => {
-    const { side, role, messages } = sides();
+    const { side, serve, role, messages } = sides();
     await expect(side.replacePolicy([])).rejects.toMatchObject({ code: 'role_lost' });
+    const ready = serve();
     role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
     await messages.next();
     role.send({ type: 'ready' });
-    await side.ready;
+    await ready;
     const [second, third] = [side.replacePolicy([]), side.replacePolicy([])];
     expect((await messages.next()).value).toEqual({ type: 'policy', generation: 2, rules: [] });
     expect((await messages.next()).value).toEqual({ type: 'policy', generation: 3, rules: [] });
@@ -124,15 +126,16 @@ describe('the process role’s side', () => {
     await expect(lost).rejects.toMatchObject({ code: 'role_lost' });
   });
 
-  test('hello brings the policy, questions are answered, facts are passed on, stop ends it', async () => {
-    const { side, facts, role, messages } = sides();
+  test('after hello the policy is sent, questions are answered, facts are passed on, stop ends it', async () => {
+    const { side, serve, facts, role, messages } = sides();
     role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    const ready = serve();
     expect((await messages.next()).value).toMatchObject({
       type: 'start',
       policy: { generation: 1, rules: [], mayChange: true },
     });
     role.send({ type: 'ready' });
-    await side.ready;
+    await ready;
     role.send({ type: 'identify', id: 9, flow: FLOW });
     expect((await messages.next()).value).toEqual({ type: 'answer', id: 9, result: KNOWN });
     role.send({ type: 'fact', fact: { kind: 'internal-error', where: 'a', message: 'b' } });
@@ -153,6 +156,29 @@ describe('the process role’s side', () => {
     expect((await messages.next()).done).toBe(true);
   });
 
+  test('a stop before there is anything to serve ends without a policy, also who asks for one then', async () => {
+    const { side, serve, role, messages } = sides();
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    side.stop();
+    const ready = serve();
+    expect((await messages.next()).value).toEqual({ type: 'stop' });
+    role.send({ type: 'stopped' });
+    await expect(ready).rejects.toMatchObject({ code: 'role_lost' });
+    expect((await messages.next()).done).toBe(true);
+  });
+
+  const hello = { type: 'hello', version: WIRE_VERSION, pid: 1 };
+  test.each<[string, unknown[], string]>([
+    ['ready before there is anything to serve', [hello, { type: 'ready' }], 'ready in phase waiting'],
+    ['a question before it', [hello, { type: 'identify', id: 1, flow: FLOW }], 'identify in phase waiting'],
+    ['a second hello', [hello, hello], 'hello in phase waiting'],
+  ])('%s loses the role, and whoever wants it to serve later is told', async (_name, said, message) => {
+    const { side, serve, role } = sides();
+    for (const one of said) role.send(one);
+    expect(await side.closed).toMatchObject({ message: expect.stringContaining(message) });
+    await expect(serve()).rejects.toMatchObject({ code: 'role_lost' });
+  });
+
   test.each<[string, unknown[], string]>([
     ['ready before hello', [{ type: 'ready' }], 'ready in phase hello'],
     ['another version', [{ type: 'hello', version: 99, pid: 1 }], 'version 99'],
@@ -166,9 +192,10 @@ describe('the process role’s side', () => {
       'malformed',
     ],
   ])('%s loses the role', async (_name, said, message) => {
-    const { side, role, facts } = sides();
+    const { side, serve, role, facts } = sides();
+    const ready = serve();
     for (const one of said) role.send(one);
-    await expect(side.ready).rejects.toMatchObject({
+    await expect(ready).rejects.toMatchObject({
       code: 'role_lost',
       message: expect.stringContaining(message),
     });
