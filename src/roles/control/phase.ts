@@ -4,6 +4,7 @@ import type { FromProcessRole, FromSidecar } from './message.ts';
 /** What the sidecar accepts. Questions and a policy may cross with `ready`, and answers with `ended`. */
 export const FROM_PROCESS_ROLE: PhaseTable<FromProcessRole['type']> = {
   hello: { hello: 'starting' },
+  waiting: {},
   starting: {
     fact: 'starting',
     answer: 'starting',
@@ -19,6 +20,7 @@ export const FROM_PROCESS_ROLE: PhaseTable<FromProcessRole['type']> = {
 /** What the process role accepts. It enters `stopping` by saying that everything has ended. */
 export const FROM_SIDECAR: PhaseTable<FromSidecar['type']> = {
   hello: { hello: 'starting' },
+  waiting: {},
   starting: { setup: 'running', stop: 'starting' },
   running: { policy: 'running', identify: 'running', stop: 'running' },
   stopping: { policy: 'stopping', identify: 'stopping', stop: 'stopping', recorded: 'ended' },
