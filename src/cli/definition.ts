@@ -59,7 +59,7 @@ const CELL_OPTIONS: readonly OptionDefinition[] = [
   {
     name: 'roles',
     value: 'ROLES',
-    help: 'network,process (default), or process alone where a sidecar fences the network',
+    help: 'network,process (default); or one of them alone, in a container of a pod: process beside a sidecar that fences the network, network as that sidecar',
   },
   {
     name: 'ownership',
@@ -132,6 +132,21 @@ export const VERBS = [
         name: 'health-listen',
         value: 'ADDRESS:PORT',
         help: 'answer probes over HTTP there too (/live, /startup, /ready); the command cannot reach it',
+      },
+      {
+        name: 'control-socket',
+        value: 'PATH',
+        help: 'in a pod: where the sidecar (--roles network) and the agent’s container (--roles process) meet',
+      },
+      {
+        name: 'sandbox-uid',
+        value: 'UID',
+        help: 'in the sidecar: who the agent’s container runs as (default: anybody but root and the network role)',
+      },
+      {
+        name: 'binary-identity',
+        value: 'BY',
+        help: 'in the sidecar: who finds out which program asks: process (default), sidecar (takes a shared process namespace, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH), or none: rules hold for every program',
       },
       { name: 'policy-proposals', help: 'let programs ask for rules at http://policy.local/' },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },

@@ -135,9 +135,10 @@ export interface Posix {
   ): { inode: string; uid: number } | undefined;
   /**
    * Processes with a thread in the network namespace of inode `namespaceInode` that holds `socket:[socketInode]` open.
-   * On the pool, because an agent decides how long the search is; more than 256 owners fail with `E2BIG`.
+   * On the pool, because an agent decides how long the search is; more than 256 owners fail with `E2BIG`. A process with more
+   * system call filters than `ownFilters` that does not show what it holds fails it with `EACCES`; -1 looks for none.
    */
-  socketOwners(socketInode: string, namespaceInode: string): Promise<number[]>;
+  socketOwners(socketInode: string, namespaceInode: string, ownFilters: number): Promise<number[]>;
   /**
    * The process and its ancestors, nearest first, ending below the supervisor and the supervisor's parent, at most 65. Each
    * is read through one descriptor, at its own moment. Rejects when one is gone (`ENOENT`, `ESRCH`) or malformed (`EPROTO`).

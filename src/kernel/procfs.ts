@@ -1,5 +1,6 @@
 /** Which process is behind a connection, as /proc (proc(5)) and sock_diag(7) tell it. */
 import { lstat, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Flow, Identity, IdentityResult } from '../egress/stages.ts';
 import { errnoOf } from '../errors.ts';
 import { putLast } from '../lib/put-last.ts';
@@ -20,6 +21,11 @@ export interface IdentifierOptions {
   readonly inode: string;
   /** Where chains of ancestors end; its parent, the init that adopts orphans, ends them too. */
   readonly supervisorPid: number;
+  /**
+   * Set where this process has the uid of the sandbox and no capability: what a process of it hides is then not seen. The number of
+   * system call filters that castellan itself has.
+   */
+  readonly ownFilters?: number;
 }
 
 /** Never rejects: whatever stands in the way of an identity is the reason of a refusal. */
@@ -54,16 +60,24 @@ interface Means extends IdentifierOptions {
 }
 
 async function identify(flow: Flow, means: Means): Promise<IdentityResult> {
+  let reason = 'the processes behind the connection keep changing';
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     try {
       return { ok: true, identity: await findOwner(flow, means) };
     } catch (error) {
-      if (!isChange(error))
+      if (errnoOf(error) === 'EACCES' && means.ownFilters !== undefined) {
+        reason = HIDDEN;
+        // One that is being launched hides for a moment.
+        await sleep(HIDDEN_RETRY_MS);
+      } else if (!isChange(error))
         return { ok: false, reason: error instanceof Error ? error.message : String(error) };
     }
   }
-  return { ok: false, reason: 'the processes behind the connection keep changing' };
+  return { ok: false, reason };
 }
+
+const HIDDEN = 'a process of the sandbox hides what it holds open';
+const HIDDEN_RETRY_MS = 30;
 
 /** Throws ProcessChanged, or an error of /proc, where trying again may help; the message of any other is the reason. */
 async function findOwner(flow: Flow, means: Means): Promise<Identity> {
@@ -71,7 +85,7 @@ async function findOwner(flow: Flow, means: Means): Promise<Identity> {
   const socket = posix().tcpSocket(means.diag, family, localAddress, localPort, remoteAddress, remotePort);
   if (socket === undefined) throw new Error('the workload has no such connection');
   const holders = new Map<string, Observation>();
-  for (const pid of await posix().socketOwners(socket.inode, means.inode)) {
+  for (const pid of await posix().socketOwners(socket.inode, means.inode, means.ownFilters ?? -1)) {
     const observation = await observe(pid, means);
     if (!holders.has(observation.key)) holders.set(observation.key, observation);
   }

@@ -321,7 +321,7 @@ const toNetworkRole = v.variant('type', [
       transparent: places,
       dnsUdp: places,
       dnsTcp: places,
-      nflog: place,
+      nflog: v.exactOptional(place),
     }),
     secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(place))),
     upstreamProxy: v.exactOptional(upstreamProxy),

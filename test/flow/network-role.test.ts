@@ -129,7 +129,7 @@ describe.skipIf(!isRoot)('the network role, launched early (as root)', () => {
     });
     // The wire is there still, the way of the handover is not; Node reuses its number.
     expect(held.filter((one) => one.includes('socket:')).length).toBeGreaterThanOrEqual(6);
-    expect(() => posix().peerCredentials(namespace.listeners.nflog)).toThrow('EBADF');
+    expect(() => posix().peerCredentials(namespace.listeners.nflog as number)).toThrow('EBADF');
     await network[Symbol.asyncDispose]();
     expect(await (await role.running).exited).toEqual({ exitCode: 0, signal: undefined });
     await quickly(() => role[Symbol.asyncDispose]());

@@ -4,7 +4,6 @@
  */
 import type { AuditFact } from '../../audit/event.ts';
 import type { Flow, IdentityResult } from '../../egress/stages.ts';
-import type { PolicyDocument } from '../../policy/document.ts';
 import type { StaticPolicy } from '../../policy/static-parts.ts';
 import type { Placeholders } from '../message.ts';
 
@@ -22,9 +21,13 @@ export interface Greeting {
 /** What the agent's container has to apply. Generations only grow. */
 export interface ContainerPolicy {
   readonly generation: number;
-  readonly digest: PolicyDocument['digest'];
   readonly parts: StaticPolicy;
+  /** Paths that rules name without a pattern: the links among them lie in the agent's container. */
+  readonly binaries: readonly string[];
 }
+
+/** What links lead to, for those of the asked paths that are links. */
+export type BinaryTargets = Readonly<Record<string, string>>;
 
 export interface Setup {
   /** Where programs find the proxy, on loopback. */
@@ -39,6 +42,8 @@ export interface Setup {
 export type FromSidecar =
   | (Greeting & { readonly role: 'network' })
   | ({ readonly type: 'setup' } & Setup)
+  /** The network side knows where links lead: the command may run. */
+  | { readonly type: 'begin' }
   | ({ readonly type: 'policy' } & ContainerPolicy)
   | { readonly type: 'identify'; readonly id: number; readonly flow: Flow }
   /** The end of the command: everybody of the sandbox is to end. */
@@ -72,7 +77,8 @@ export type FromProcessRole =
     })
   /** The command runs. */
   | { readonly type: 'ready' }
-  | { readonly type: 'policy-applied'; readonly generation: number }
+  /** The answer to `setup` and `policy`. */
+  | { readonly type: 'policy-applied'; readonly generation: number; readonly targets: BinaryTargets }
   | { readonly type: 'answer'; readonly id: number; readonly result: IdentityResult }
   | { readonly type: 'fact'; readonly fact: ProcessFact }
   /** Nobody of the sandbox is left; nothing follows. */

@@ -10,6 +10,8 @@ import type { FromProcessRole, FromSidecar } from './message.ts';
 /** As many paths as a policy may list, and room for ports. */
 const MAX_PATHS = 256;
 const MAX_PORTS = 512;
+/** More than the text of a policy has room for. */
+const MAX_BINARIES = 65_536;
 
 const greeting = {
   type: v.literal('hello'),
@@ -33,8 +35,8 @@ const parts = v.strictObject({
 });
 const containerPolicy = {
   generation: v.pipe(count, v.minValue(1)),
-  digest: v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/)),
   parts,
+  binaries: v.pipe(v.array(path), v.maxLength(MAX_BINARIES)),
 };
 
 const fromSidecar = v.variant('type', [
@@ -46,11 +48,18 @@ const fromSidecar = v.variant('type', [
     authority: v.exactOptional(text),
     placeholders,
   }),
+  v.strictObject({ type: v.literal('begin') }),
   v.strictObject({ type: v.literal('policy'), ...containerPolicy }),
   v.strictObject({ type: v.literal('identify'), id: count, flow }),
   v.strictObject({ type: v.literal('stop') }),
   v.strictObject({ type: v.literal('recorded') }),
 ]);
+
+const absolutePath = v.pipe(path, v.startsWith('/'));
+const binaryTargets = v.pipe(
+  v.record(absolutePath, absolutePath),
+  v.check((all) => Object.keys(all).length <= MAX_BINARIES, 'too many targets'),
+);
 
 const fromProcessRole = v.variant('type', [
   v.strictObject({
@@ -60,7 +69,7 @@ const fromProcessRole = v.variant('type', [
     token: v.pipe(v.string(), v.maxLength(128)),
   }),
   v.strictObject({ type: v.literal('ready') }),
-  v.strictObject({ type: v.literal('policy-applied'), generation: count }),
+  v.strictObject({ type: v.literal('policy-applied'), generation: count, targets: binaryTargets }),
   v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),
   v.strictObject({ type: v.literal('fact'), fact: processFact }),
   v.strictObject({

@@ -20,9 +20,16 @@ export const FROM_PROCESS_ROLE: PhaseTable<FromProcessRole['type']> = {
 /** What the process role accepts. It enters `stopping` by saying that everything has ended. */
 export const FROM_SIDECAR: PhaseTable<FromSidecar['type']> = {
   hello: { hello: 'starting' },
-  waiting: {},
-  starting: { setup: 'running', stop: 'starting' },
+  starting: { setup: 'waiting', stop: 'starting' },
+  // Until the command may run.
+  waiting: { begin: 'running', policy: 'waiting', identify: 'waiting', stop: 'waiting' },
   running: { policy: 'running', identify: 'running', stop: 'running' },
-  stopping: { policy: 'stopping', identify: 'stopping', stop: 'stopping', recorded: 'ended' },
+  stopping: {
+    begin: 'stopping',
+    policy: 'stopping',
+    identify: 'stopping',
+    stop: 'stopping',
+    recorded: 'ended',
+  },
   ended: {},
 };

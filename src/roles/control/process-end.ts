@@ -8,7 +8,7 @@ import { keepPhase } from '../phase.ts';
 import type { SidecarPeer } from './connect.ts';
 import { fittedFact, isProcessFact } from './fact.ts';
 import { converse } from './greet.ts';
-import type { FromSidecar, Setup } from './message.ts';
+import type { BinaryTargets, ContainerPolicy, FromSidecar, Setup } from './message.ts';
 import { FROM_SIDECAR } from './phase.ts';
 
 export interface ProcessEnd {
@@ -16,6 +16,8 @@ export interface ProcessEnd {
   readonly setup: Promise<Setup>;
   /** Puts a fact into the sidecar's log. A wire that does not take it ends. */
   readonly report: Report;
+  /** The command may run. Rejects when the sidecar is lost, or says nothing in time. */
+  readonly begun: Promise<void>;
   /** The command runs. */
   ready(): void;
   /**
@@ -27,12 +29,14 @@ export interface ProcessEnd {
   readonly closed: Promise<CastellanError>;
 }
 
-/** The sidecar sends it with its greeting. */
-const SETUP_DEADLINE_MS = 20_000;
+/** The sidecar sends the first with its greeting, and the second once the network role has a policy in force. */
+const SETUP_DEADLINE_MS = 30_000;
 /** It flushes its log first. */
 const RECORD_DEADLINE_MS = 10_000;
 
 export interface ProcessEndOptions {
+  /** Where links lead, of those paths that are links here. */
+  readonly followLinks: (paths: readonly string[]) => Promise<BinaryTargets>;
   readonly identify: Identify;
   /** The sidecar asks for the end of the sandbox. */
   readonly onStop: () => void;
@@ -41,25 +45,32 @@ export interface ProcessEndOptions {
 /** Serves the wire. Questions are answered from the setup on. */
 export function openProcessEnd(
   { channel, messages }: SidecarPeer,
-  { identify, onStop }: ProcessEndOptions,
+  { identify, followLinks, onStop }: ProcessEndOptions,
 ): ProcessEnd {
   const phases = keepPhase(FROM_SIDECAR);
   phases.receive('hello');
   const setup = Promise.withResolvers<Setup>();
+  const begun = Promise.withResolvers<void>();
   const recorded = Promise.withResolvers<void>();
   let inForce: Setup['policy'] | undefined;
   const answer = createAnswerer(identify, (id, result) => channel.send({ type: 'answer', id, result }));
+  const apply = async (policy: ContainerPolicy): Promise<void> => {
+    inForce = policy;
+    const targets = await followLinks(policy.binaries);
+    channel.send({ type: 'policy-applied', generation: policy.generation, targets });
+  };
   const receive = async (message: FromSidecar): Promise<void> => {
     switch (message.type) {
       case 'hello':
         return;
       case 'setup':
-        inForce = message.policy;
-        return setup.resolve(message);
+        setup.resolve(message);
+        return apply(message.policy);
+      case 'begin':
+        return begun.resolve();
       case 'policy':
         refuseChange(inForce, message);
-        inForce = message;
-        return channel.send({ type: 'policy-applied', generation: message.generation });
+        return apply(message);
       case 'identify':
         return answer(message.id, message.flow);
       case 'stop':
@@ -72,20 +83,17 @@ export function openProcessEnd(
     () => channel.fail(roleLost('the sidecar did not say what to apply in time')),
     SETUP_DEADLINE_MS,
   );
-  void setup.promise.then(
-    () => clearTimeout(late),
-    () => clearTimeout(late),
-  );
   const serve = async (): Promise<void> => {
     await converse({ channel, messages }, phases, receive);
     const reason = await channel.closed;
-    setup.reject(reason);
-    recorded.reject(reason);
+    for (const waiting of [setup, begun, recorded]) waiting.reject(reason);
   };
-  recorded.promise.catch(() => {});
+  for (const { promise } of [setup, begun, recorded]) promise.catch(() => {});
+  void Promise.allSettled([setup.promise, begun.promise]).then(() => clearTimeout(late));
   void serve();
   return {
     setup: setup.promise,
+    begun: begun.promise,
     closed: channel.closed,
     report: (fact: AuditFact) => {
       const told: AuditFact = isProcessFact(fact)
@@ -95,7 +103,8 @@ export function openProcessEnd(
             where: 'control-wire',
             message: `a fact of kind ${fact.kind} is not ours`,
           };
-      if (phases.phase === 'running' || phases.phase === 'starting')
+      // After the end nobody of the sandbox is left to tell of.
+      if (phases.phase !== 'stopping' && phases.phase !== 'ended')
         channel.send({ type: 'fact', fact: fittedFact(told) });
     },
     ready: () => channel.send({ type: 'ready' }),

@@ -8,7 +8,7 @@ import { roleLost } from '../channel.ts';
 import { keepPhase } from '../phase.ts';
 import { converse } from './greet.ts';
 import type { ProcessPeer } from './listen.ts';
-import type { ContainerPolicy, FromProcessRole, ProcessFact, Setup } from './message.ts';
+import type { BinaryTargets, ContainerPolicy, FromProcessRole, ProcessFact, Setup } from './message.ts';
 import { FROM_PROCESS_ROLE } from './phase.ts';
 
 /** How everything in the agent's container ended. */
@@ -24,8 +24,12 @@ export interface SidecarEnd {
   readonly ended: Promise<ContainerEnding>;
   /** Never rejects: no answer is an unknown identity. */
   identify(flow: Flow): Promise<IdentityResult>;
-  /** For processes to come. Settles when it is taken; rejects when the process role is lost. */
-  replacePolicy(policy: Omit<ContainerPolicy, 'generation'>): Promise<void>;
+  /** Settles with where links of the first policy lead; rejects when the process role is lost. */
+  readonly prepared: Promise<BinaryTargets>;
+  /** Lets the command run. */
+  begin(): void;
+  /** For processes to come. Settles with where its links lead; rejects when the process role is lost. */
+  replacePolicy(policy: Omit<ContainerPolicy, 'generation'>): Promise<BinaryTargets>;
   /** Asks for the end of everybody of the sandbox. */
   stop(): void;
   /** The end is on record: lets the process role go. */
@@ -38,9 +42,8 @@ export interface SidecarEnd {
 
 /** Below the deadline of the network role's own question, so that this one gives the reason. */
 const ANSWER_DEADLINE_MS = 4000;
-/** A comparison of two small values. */
-const APPLY_DEADLINE_MS = 5000;
-const FIRST_GENERATION = 1;
+/** A comparison of two small values, and a look at each path. */
+const APPLY_DEADLINE_MS = 20_000;
 
 /** Sends the setup and serves the wire. Facts go to `report` as they come. */
 export function openSidecarEnd(
@@ -55,9 +58,9 @@ export function openSidecarEnd(
   });
   const ready = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<ContainerEnding>();
-  const applied = new Map<number, () => void>();
-  let generation = FIRST_GENERATION;
-  let inForce = setup.policy;
+  const applied = new Map<number, (targets: BinaryTargets) => void>();
+  let generation = 0;
+  let inForce: { readonly policy: object; readonly targets: Promise<BinaryTargets> } | undefined;
   const receive = async (message: FromProcessRole): Promise<void> => {
     switch (message.type) {
       case 'hello':
@@ -65,7 +68,7 @@ export function openSidecarEnd(
       case 'ready':
         return ready.resolve();
       case 'policy-applied':
-        return applied.get(message.generation)?.();
+        return applied.get(message.generation)?.(message.targets);
       case 'answer':
         return asker.settle(message.id, message.result);
       case 'fact':
@@ -84,31 +87,40 @@ export function openSidecarEnd(
   };
   ready.promise.catch(() => {});
   ended.promise.catch(() => {});
-  channel.send({ ...setup, type: 'setup', policy: { ...setup.policy, generation } });
+  /** Nobody knows what a process role applies that does not answer. */
+  const apply = (
+    policy: Omit<ContainerPolicy, 'generation'>,
+    send: (numbered: ContainerPolicy) => void,
+  ): Promise<BinaryTargets> => {
+    if (inForce !== undefined && isDeepStrictEqual(policy, inForce.policy)) return inForce.targets;
+    generation += 1;
+    const number = generation;
+    const { promise, resolve, reject } = Promise.withResolvers<BinaryTargets>();
+    applied.set(number, resolve);
+    const late = setTimeout(
+      () => channel.fail(roleLost('the process role did not take a policy in time')),
+      APPLY_DEADLINE_MS,
+    );
+    void channel.closed.then(reject);
+    send({ generation: number, ...policy });
+    const targets = promise.finally(() => {
+      clearTimeout(late);
+      applied.delete(number);
+    });
+    inForce = { policy, targets };
+    return targets;
+  };
+  const prepared = apply(setup.policy, (policy) => channel.send({ ...setup, type: 'setup', policy }));
+  prepared.catch(() => {});
   void serve();
   return {
     ready: ready.promise,
     ended: ended.promise,
     closed: channel.closed,
     identify: asker.identify,
-    async replacePolicy(policy) {
-      if (isDeepStrictEqual(policy, inForce)) return;
-      inForce = policy;
-      generation += 1;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      applied.set(generation, resolve);
-      const late = setTimeout(
-        () => channel.fail(roleLost('the process role did not take a policy in time')),
-        APPLY_DEADLINE_MS,
-      );
-      channel.send({ type: 'policy', generation, ...policy });
-      try {
-        await Promise.race([promise, channel.closed.then((error) => Promise.reject(error))]);
-      } finally {
-        clearTimeout(late);
-        applied.delete(generation);
-      }
-    },
+    prepared,
+    begin: () => channel.send({ type: 'begin' }),
+    replacePolicy: (policy) => apply(policy, (numbered) => channel.send({ type: 'policy', ...numbered })),
     stop: () => channel.send({ type: 'stop' }),
     confirm() {
       channel.send({ type: 'recorded' });

@@ -43,7 +43,11 @@ describe('phases', () => {
   test.each<[Phase, FromSidecar['type'], Phase | undefined]>([
     ['hello', 'hello', 'starting'],
     ['hello', 'setup', undefined],
-    ['starting', 'setup', 'running'],
+    ['starting', 'setup', 'waiting'],
+    ['starting', 'begin', undefined],
+    ['waiting', 'begin', 'running'],
+    ['waiting', 'policy', 'waiting'],
+    ['running', 'begin', undefined],
     ['starting', 'policy', undefined],
     ['starting', 'identify', undefined],
     ['starting', 'stop', 'starting'],
@@ -71,6 +75,7 @@ describe('from the sidecar', () => {
     ['one with an authority', { type: 'setup', ...SETUP, authority: 'PEM' }],
     ['a policy', { type: 'policy', ...CONTAINER_POLICY }],
     ['a question', { type: 'identify', id: 1, flow: FLOW }],
+    ['a beginning', { type: 'begin' }],
     ['a stop', { type: 'stop' }],
     ['the end of a record', { type: 'recorded' }],
   ])('%s', (_, message) => {
@@ -84,7 +89,7 @@ describe('from the sidecar', () => {
     ['no version', { ...hello, version: undefined }],
     ['another key', { type: 'stop', now: true }],
     ['generation 0', { type: 'policy', ...CONTAINER_POLICY, generation: 0 }],
-    ['a digest that is none', { type: 'policy', ...CONTAINER_POLICY, digest: 'sha256:x' }],
+    ['a binary that is no text', { type: 'policy', ...CONTAINER_POLICY, binaries: [1] }],
     [
       'a path that is no text',
       {
@@ -117,7 +122,7 @@ describe('from the process role', () => {
   test.each<[string, unknown]>([
     ['hello', PROCESS_HELLO],
     ['ready', { type: 'ready' }],
-    ['a policy in force', { type: 'policy-applied', generation: 2 }],
+    ['a policy in force', { type: 'policy-applied', generation: 2, targets: { '/bin/sh': '/usr/bin/dash' } }],
     ['an answer', { type: 'answer', id: 3, result: KNOWN }],
     ['the end', { type: 'ended', exitCode: 255, reason: 'the command ended with 255' }],
   ])('%s', (_, message) => {
@@ -131,6 +136,7 @@ describe('from the process role', () => {
     ['a question', { type: 'identify', id: 1, flow: FLOW }],
     ['an exit code that is none', { type: 'ended', exitCode: 256, reason: '' }],
     ['a reason without end', { type: 'ended', exitCode: 0, reason: 'x'.repeat(20_000) }],
+    ['a target that is no path', { type: 'policy-applied', generation: 1, targets: { '/a': 'b' } }],
     ['another end', { type: 'ended', exitCode: -1, reason: '' }],
   ])('not %s', (_, message) => {
     expect(() => parseFromProcessRole(message)).toThrow();

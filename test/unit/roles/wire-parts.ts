@@ -30,7 +30,7 @@ export const INTENT = {
 
 export const CONTAINER_POLICY: ContainerPolicy = {
   generation: 1,
-  digest: `sha256:${'c'.repeat(64)}`,
+  binaries: ['/usr/bin/python3'],
   parts: {
     filesystem: { includeWorkdir: true, readOnly: ['/usr'], readWrite: ['/tmp'] },
     landlock: { compatibility: 'best_effort', bindPorts: undefined, connectPorts: [443] },
