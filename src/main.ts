@@ -30,6 +30,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   credentials: () => import('./cli/credentials.ts'),
   audit: () => import('./cli/audit.ts'),
   'copy-self': () => import('./cli/copy-self.ts'),
+  'network-init': () => import('./cli/network-init.ts'),
   probe: () => import('./cli/probe.ts'),
   completion: () => import('./cli/completion.ts'),
   man: () => import('./cli/man.ts'),

@@ -19,6 +19,7 @@ static const struct {
     {"pipe", make_pipe},
     {"ownTree", own_tree},
     {"peerCredentials", peer_credentials},
+    {"probeDatagram", probe_datagram},
     {"receive", receive},
     {"receiveDescriptors", receive_descriptors},
     {"resetConnection", reset_connection},

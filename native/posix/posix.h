@@ -89,6 +89,7 @@ napi_value open_at_2(napi_env env, napi_callback_info info);
 napi_value original_destination(napi_env env, napi_callback_info info);
 napi_value own_tree(napi_env env, napi_callback_info info);
 napi_value peer_credentials(napi_env env, napi_callback_info info);
+napi_value probe_datagram(napi_env env, napi_callback_info info);
 napi_value receive(napi_env env, napi_callback_info info);
 napi_value receive_descriptors(napi_env env, napi_callback_info info);
 napi_value scope_signals(napi_env env, napi_callback_info info);

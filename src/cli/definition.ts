@@ -325,6 +325,33 @@ export const VERBS = [
     options: [],
   },
   {
+    name: 'network-init',
+    synopsis: 'castellan network-init [OPTIONS]',
+    summary:
+      'fence the network namespace of a pod: only the network role’s uid leaves it (takes root, NET_ADMIN and CHOWN)',
+    operands: 'none',
+    options: [
+      {
+        name: 'proxy-uid',
+        value: 'UID',
+        help: 'uid of the network role, which the fence exempts (default 1337)',
+      },
+      { name: 'proxy-gid', value: 'GID', help: 'group of its state directory (default: as the uid)' },
+      {
+        name: 'state-directory',
+        value: 'DIR',
+        help: 'an empty directory to give to the network role, which others may only pass through',
+      },
+      {
+        name: 'allow-inbound',
+        value: 'PORT',
+        repeatable: true,
+        help: 'TCP port of the network role that may be reached from outside (health, metrics)',
+      },
+      JSON_OUTPUT,
+    ],
+  },
+  {
     name: 'ssh-proxy',
     synopsis: 'castellan ssh-proxy SOCKET',
     summary: 'connect standard input and output to a Unix socket (for ProxyCommand)',

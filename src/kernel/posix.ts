@@ -92,6 +92,11 @@ export interface Posix {
   ): Promise<Uint8Array>;
   /** Sends `text` to the Unix datagram socket at a pathname, or at an abstract name where it begins with `@`. Never waits. */
   sendDatagram(path: string, text: string): void;
+  /**
+   * Sends one datagram of an IP protocol to an address (IPv6: with `%interface` where it is link-local). The error's `syscall` is
+   * `socket` where there is no such protocol, `connect` where there is no route, and `send` where the datagram was refused.
+   */
+  probeDatagram(family: 4 | 6, protocol: number, address: string, port: number): void;
   /** SO_PEERCRED of a connected Unix socket; `pid` is 0 for a peer in a pid namespace that cannot be seen from here. */
   peerCredentials(socket: number): { pid: number; uid: number; gid: number };
   /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */

@@ -17,6 +17,8 @@ import {
 import { nftRuleset } from './nft-ruleset.ts';
 import { posix } from './posix.ts';
 
+export { DNS_PORT, NFLOG_GROUP, PROXY_PORT, TRANSPARENT_PORT } from './network-entrance.ts';
+
 export interface SealedNamespaceOptions {
   /** Makes a user namespace too, for callers without CAP_SYS_ADMIN. */
   readonly userNamespace: boolean;

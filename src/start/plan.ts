@@ -1,4 +1,4 @@
-/** The stages of a start, in their one order. README tells the same list to users; a test compares them. */
+/** The stages of a start, in their one order. README tells the process role's list to users; a test compares them. */
 
 export const PROCESS_ROLE_STAGES = [
   ['run-directory', 'clean up after dead runs, claim the run directory'],
@@ -16,7 +16,22 @@ export const PROCESS_ROLE_STAGES = [
   ['ready', 'report ready'],
 ] as const;
 
+/** Of `network-init`, which fences a network namespace that others made and share. */
+export const NETWORK_INIT_STAGES = [
+  ['privileges', 'see whether this process may'],
+  ['fence', 'install the ruleset in one transaction'],
+  ['read-back', 'compare what the kernel holds with what was meant'],
+  ['proof', 'try with real sockets what the fence must divert and refuse'],
+  ['state-directory', 'give the shared directory to the network role'],
+] as const;
+
+/** Names and what they do, in their order. */
+export type StagePlan = readonly (readonly [name: string, work: string])[];
+
 export type StageName = (typeof PROCESS_ROLE_STAGES)[number][0];
 
 /** Runs one stage; the stages must be called in the order of the plan, which keeps the plan true. */
-export type RunStage = <T>(name: StageName, work: () => Promise<T> | T) => Promise<T>;
+export type RunStage<Name extends string = StageName> = <T>(
+  name: Name,
+  work: () => Promise<T> | T,
+) => Promise<T>;

@@ -13,7 +13,7 @@ import { openRunAudit, type RunAudit } from './audit.ts';
 import { withPlaceholders } from './cell.ts';
 import { mainCommand } from './main-command.ts';
 import { serveNetwork } from './network.ts';
-import type { RunStage } from './plan.ts';
+import { PROCESS_ROLE_STAGES, type RunStage } from './plan.ts';
 import { openPopulation } from './population.ts';
 import { layGroundwork, prepareSandbox } from './prepare.ts';
 import { openReadiness, type Readiness } from './readiness.ts';
@@ -56,7 +56,7 @@ export async function start(request: StartRequest): Promise<number> {
 /** Claims the run directory and the log, and sees to it that the log tells how the run ended. */
 async function startRecorded(request: StartRequest, signals: SignalInbox): Promise<number> {
   const { config, surroundings } = request;
-  const stage = stageRunner(() => signals.stopRequest);
+  const stage = stageRunner(PROCESS_ROLE_STAGES, () => signals.stopRequest);
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
   await using readiness = await openReadiness({
     runDirectory: runDirectory.path,
