@@ -1,7 +1,7 @@
 /** Which process is behind a connection, as /proc (proc(5)) and sock_diag(7) tell it. */
 import { lstat, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Flow, Identity, IdentityResult } from '../egress/stages.ts';
+import type { Flow, Identity, LookResult } from '../egress/stages.ts';
 import { errnoOf } from '../errors.ts';
 import { putLast } from '../lib/put-last.ts';
 import { createExecutableTrust, type ExecutableTrust, openExecutable } from './executable-trust.ts';
@@ -29,7 +29,7 @@ export interface IdentifierOptions {
 }
 
 /** Never rejects: whatever stands in the way of an identity is the reason of a refusal. */
-export type Identifier = (flow: Flow) => Promise<IdentityResult>;
+export type Identifier = (flow: Flow) => Promise<LookResult>;
 
 /**
  * An identifier with its own memory of executables (trust on first use). Every answer is from a look that began after the
@@ -38,8 +38,8 @@ export type Identifier = (flow: Flow) => Promise<IdentityResult>;
  */
 export function createIdentifier(options: IdentifierOptions): Identifier {
   const means: Means = { ...options, trust: createExecutableTrust(), known: new Map() };
-  const looks = new Map<string, { readonly now: Promise<IdentityResult>; next?: Promise<IdentityResult> }>();
-  const look = (key: string, flow: Flow): Promise<IdentityResult> => {
+  const looks = new Map<string, { readonly now: Promise<LookResult>; next?: Promise<LookResult> }>();
+  const look = (key: string, flow: Flow): Promise<LookResult> => {
     const now = identify(flow, means);
     const entry = { now };
     looks.set(key, entry);
@@ -59,7 +59,7 @@ interface Means extends IdentifierOptions {
   readonly known: Map<number, Observation>;
 }
 
-async function identify(flow: Flow, means: Means): Promise<IdentityResult> {
+async function identify(flow: Flow, means: Means): Promise<LookResult> {
   let reason = 'the processes behind the connection keep changing';
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     try {

@@ -7,6 +7,7 @@ import * as v from 'valibot';
 import { SECRET_FILE_NAMES } from '../config/secret-files.ts';
 import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import type { Identity } from '../egress/stages.ts';
+import { ANY_PROGRAM } from '../policy/any-program.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
 import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
 import { count, host, MAX_HOST, operationType, path, port, sha256, text } from './atoms.ts';
@@ -67,6 +68,11 @@ const identity = v.pipe(
   v.check((each) => isAHashEach(each), 'not a hash each'),
 );
 
+/** Also where nobody looks which program asks: said by the sidecar alone. */
+const caller = v.union([v.literal(ANY_PROGRAM), identity]);
+const anyResult = v.strictObject({ ok: v.literal(true), identity: v.literal(ANY_PROGRAM) });
+
+/** What a look at processes finds. */
 export const identityResult = v.variant('ok', [
   v.strictObject({ ok: v.literal(true), identity }),
   v.strictObject({ ok: v.literal(false), reason: text }),
@@ -161,7 +167,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-allowed'),
     intent,
-    identity,
+    identity: caller,
     rule: text,
     address: v.optional(address),
     proxy: v.exactOptional(v.strictObject({ host, port })),
@@ -171,13 +177,13 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('message-allowed'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     rule: text,
   }),
   v.strictObject({
     kind: v.literal('request-violation'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     reason: denyReason,
     detail: text,
     rule: text,
@@ -185,7 +191,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-denied'),
     intent,
-    identity: v.optional(identity),
+    identity: v.optional(caller),
     reason: denyReason,
     detail: text,
     rule,
@@ -193,14 +199,14 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-failed'),
     intent,
-    identity: v.optional(identity),
+    identity: v.optional(caller),
     rule,
     detail: text,
   }),
   v.strictObject({
     kind: v.literal('connection-closed'),
     intent,
-    identity,
+    identity: caller,
     rule: text,
     address: v.optional(address),
     bytesOut: count,
@@ -212,7 +218,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('model-called'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     rule: text,
     route: word,
     provider: word,
@@ -229,7 +235,7 @@ const networkFact = v.variant('kind', [
     kind: v.literal('policy-proposal'),
     state: v.picklist(['pending', 'approved', 'superseded']),
     intent,
-    identity,
+    identity: caller,
     id: v.pipe(v.string(), v.uuid()),
     ruleName: word,
     summary: v.pipe(v.string(), v.maxLength(MAX_SUMMARY)),
@@ -329,7 +335,7 @@ const toNetworkRole = v.variant('type', [
     takesProposals: v.boolean(),
   }),
   v.strictObject({ type: v.literal('policy'), ...policyUpdate }),
-  v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),
+  v.strictObject({ type: v.literal('answer'), id: count, result: v.union([identityResult, anyResult]) }),
   v.strictObject({ type: v.literal('stop') }),
 ]);
 

@@ -6,10 +6,17 @@ import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import type { CastellanError } from '../errors.ts';
+import type { ProcessEnd } from '../roles/control/process-end.ts';
 import { VERSION } from '../version.ts';
 
 export interface RunAudit extends AsyncDisposable {
   readonly report: Report;
+  /** Settles when everything reported is on disk. */
+  flush(): Promise<void>;
+  /** The run has ended, and nothing more is reported. @throws CastellanError where the log could not take its end */
+  conclude(exitCode: number, reason: string): Promise<void>;
+  /** Set where the log is the sidecar's, at the other end of this wire. */
+  readonly sidecar: ProcessEnd | undefined;
   /** Settles when the log can no longer be written: from then on nothing new may happen unseen. */
   readonly failed: Promise<CastellanError>;
 }
@@ -42,7 +49,14 @@ export async function openRunAudit(
     colour: surroundings.stderrIsTerminal && surroundings.environment['NO_COLOR'] === undefined,
     onFailure: resolve,
   });
-  return { report: audit.report, failed, [Symbol.asyncDispose]: () => audit[Symbol.asyncDispose]() };
+  return {
+    report: audit.report,
+    failed,
+    flush: audit.flush,
+    async conclude() {},
+    sidecar: undefined,
+    [Symbol.asyncDispose]: () => audit[Symbol.asyncDispose](),
+  };
 }
 
 /** PRETTY_NAME of os-release(5), or `Linux` where an image has none. */

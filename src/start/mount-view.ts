@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readdir, realpath } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import { errnoOf } from '../errors.ts';
@@ -19,9 +19,14 @@ export async function ownPlaces(config: RunConfig, install: InstallPaths): Promi
   const hidden = config.mode !== 'process-only';
   const places: readonly OwnPlace[] = [
     { path: config.runBase, hidden, readable: false },
-    // Earlier runs' logs too: a rootless agent has their owner's uid.
-    { path: config.logDirectory, hidden, readable: false },
-    { path: config.auditPath, hidden, readable: false },
+    ...(config.pod === undefined
+      ? [
+          // Earlier runs' logs too: a rootless agent has their owner's uid.
+          { path: config.logDirectory, hidden, readable: false },
+          { path: config.auditPath, hidden, readable: false },
+        ]
+      : // The log is the sidecar's. Who could read here could pass for the process role.
+        [{ path: dirname(config.pod.controlSocket), hidden, readable: false }]),
     { path: install.root, hidden: false, readable: true },
   ];
   // A log directory that nobody has made yet, and that this run does not make, holds nothing to protect.

@@ -1,3 +1,4 @@
+import { ANY_PROGRAM } from '../../policy/any-program.ts';
 import type { AuditFact } from '../event.ts';
 import { modelActivity } from './api-activity.ts';
 import { applicationError } from './application-error.ts';
@@ -20,9 +21,15 @@ export function toOcsf(
   context: AuditContext,
 ): OcsfEvent[] {
   const stamp = nextStamp();
-  const event = makeEvent(domainParts(fact, stamp, context), stamp, context);
+  const event = makeEvent(withJudgement(domainParts(fact, stamp, context), fact), stamp, context);
   const finding = findingParts(fact, event, nextStamp, context);
   return finding === undefined ? [event] : [event, finding];
+}
+
+/** Says of every decision about a connection that nobody looked which program asks, where nobody did. */
+function withJudgement(parts: EventParts, fact: AuditFact | LogFact): EventParts {
+  if (!('identity' in fact) || fact.identity !== ANY_PROGRAM) return parts;
+  return { ...parts, unmapped: { ...parts.unmapped, binary_identity: 'none' } };
 }
 
 /** The context as later events repeat it. */

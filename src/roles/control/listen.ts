@@ -54,7 +54,7 @@ const MAX_RECORDED = 16;
  */
 export async function listenForProcessRole(options: ControlListenOptions): Promise<ControlListener> {
   await using undo = new AsyncDisposableStack();
-  const mayOwn = (uid: number): boolean => uid === options.uid || uid === 0;
+  const mayOwn = (uid: number): boolean => [options.uid, options.exemptUid, 0].includes(uid);
   const place = undo.use(await openControlPlace(options.path, mayOwn));
   const descriptor = await listenAtPath(place.socket, SOCKET_MODE, 'control-socket');
   undo.defer(() => rm(place.socket, { force: true }));

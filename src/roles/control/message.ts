@@ -3,7 +3,7 @@
  * One closed union each way, framed as in ../channel.ts.
  */
 import type { AuditFact } from '../../audit/event.ts';
-import type { Flow, IdentityResult } from '../../egress/stages.ts';
+import type { Flow, LookResult } from '../../egress/stages.ts';
 import type { StaticPolicy } from '../../policy/static-parts.ts';
 import type { Placeholders } from '../message.ts';
 
@@ -79,7 +79,7 @@ export type FromProcessRole =
   | { readonly type: 'ready' }
   /** The answer to `setup` and `policy`. */
   | { readonly type: 'policy-applied'; readonly generation: number; readonly targets: BinaryTargets }
-  | { readonly type: 'answer'; readonly id: number; readonly result: IdentityResult }
+  | { readonly type: 'answer'; readonly id: number; readonly result: LookResult }
   | { readonly type: 'fact'; readonly fact: ProcessFact }
   /** Nobody of the sandbox is left; nothing follows. */
   | { readonly type: 'ended'; readonly exitCode: number; readonly reason: string };

@@ -1,8 +1,9 @@
 /** The control wire as the process role of a pod holds it. */
 import type { AuditFact, Report } from '../../audit/event.ts';
 import { CastellanError } from '../../errors.ts';
+import type { Identifier } from '../../kernel/procfs.ts';
 import { changedStaticParts } from '../../policy/static-parts.ts';
-import { createAnswerer, type Identify } from '../answer.ts';
+import { createAnswerer } from '../answer.ts';
 import { roleLost } from '../channel.ts';
 import { keepPhase } from '../phase.ts';
 import type { SidecarPeer } from './connect.ts';
@@ -37,7 +38,7 @@ const RECORD_DEADLINE_MS = 10_000;
 export interface ProcessEndOptions {
   /** Where links lead, of those paths that are links here. */
   readonly followLinks: (paths: readonly string[]) => Promise<BinaryTargets>;
-  readonly identify: Identify;
+  readonly identify: Identifier;
   /** The sidecar asks for the end of the sandbox. */
   readonly onStop: () => void;
 }
