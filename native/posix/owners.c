@@ -62,19 +62,27 @@ static bool in_namespace(const struct search *search, int task) {
     return leads_to(task, "ns/net", search->namespace_link);
 }
 
-/* The number in /proc/pid/status, which everybody may read; INT32_MAX where it cannot be told. */
-static int count_filters(int process) {
-    static const char label[] = "\nSeccomp_filters:";
+/* The first number behind a label in the text of /proc/pid/status. */
+static bool status_number(const char *text, const char *label, long long *number) {
+    const char *line = strstr(text, label);
+    return line != NULL && sscanf(line + strlen(label), "%lld", number) == 1;
+}
+
+/*
+ * Whether a process has our uid, which nothing in the sandbox can change, and more system call filters than castellan, which nothing
+ * can take off. Everybody may read that; what cannot be told counts as one of the sandbox.
+ */
+static bool is_of_sandbox(int process, int own_filters) {
     char text[4096];
     int file = openat(process, "status", O_RDONLY | O_CLOEXEC);
-    if (file < 0) return INT32_MAX;
+    if (file < 0) return errno != ENOENT && errno != ESRCH;
     ssize_t length = read(file, text, sizeof text - 1);
     close(file);
-    if (length < 0) return INT32_MAX;
+    if (length < 0) return errno != ESRCH;
     text[length] = '\0';
-    const char *line = strstr(text, label);
-    int filters;
-    return line != NULL && sscanf(line + sizeof label - 1, "%d", &filters) == 1 ? filters : INT32_MAX;
+    long long uid, filters;
+    if (!status_number(text, "\nUid:", &uid) || !status_number(text, "\nSeccomp_filters:", &filters)) return true;
+    return uid == (long long)getuid() && filters > own_filters;
 }
 
 /*
@@ -84,7 +92,7 @@ static int count_filters(int process) {
 static bool hides(const struct search *search, int task) {
     char target[48];
     if (search->own_filters < 0 || readlinkat(task, "ns/net", target, sizeof target) >= 0) return false;
-    return (errno == EACCES || errno == EPERM) && count_filters(task) > search->own_filters;
+    return (errno == EACCES || errno == EPERM) && is_of_sandbox(task, search->own_filters);
 }
 
 /*

@@ -4,9 +4,9 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CASTELLAN, type World } from '../fakes/world.ts';
+import { CALLER_UID, CASTELLAN, type World } from '../fakes/world.ts';
 import { type AuditEvent, auditEvents, finish, type Result } from './sandbox.ts';
 
 export const PROXY_UID = 21_337;
@@ -72,6 +72,12 @@ export interface AgentOptions {
   readonly sharesProcesses?: boolean;
 }
 
+const RUN_OF: Readonly<Record<number, string>> = {
+  [SANDBOX_UID]: 'agent-run',
+  [CALLER_UID]: 'caller-run',
+  [OTHER_UID]: 'other-run',
+};
+
 let count = 0;
 
 export async function makePod(world: World, network: string, extra = ''): Promise<Pod> {
@@ -82,6 +88,8 @@ export async function makePod(world: World, network: string, extra = ''): Promis
     ['state', 0o755, 0],
     ['work', 0o755, SANDBOX_UID],
     ['agent-run', 0o700, SANDBOX_UID],
+    ['caller-run', 0o700, CALLER_UID],
+    ['other-run', 0o700, OTHER_UID],
     ['sidecar-run', 0o700, PROXY_UID],
     ['sidecar-log', 0o700, PROXY_UID],
   ] as const) {
@@ -129,7 +137,7 @@ export async function makePod(world: World, network: string, extra = ''): Promis
     spawn([
       'sh',
       '-ec',
-      `ip addr add 10.78.${number}.2/24 dev pod; ip link set pod up; ip route add default via 10.78.${number}.1`,
+      `echo 0 > /proc/sys/net/ipv6/conf/pod/accept_dad; ip addr add 10.78.${number}.2/24 dev pod; ip link set pod up; ip route add default via 10.78.${number}.1`,
     ]),
   );
   await must(
@@ -161,8 +169,6 @@ export async function makePod(world: World, network: string, extra = ''): Promis
           policy,
           '--audit-file',
           auditPath,
-          '--name',
-          `sidecar-${number}`,
           '--proxy-uid',
           String(PROXY_UID),
           ...options,
@@ -189,8 +195,6 @@ export async function makePod(world: World, network: string, extra = ''): Promis
           'process',
           '--control-socket',
           socket,
-          '--name',
-          `agent-${number}`,
           '--workdir',
           path('work'),
           ...options,
@@ -200,7 +204,7 @@ export async function makePod(world: World, network: string, extra = ''): Promis
         {
           ...(stdin && { stdin }),
           environment: {
-            XDG_RUNTIME_DIR: path('agent-run'),
+            XDG_RUNTIME_DIR: path(RUN_OF[uid] ?? ''),
             HOME: path('work'),
             SECRET_OF_THE_CALLER: 'must not get in',
           },
@@ -209,13 +213,34 @@ export async function makePod(world: World, network: string, extra = ''): Promis
     },
     async [Symbol.asyncDispose]() {
       for (const child of children) {
-        child.kill('SIGKILL');
+        killAll(child);
         if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
       }
       host.stdin?.end();
       if (host.exitCode === null && host.signalCode === null) await once(host, 'exit');
     },
   };
+}
+
+/** KILL to what runs below a child, and to itself: a change of uid ends what would have tied them together. */
+export function killAll({ pid, exitCode, signalCode }: ChildProcess): void {
+  if (pid === undefined || exitCode !== null || signalCode !== null) return;
+  const below = (parent: number): number[] => {
+    try {
+      const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'latin1').trim();
+      const pids = children === '' ? [] : children.split(' ').map(Number);
+      return [...pids.flatMap(below), parent];
+    } catch {
+      return [];
+    }
+  };
+  for (const each of below(pid)) {
+    try {
+      process.kill(each, 'SIGKILL');
+    } catch {
+      // It has ended with its namespace.
+    }
+  }
 }
 
 /** Resolves when the child has said `text` on standard error; what it says goes on being read. */
