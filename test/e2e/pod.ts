@@ -137,7 +137,8 @@ export async function makePod(world: World, network: string, extra = ''): Promis
     spawn([
       'sh',
       '-ec',
-      `echo 0 > /proc/sys/net/ipv6/conf/pod/accept_dad; ip addr add 10.78.${number}.2/24 dev pod; ip link set pod up; ip route add default via 10.78.${number}.1`,
+      `ip addr add 10.78.${number}.2/24 dev pod; ip -6 addr add fd78:${number}::2/64 dev pod nodad; ip link set pod up
+       ip route add default via 10.78.${number}.1; ip -6 route add default via fd78:${number}::1`,
     ]),
   );
   await must(
@@ -220,6 +221,11 @@ export async function makePod(world: World, network: string, extra = ''): Promis
       if (host.exitCode === null && host.signalCode === null) await once(host, 'exit');
     },
   };
+}
+
+/** The first process of an agent's container. */
+export function childOf({ pid }: ChildProcess): string {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim();
 }
 
 /** KILL to what runs below a child, and to itself: a change of uid ends what would have tied them together. */
