@@ -62,8 +62,8 @@ napi_value peer_credentials(napi_env env, napi_callback_info info) {
     struct ucred peer;
     socklen_t length = sizeof peer;
     if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return throw_errno(env, errno, "getsockopt");
-    /* A socket that is not connected has no peer, and says so with pid 0 and uid -1. */
-    if (peer.pid == 0 || peer.uid == (uid_t)-1) return throw_errno(env, ENOTCONN, "getsockopt");
+    /* A socket that is not connected has no peer, and says so with uid -1. Pid 0 alone is a peer of a pid namespace that we cannot see. */
+    if (peer.uid == (uid_t)-1) return throw_errno(env, ENOTCONN, "getsockopt");
     napi_value result = NULL;
     napi_value uid = NULL;
     napi_value gid = NULL;

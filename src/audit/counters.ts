@@ -96,6 +96,10 @@ export const COUNTERS = {
   launch_refusals: { help: 'Launches that failed.', labels: NO_LABELS },
   ssh_connections: { help: 'SSH connections that were let in.', labels: NO_LABELS },
   ssh_disconnections: { help: 'Ends of such connections.', labels: NO_LABELS },
+  control_refusals: {
+    help: 'Peers at the control socket of a pod that were not the process role.',
+    labels: NO_LABELS,
+  },
   ssh_refusals: { help: 'What SSH clients were refused, connections included.', labels: NO_LABELS },
   attachments: { help: 'Clients that attached to the main process.', labels: NO_LABELS },
   detachments: {
@@ -197,6 +201,8 @@ export function countsOf(fact: AuditFact): readonly Count[] {
     case 'audit-opened':
     case 'audit-closed':
     case 'identity-resolved':
+    case 'control-refused':
+      return [count('control_refusals', {})];
     case 'path-prepared':
     case 'path-skipped':
     case 'workspace-owned':

@@ -3,7 +3,7 @@
  * into its OCSF class. A fact carries raw values: escaping and redaction happen where it is written.
  */
 import type { RunMode } from '../config/config.ts';
-import type { Identity, Intent, RequestLine, TlsFacts } from '../egress/stages.ts';
+import type { Caller, Intent, RequestLine, TlsFacts } from '../egress/stages.ts';
 import type { DenyReason } from '../policy/verdict.ts';
 
 export const SESSION_KINDS = ['main', 'shell', 'exec'] as const;
@@ -32,6 +32,9 @@ export const CONTROLS = [
   'account-view',
   'trust-store',
   'upstream-proxy',
+  'binary-identity',
+  'bypass-watch',
+  'control-wire',
   'limits',
   'teardown',
 ] as const;
@@ -39,7 +42,12 @@ export type Control = (typeof CONTROLS)[number];
 
 export type AuditFact =
   | { readonly kind: 'supervisor-started'; readonly mode: RunMode; readonly pid: number }
-  | { readonly kind: 'supervisor-ready'; readonly sshSocket: string; readonly durationMs: number }
+  | {
+      readonly kind: 'supervisor-ready';
+      /** Absent where no session can be opened: in the sidecar of a pod. */
+      readonly sshSocket: string | undefined;
+      readonly durationMs: number;
+    }
   | { readonly kind: 'supervisor-stopped'; readonly exitCode: number; readonly reason: string }
   | {
       readonly kind: 'supervisor-failed';
@@ -126,7 +134,7 @@ export type AuditFact =
   | {
       readonly kind: 'connection-allowed';
       readonly intent: Intent;
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly rule: string;
       /** Undefined for a tunnel that is opened: its requests are dialled one by one; and where the operator's proxy was told the name. */
       readonly address: string | undefined;
@@ -140,14 +148,14 @@ export type AuditFact =
       /** What a client asks for over a WebSocket that is open already: an operation, or its first text. */
       readonly kind: 'message-allowed';
       readonly intent: Intent & { readonly http: RequestLine };
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly rule: string;
     }
   | {
       /** A request that no rule allows, or that one refuses, and that passes because its endpoint is in audit. */
       readonly kind: 'request-violation';
       readonly intent: Intent & { readonly http: RequestLine };
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly reason: DenyReason;
       readonly detail: string;
       readonly rule: string;
@@ -156,7 +164,7 @@ export type AuditFact =
       readonly kind: 'connection-denied';
       readonly intent: Intent;
       /** Absent where it could not be established; then `detail` says why. */
-      readonly identity: Identity | undefined;
+      readonly identity: Caller | undefined;
       readonly reason: DenyReason;
       readonly detail: string;
       readonly rule: string | undefined;
@@ -164,14 +172,14 @@ export type AuditFact =
   | {
       readonly kind: 'connection-failed';
       readonly intent: Intent;
-      readonly identity: Identity | undefined;
+      readonly identity: Caller | undefined;
       readonly rule: string | undefined;
       readonly detail: string;
     }
   | {
       readonly kind: 'connection-closed';
       readonly intent: Intent;
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly rule: string;
       readonly address: string | undefined;
       readonly bytesOut: number;
@@ -211,7 +219,7 @@ export type AuditFact =
       /** A request to a model by the operator's route: never what was asked, nor with which key. */
       readonly kind: 'model-called';
       readonly intent: Intent & { readonly http: RequestLine };
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly rule: string;
       readonly route: string;
       readonly provider: string;
@@ -232,7 +240,7 @@ export type AuditFact =
       readonly kind: 'policy-proposal';
       readonly state: ProposalState;
       readonly intent: Intent;
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly id: string;
       readonly ruleName: string;
       /** The program's own words. */
@@ -277,6 +285,12 @@ export type AuditFact =
   | {
       readonly kind: 'ssh-refused';
       readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly reason: string;
+    }
+  | {
+      /** Somebody else than the process role at the control socket of a pod. */
+      readonly kind: 'control-refused';
       readonly peer: PeerProcess;
       readonly reason: string;
     }

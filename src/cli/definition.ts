@@ -1,12 +1,5 @@
 /** The command line, told once: the parser, `--help` and later the man page and completions read this table. */
-
-export interface OptionDefinition {
-  readonly name: string;
-  /** Placeholder of the value; a switch has none. */
-  readonly value?: string;
-  readonly repeatable?: boolean;
-  readonly help: string;
-}
+import { CELL_OPTIONS, type OptionDefinition } from './cell-options.ts';
 
 export interface VerbDefinition {
   readonly name: string;
@@ -25,89 +18,6 @@ const SANDBOX: OptionDefinition = {
   help: 'which running sandbox; may be left out when there is only one',
 };
 const JSON_OUTPUT: OptionDefinition = { name: 'json', help: 'print JSON' };
-
-/** What decides how a sandbox is made; the same for running it and for only looking. */
-const CELL_OPTIONS: readonly OptionDefinition[] = [
-  {
-    name: 'policy',
-    value: 'FILE',
-    help: 'policy file (default /etc/castellan/policy.yaml, else a policy without network)',
-  },
-  { name: 'workdir', value: 'DIR', help: 'working directory of the command (default: the current one)' },
-  { name: 'name', value: 'NAME', help: 'name of the sandbox (default: a random one)' },
-  {
-    name: 'env',
-    value: 'NAME[=VALUE]',
-    repeatable: true,
-    help: 'give a variable to the command; without =VALUE, the one castellan has',
-  },
-  {
-    name: 'shared-env',
-    value: 'NAME[=VALUE]',
-    repeatable: true,
-    help: 'the same for the command and for SSH sessions; castellan’s own variables come before it',
-  },
-  {
-    name: 'credentials',
-    value: 'FILE',
-    help: 'secrets, and where they may go: the command has placeholders of them, which the proxy replaces',
-  },
-  {
-    name: 'audit-file',
-    value: 'FILE',
-    help: 'where to write OCSF events (default: a new file in the log directory)',
-  },
-  {
-    name: 'proxy-uid',
-    value: 'UID',
-    help: 'uid of the network role when started as root (default 1337)',
-  },
-  {
-    name: 'roles',
-    value: 'ROLES',
-    help: 'network,process (default), or process alone where a sidecar fences the network',
-  },
-  {
-    name: 'ownership',
-    value: 'METHOD',
-    help: 'how the working directory becomes the sandbox user’s: auto, chown, idmap or none (default: auto when the platform names the user, else none); takes root',
-  },
-  {
-    name: 'limit',
-    value: 'NAME=VALUE',
-    repeatable: true,
-    help: 'bound memory, pids, cpu (together) or cputime, fsize, stack, nproc, nofile, memlock, as (each process)',
-  },
-  {
-    name: 'upstream-proxy',
-    value: 'URL',
-    help: 'reach origins through this proxy (http:// or https://), by CONNECT',
-  },
-  {
-    name: 'upstream-no-proxy',
-    value: 'LIST',
-    repeatable: true,
-    help: 'what is reached without it: names (with all below), .suffixes, addresses, CIDR blocks, each with or without :PORT; or *',
-  },
-  {
-    name: 'upstream-proxy-auth-file',
-    value: 'FILE',
-    help: 'file with user:password for it; only the network role reads it',
-  },
-  {
-    name: 'upstream-proxy-auth-allow-insecure',
-    help: 'send that password to an http:// proxy, unencrypted',
-  },
-  {
-    name: 'upstream-proxy-connect-by-hostname',
-    help: 'tell it names, and not the addresses that were checked: it may then connect elsewhere',
-  },
-  {
-    name: 'inference-routes',
-    value: 'FILE',
-    help: 'models that inference.local answers with, and their keys (read by the network role alone)',
-  },
-];
 
 export const VERBS = [
   {
@@ -148,6 +58,21 @@ export const VERBS = [
         name: 'ssh-socket',
         value: 'PATH|@NAME',
         help: 'answer SSH there too: a socket at a path that the policy grants nobody, or one with an abstract name',
+      },
+      {
+        name: 'control-socket',
+        value: 'PATH',
+        help: 'in a pod: where the sidecar (--roles network) and the agent’s container (--roles process) meet',
+      },
+      {
+        name: 'sandbox-uid',
+        value: 'UID',
+        help: 'in the sidecar: who the agent’s container runs as (default: anybody but root and the network role)',
+      },
+      {
+        name: 'binary-identity',
+        value: 'BY',
+        help: 'in the sidecar: who finds out which program asks: process (default), sidecar (takes a shared process namespace, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH), or none: rules hold for every program',
       },
       { name: 'policy-proposals', help: 'let programs ask for rules at http://policy.local/' },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },

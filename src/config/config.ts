@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { isAbsolute, join, resolve } from 'node:path';
-import { CastellanError } from '../errors.ts';
 import { MAX_ID } from '../lib/id.ts';
 import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
 import { type Limits, readLimits } from './limits.ts';
 import { mainProcessSpec } from './main-process-spec.ts';
 import { type Place, readPlace } from './place.ts';
+import { checkSidecarUids, NO_COMMAND, type PodConfig, readPod, refuseForeign } from './pod.ts';
 import { SECRET_FILE_NAMES, SECRET_FILE_OPTIONS, type SecretFileName } from './secret-files.ts';
 import { readSshAddress, type SshAddress } from './ssh-socket.ts';
 import type { Surroundings } from './surroundings.ts';
 import { readUpstreamProxy, type UpstreamProxy } from './upstream-proxy.ts';
+import { readInteger, readWord, usage } from './values.ts';
 import { readVariable, refuseUnknownVariables } from './variables.ts';
 
 /** The words of the command line after the verb. */
@@ -21,13 +22,15 @@ export interface VerbArguments {
 
 /**
  * `root` and `rootless` hold both roles. `process-only` holds the process role alone, as the sandbox's own user, in a container
- * whose network somebody else fences.
+ * whose network somebody else fences. `sidecar` holds the network role alone, in the container of a pod beside such a one.
  */
-export type RunMode = 'root' | 'rootless' | 'process-only';
+export type RunMode = 'root' | 'rootless' | 'process-only' | 'sidecar';
 
 /** Everything a run depends on, read once and frozen. */
 export interface RunConfig {
   readonly mode: RunMode;
+  /** How the two containers of a pod are one sandbox; undefined where one container is all. */
+  readonly pod: PodConfig | undefined;
   readonly name: string;
   /** Undefined: the sandbox user's login shell. */
   readonly command: readonly [string, ...string[]] | undefined;
@@ -111,15 +114,25 @@ export function readRunConfig(
     throw usage(`--name ${name}: use up to 31 of a-z, 0-9 and -, starting with a letter or digit`);
   const absolute = (path: string) => resolve(surroundings.workingDirectory, path);
   const policy = option('policy');
+  const mode = readMode(option('roles'), surroundings.uid);
+  refuseForeign(command, mode);
+  // The sidecar has the policy.
+  const isInstalled = installedPolicy && !(mode === 'process-only' && command.options.has('control-socket'));
   const audit = option('audit-file');
   const ssh = option('ssh-socket');
+  const pod = readPod(command.options, mode, absolute);
+  // A sidecar that is not root is the network role's uid itself.
+  const ownUid = mode === 'sidecar' && surroundings.uid !== 0 ? surroundings.uid : DEFAULT_NETWORK_ROLE_UID;
+  const networkRoleUid = readInteger('proxy-uid', option('proxy-uid'), ownUid, 1, MAX_ID);
+  if (mode === 'sidecar') checkSidecarUids(networkRoleUid, surroundings.uid, pod?.sandboxUid);
   const stamp = now.toISOString().replaceAll(/[-:]|\.\d+/g, '');
   return Object.freeze({
-    mode: readMode(option('roles'), surroundings.uid),
+    mode,
+    pod,
     name,
-    ...readMain(command, surroundings),
+    ...(mode === 'sidecar' ? NO_COMMAND : readMain(command, surroundings)),
     timeLimitMs: readInteger('timeout', option('timeout'), 0, 0, MAX_TIME_LIMIT_S) * 1000 || undefined,
-    policyPath: policy === undefined ? (installedPolicy ? INSTALLED_POLICY : undefined) : absolute(policy),
+    policyPath: policy === undefined ? (isInstalled ? INSTALLED_POLICY : undefined) : absolute(policy),
     workingDirectory: absolute(option('workdir') ?? '.'),
     environment: readEnvironment('env', command, surroundings),
     sharedEnvironment: readEnvironment('shared-env', command, surroundings),
@@ -127,7 +140,7 @@ export function readRunConfig(
       audit === undefined ? join(logDirectory(surroundings), `${name}-${stamp}.jsonl`) : absolute(audit),
     logDirectory: logDirectory(surroundings),
     runBase: runBase(surroundings),
-    networkRoleUid: readInteger('proxy-uid', option('proxy-uid'), DEFAULT_NETWORK_ROLE_UID, 1, MAX_ID),
+    networkRoleUid,
     driverIdentity: readDriverIdentity(surroundings.environment),
     limits: readLimits(command.options.get('limit') ?? []),
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
@@ -155,11 +168,13 @@ function readMode(roles: string | undefined, uid: number): RunMode {
     case undefined:
     case 'network,process':
       return uid === 0 ? 'root' : 'rootless';
+    case 'network':
+      return 'sidecar';
     case 'process':
       if (uid !== 0) return 'process-only';
       throw usage('--roles process is for a container that runs as the sandbox’s own user, not as root');
     default:
-      throw usage(`--roles ${roles}: one of network,process and process`);
+      throw usage(`--roles ${roles}: one of network,process, network and process`);
   }
 }
 
@@ -205,20 +220,6 @@ function readEnvironment(
   );
 }
 
-function readInteger(
-  option: string,
-  text: string | undefined,
-  fallback: number,
-  low: number,
-  high: number,
-): number {
-  if (text === undefined) return fallback;
-  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= low && value <= high))
-    throw usage(`--${option} ${text}: a whole number from ${low} to ${high}`);
-  return value;
-}
-
 function readOwnership(text: string | undefined): OwnershipMethod | undefined {
   return text === undefined ? undefined : readWord('ownership', text, OWNERSHIP_METHODS);
 }
@@ -242,24 +243,13 @@ function readSecretFiles(
   for (const file of SECRET_FILE_NAMES) {
     const path = options.get(SECRET_FILE_OPTIONS[file])?.[0];
     if (path === undefined) continue;
-    if (options.get('roles')?.[0] === 'process')
-      throw usage(`--${SECRET_FILE_OPTIONS[file]} takes the network role, which this run has not`);
     files[file] = absolute(path);
   }
   return files;
 }
 
 function readProposals({ options }: VerbArguments): boolean {
-  const wanted = options.has('policy-proposals');
-  if (wanted && options.get('roles')?.[0] === 'process')
-    throw usage('--policy-proposals takes the network role, which this run has not');
-  return wanted;
-}
-
-function readWord<Word extends string>(option: string, text: string, words: readonly Word[]): Word {
-  const word = words.find((known) => known === text);
-  if (word === undefined) throw usage(`--${option} ${text}: one of ${words.join(', ')}`);
-  return word;
+  return options.has('policy-proposals');
 }
 
 /** What runs and on whose streams: the command line, else the environment, else a login shell for a person. */
@@ -280,8 +270,4 @@ function readMain(
     command: first === undefined ? undefined : [first, ...rest],
     retain: wanted ? { terminal: tty || (stdinIsTerminal && stdoutIsTerminal) } : undefined,
   };
-}
-
-function usage(message: string): CastellanError {
-  return new CastellanError('usage', message, { step: 'arguments' });
 }

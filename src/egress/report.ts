@@ -4,10 +4,10 @@ import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import type { RequestVerdict } from '../policy/judge.ts';
 import type { RequestNames } from '../policy/request-names.ts';
 import type { DenyVerdict } from '../policy/verdict.ts';
-import type { Grant, Identity, Intent, Outcome, Refusal, Upstream } from './stages.ts';
+import type { Caller, Grant, Intent, Outcome, Refusal, Upstream } from './stages.ts';
 
 export interface ConnectionRecord {
-  refused(refusal: Refusal, identity: Identity | undefined, rule: string | undefined): void;
+  refused(refusal: Refusal, identity: Caller | undefined, rule: string | undefined): void;
   /** `address` is undefined for a tunnel whose requests are dialled one by one. */
   allowed(
     grant: Grant,

@@ -97,7 +97,7 @@ export interface Posix {
    * `socket` where there is no such protocol, `connect` where there is no route, and `send` where the datagram was refused.
    */
   probeDatagram(family: 4 | 6, protocol: number, address: string, port: number): void;
-  /** SO_PEERCRED of a connected Unix socket. */
+  /** SO_PEERCRED of a connected Unix socket; `pid` is 0 for a peer in a pid namespace that cannot be seen from here. */
   peerCredentials(socket: number): { pid: number; uid: number; gid: number };
   /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */
   originalDestination(socket: number, family: 4 | 6): { address: string; port: number };
@@ -140,9 +140,10 @@ export interface Posix {
   ): { inode: string; uid: number } | undefined;
   /**
    * Processes with a thread in the network namespace of inode `namespaceInode` that holds `socket:[socketInode]` open.
-   * On the pool, because an agent decides how long the search is; more than 256 owners fail with `E2BIG`.
+   * On the pool, because an agent decides how long the search is; more than 256 owners fail with `E2BIG`. A process with more
+   * system call filters than `ownFilters` that does not show what it holds fails it with `EACCES`; -1 looks for none.
    */
-  socketOwners(socketInode: string, namespaceInode: string): Promise<number[]>;
+  socketOwners(socketInode: string, namespaceInode: string, ownFilters: number): Promise<number[]>;
   /**
    * The process and its ancestors, nearest first, ending below the supervisor and the supervisor's parent, at most 65. Each
    * is read through one descriptor, at its own moment. Rejects when one is gone (`ENOENT`, `ESRCH`) or malformed (`EPROTO`).

@@ -27,6 +27,14 @@ export async function processStartTime(pid: number): Promise<string | undefined>
   return /^[ZX]$/.test(state) ? undefined : startTime;
 }
 
+/** How many seccomp filters a process has. @throws the system's error, and Error where the kernel does not count them */
+export async function countSystemCallFilters(pid: number | 'self'): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'latin1');
+  const count = /^Seccomp_filters:\s+(\d+)$/m.exec(status)?.[1];
+  if (count === undefined) throw new Error('this kernel does not count filters');
+  return Number(count);
+}
+
 /** Processes whose network namespace has this inode. The caller keeps the namespace open, or the inode may be another's by now. */
 export async function processesInNamespace(inode: string): Promise<number[]> {
   return filterProcesses(async (namespace) => namespace === inode);

@@ -82,6 +82,8 @@ export function createLauncher({ launcherPath, runDirectory, report }: LauncherO
         const started = await startConfined(spec, io, {
           launcherPath,
           directory: join(runDirectory, 'launch'),
+          // Castellan's own processes open none of their streams again, and to give them away takes CAP_CHOWN.
+          owner: purpose === undefined ? undefined : spec.credentials?.uid,
           signal,
         });
         const running = runningProcess(started);
@@ -99,20 +101,22 @@ export function createLauncher({ launcherPath, runDirectory, report }: LauncherO
 interface LaunchPlace {
   readonly launcherPath: string;
   readonly directory: string;
+  /** Whose the standard streams become. */
+  readonly owner: number | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
 async function startConfined(
   spec: ConfinedSpec,
   io: LaunchIo,
-  { launcherPath, directory, signal }: LaunchPlace,
+  { launcherPath, directory, owner, signal }: LaunchPlace,
 ): Promise<StartedLauncher> {
   signal?.throwIfAborted();
   const { bytes, descriptors } = encodeSpec(spec);
   const socketPath = join(directory, `${randomBytes(8).toString('hex')}.sock`);
   const listener = posix().listenUnix(socketPath, SOCKET_MODE);
   try {
-    const started = await startLauncher(launcherPath, socketPath, io, spec.credentials?.uid);
+    const started = await startLauncher(launcherPath, socketPath, io, owner);
     const kill = killerOf(started);
     using _ = onAbort(signal, kill);
     try {

@@ -10,7 +10,7 @@ import type { Flow, IdentityResult } from '../egress/stages.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { NetworkRule } from '../policy/document.ts';
 
-export const WIRE_VERSION = 5;
+export const WIRE_VERSION = 6;
 
 /** Where the network role finds its end of the wire. */
 export const CONTROL_DESCRIPTOR = 3;
@@ -28,7 +28,8 @@ export interface ListenerDescriptors {
   readonly transparent: readonly number[];
   readonly dnsUdp: readonly number[];
   readonly dnsTcp: readonly number[];
-  readonly nflog: number;
+  /** Absent where refused packets cannot be read. */
+  readonly nflog?: number;
 }
 
 /** Files that nobody but the network role reads, which closes them once it has; numbered like the listeners. */

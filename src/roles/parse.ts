@@ -8,6 +8,7 @@ import { PROPOSAL_STATES } from '../audit/event.ts';
 import { SECRET_FILE_NAMES } from '../config/secret-files.ts';
 import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import type { Identity } from '../egress/stages.ts';
+import { ANY_PROGRAM } from '../policy/any-program.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
 import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import { DENY_REASONS } from '../policy/verdict.ts';
@@ -26,11 +27,11 @@ const address = v.pipe(
   v.check((value) => isIP(value) !== 0, 'not an IP address'),
 );
 const figure = v.pipe(v.number(), v.finite(), v.minValue(0));
-const duration = figure;
+export const duration = figure;
 /** Of a descriptor in the row that was handed over. */
 const place = v.pipe(count, v.maxValue(MAX_HANDED_OVER - 1));
 
-const flow = v.strictObject({
+export const flow = v.strictObject({
   family: v.picklist([4, 6]),
   localAddress: address,
   localPort: port,
@@ -59,7 +60,12 @@ const identity = v.pipe(
   v.check((each) => isAHashEach(each), 'not a hash each'),
 );
 
-const identityResult = v.variant('ok', [
+/** Also where nobody looks which program asks: said by the sidecar alone. */
+const caller = v.union([v.literal(ANY_PROGRAM), identity]);
+const anyResult = v.strictObject({ ok: v.literal(true), identity: v.literal(ANY_PROGRAM) });
+
+/** What a look at processes finds. */
+export const identityResult = v.variant('ok', [
   v.strictObject({ ok: v.literal(true), identity }),
   v.strictObject({ ok: v.literal(false), reason: text }),
 ]);
@@ -114,7 +120,7 @@ const variable = v.pipe(limitedText(FACT_LIMITS.credentialName), v.regex(/^[A-Za
 const usedCredentials = v.exactOptional(atMost(FACT_LIMITS.credentials, variable));
 /** Characters of placeholders only: they become environment. */
 const placeholder = v.pipe(limitedText(FACT_LIMITS.placeholder), v.regex(/^[\w.~:-]+$/));
-const placeholders = v.pipe(
+export const placeholders = v.pipe(
   v.record(variable, placeholder),
   v.check((all) => Object.keys(all).length <= FACT_LIMITS.credentials, 'too many placeholders'),
 );
@@ -137,7 +143,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-allowed'),
     intent,
-    identity,
+    identity: caller,
     rule: text,
     address: v.optional(address),
     proxy: v.exactOptional(v.strictObject({ host, port })),
@@ -147,13 +153,13 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('message-allowed'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     rule: text,
   }),
   v.strictObject({
     kind: v.literal('request-violation'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     reason: denyReason,
     detail: text,
     rule: text,
@@ -161,7 +167,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-denied'),
     intent,
-    identity: v.optional(identity),
+    identity: v.optional(caller),
     reason: denyReason,
     detail: text,
     rule,
@@ -169,14 +175,14 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-failed'),
     intent,
-    identity: v.optional(identity),
+    identity: v.optional(caller),
     rule,
     detail: text,
   }),
   v.strictObject({
     kind: v.literal('connection-closed'),
     intent,
-    identity,
+    identity: caller,
     rule: text,
     address: v.optional(address),
     bytesOut: count,
@@ -188,7 +194,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('model-called'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     rule: text,
     route: word,
     provider: word,
@@ -205,7 +211,7 @@ const networkFact = v.variant('kind', [
     kind: v.literal('policy-proposal'),
     state: v.picklist(PROPOSAL_STATES),
     intent,
-    identity,
+    identity: caller,
     id: v.pipe(v.string(), v.uuid()),
     ruleName: word,
     summary: limitedText(FACT_LIMITS.proposalSummary),
@@ -306,7 +312,7 @@ const toNetworkRole = v.variant('type', [
       transparent: places,
       dnsUdp: places,
       dnsTcp: places,
-      nflog: place,
+      nflog: v.exactOptional(place),
     }),
     secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(place))),
     upstreamProxy: v.exactOptional(upstreamProxy),
@@ -314,7 +320,7 @@ const toNetworkRole = v.variant('type', [
     takesProposals: v.boolean(),
   }),
   v.strictObject({ type: v.literal('policy'), ...policyUpdate }),
-  v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),
+  v.strictObject({ type: v.literal('answer'), id: count, result: v.union([identityResult, anyResult]) }),
   v.strictObject({ type: v.literal('measure'), id: count }),
   v.strictObject({ type: v.literal('stop') }),
 ]);

@@ -6,7 +6,7 @@ import type { ToNetworkRole, ToProcessRole } from './message.ts';
 export type Phase = 'hello' | 'waiting' | 'starting' | 'running' | 'stopping' | 'ended';
 
 /** For each phase, the messages that may come in it and the phase each leads to. */
-type PhaseTable<Type extends string> = Readonly<Record<Phase, Partial<Readonly<Record<Type, Phase>>>>>;
+export type PhaseTable<Type extends string> = Readonly<Record<Phase, Partial<Readonly<Record<Type, Phase>>>>>;
 
 /** What the process role accepts. Questions come before `ready`: the listeners are open a moment earlier. */
 export const FROM_NETWORK_ROLE: PhaseTable<ToProcessRole['type']> = {

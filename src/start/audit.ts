@@ -7,11 +7,19 @@ import type { RunConfig } from '../config/config.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import { readVariable } from '../config/variables.ts';
 import type { CastellanError } from '../errors.ts';
+import type { ProcessEnd } from '../roles/control/process-end.ts';
 import { VERSION } from '../version.ts';
 
 export interface RunAudit extends AsyncDisposable {
   readonly report: Report;
-  readonly counts: AuditCounts;
+  /** Undefined where the log is kept elsewhere. */
+  readonly counts: AuditCounts | undefined;
+  /** Settles when everything reported is on disk. */
+  flush(): Promise<void>;
+  /** The run has ended, and nothing more is reported. @throws CastellanError where the log could not take its end */
+  conclude(exitCode: number, reason: string): Promise<void>;
+  /** Set where the log is the sidecar's, at the other end of this wire. */
+  readonly sidecar: ProcessEnd | undefined;
   /** Settles when the log can no longer be written: from then on nothing new may happen unseen. */
   readonly failed: Promise<CastellanError>;
 }
@@ -55,6 +63,9 @@ export async function openRunAudit(
       return audit.counts;
     },
     failed,
+    flush: audit.flush,
+    async conclude() {},
+    sidecar: undefined,
     [Symbol.asyncDispose]: () => audit[Symbol.asyncDispose](),
   };
 }

@@ -47,7 +47,7 @@ function renumber(
       transparent: each(listeners.transparent),
       dnsUdp: each(listeners.dnsUdp),
       dnsTcp: each(listeners.dnsTcp),
-      nflog: number(listeners.nflog),
+      ...(listeners.nflog !== undefined && { nflog: number(listeners.nflog) }),
     },
     secrets: Object.fromEntries(
       Object.entries(secrets).map(([name, descriptor]) => [name, number(descriptor)]),

@@ -49,8 +49,8 @@ function aboutRun({ config, tally, sources: { audit } }: MeasuredRun): MetricFam
       'Clients attached to the main process.',
       known(sum('attachments') - sum('detachments')),
     ),
-    counter('audit_records', 'Records of the audit log.', known(audit?.counts.records)),
-    counter('audit_dropped', 'Events that the audit log did not take.', known(audit?.counts.dropped)),
+    counter('audit_records', 'Records of the audit log.', known(audit?.counts?.records)),
+    counter('audit_dropped', 'Events that the audit log did not take.', known(audit?.counts?.dropped)),
   ];
 }
 

@@ -13,7 +13,7 @@ import { createOwnFigures } from './own-figures.ts';
 
 export interface MetricSources {
   /** Undefined until there is a log. */
-  audit?: { readonly counts: AuditCounts };
+  audit?: { readonly counts: AuditCounts | undefined };
   /** Undefined until there is a network role, and where there is none. */
   network?: { measure(): Promise<NetworkFigures | undefined> } | undefined;
 }

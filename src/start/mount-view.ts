@@ -28,9 +28,14 @@ export async function ownPlaces(
   const socket = { hidden, readable: false, isSocket: true } as const;
   const places: readonly OwnPlace[] = [
     { path: config.runBase, hidden, readable: false },
-    // Earlier runs' logs too: a rootless agent has their owner's uid.
-    { path: config.logDirectory, hidden, readable: false },
-    { path: config.auditPath, hidden, readable: false },
+    ...(config.pod === undefined
+      ? [
+          // Earlier runs' logs too: a rootless agent has their owner's uid.
+          { path: config.logDirectory, hidden, readable: false },
+          { path: config.auditPath, hidden, readable: false },
+        ]
+      : // The log is the sidecar's. Who could read here could pass for the process role.
+        [{ path: dirname(config.pod.controlSocket), hidden, readable: false }]),
     { path: install.root, hidden: false, readable: true },
     ...(await Promise.all(sockets.map(realSocketPath))).map((path) => ({ ...socket, path })),
     // Anybody may write to a service manager's, and who belongs to the service is believed.

@@ -178,7 +178,7 @@ async function serve(
   const mayInspect = decider.inspects || policy.mayChange || credentials !== undefined;
   const modelRoutes = await readModelRoutes(secrets.inferenceRoutes);
   const isTrustNeeded = mayInspect || modelRoutes.length > 0 || upstreamProxy?.scheme === 'https';
-  watchBypass(listeners.nflog, report, { signal });
+  if (listeners.nflog !== undefined) watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
     listeners: listenersOf(listeners),
     decider,

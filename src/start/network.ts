@@ -4,10 +4,10 @@ import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
 import type { NetworkEntrance } from '../kernel/network-entrance.ts';
-import { createIdentifier } from '../kernel/procfs.ts';
 import { type RunningProcess, within } from '../launch/process.ts';
 import { addBinaryTargets, literalBinaries } from '../policy/binaries.ts';
 import type { NetworkRule, PolicyDocument } from '../policy/document.ts';
+import type { Identify } from '../roles/answer.ts';
 import type { NetworkFigures, Placeholders } from '../roles/message.ts';
 import type { Ready } from '../roles/process-side.ts';
 import { layOutDescriptors } from './descriptor-layout.ts';
@@ -19,7 +19,11 @@ export interface NetworkOptions {
   readonly entrance: NetworkEntrance;
   readonly policy: PolicyDocument;
   readonly secrets: SecretFiles;
-  readonly supervisorPid: number;
+  readonly identify: Identify;
+  /** Whether the role has a uid of its own. */
+  readonly changesUid: boolean;
+  /** The rules as they are judged by: with the programs that names lead to. */
+  readonly resolveRules: (rules: readonly NetworkRule[]) => Promise<readonly NetworkRule[]>;
   readonly report: Report;
 }
 
@@ -56,7 +60,7 @@ export async function serveNetwork(launched: LaunchedRole, options: NetworkOptio
     role,
     config.secretFiles.credentials,
   );
-  const uid = config.mode === 'root' ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
+  const uid = options.changesUid ? `uid ${config.networkRoleUid}` : 'the caller’s uid';
   report({
     kind: 'control-applied',
     control: 'network-role',
@@ -66,7 +70,7 @@ export async function serveNetwork(launched: LaunchedRole, options: NetworkOptio
     pid: role.pid,
     authority,
     placeholders,
-    replacePolicy: async (next) => side.replacePolicy(await followBinaryLinks(next)),
+    replacePolicy: async (next) => side.replacePolicy(await options.resolveRules(next)),
     measure: side.measure,
     lost: side.closed.then((error) => withEnding(error, role)),
     async [Symbol.asyncDispose]() {
@@ -77,8 +81,8 @@ export async function serveNetwork(launched: LaunchedRole, options: NetworkOptio
 }
 
 async function begin({ handOver, side }: LaunchedRole, options: NetworkOptions): Promise<Ready> {
-  const { config, entrance, policy, secrets, supervisorPid } = options;
-  const rules = await followBinaryLinks(policy.network);
+  const { config, entrance, policy, secrets, identify } = options;
+  const rules = await options.resolveRules(policy.network);
   const { row, places } = layOutDescriptors({
     listeners: entrance.listeners,
     secrets: secrets.descriptors,
@@ -92,12 +96,12 @@ async function begin({ handOver, side }: LaunchedRole, options: NetworkOptions):
     rules,
     mayChange: config.reload !== undefined,
     takesProposals: config.takesProposals,
-    identify: createIdentifier({ diag: entrance.diag, inode: entrance.inode, supervisorPid }),
+    identify,
   });
 }
 
 /** The kernel names a program by the end of its links, a policy often by their beginning (/usr/bin/python3, /bin/sh). */
-async function followBinaryLinks(rules: readonly NetworkRule[]): Promise<readonly NetworkRule[]> {
+export async function followBinaryLinks(rules: readonly NetworkRule[]): Promise<readonly NetworkRule[]> {
   const targets = new Map<string, string>();
   for (const path of literalBinaries(rules)) {
     const target = await realpath(path).catch(() => path);

@@ -16,6 +16,19 @@ export const PROCESS_ROLE_STAGES = [
   ['ready', 'report ready'],
 ] as const;
 
+/** Of the sidecar of a pod, which has the network side and the log of a sandbox that another container runs. */
+export const SIDECAR_STAGES = [
+  ['run-directory', 'clean up after dead runs, claim the run directory'],
+  ['audit', 'open the audit file'],
+  ['privileges', 'see whether this process may do what it was asked to'],
+  ['policy', 'read and validate the policy'],
+  ['network-role', 'start the network role, which boots meanwhile'],
+  ['namespace', 'make the sockets in the network of the pod'],
+  ['egress', 'hand the sockets and the rules to the network role, and wait until it serves'],
+  ['control-socket', 'listen for the process role of the agent’s container'],
+  ['ready', 'report ready'],
+] as const;
+
 /** Of `network-init`, which fences a network namespace that others made and share. */
 export const NETWORK_INIT_STAGES = [
   ['privileges', 'see whether this process may'],
@@ -28,7 +41,7 @@ export const NETWORK_INIT_STAGES = [
 /** Names and what they do, in their order. */
 export type StagePlan = readonly (readonly [name: string, work: string])[];
 
-export type StageName = (typeof PROCESS_ROLE_STAGES)[number][0];
+export type StageName = (typeof PROCESS_ROLE_STAGES | typeof SIDECAR_STAGES)[number][0];
 
 /** Runs one stage; the stages must be called in the order of the plan, which keeps the plan true. */
 export type RunStage<Name extends string = StageName> = <T>(

@@ -5,10 +5,12 @@ import type { InstallPaths } from '../config/install.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import type { SandboxCgroup } from '../kernel/cgroup.ts';
 import { type LandlockSupport, landlockSupport } from '../kernel/landlock.ts';
-import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
+import { PROXY_PORT, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell } from '../launch/cell.ts';
 import { createLauncher, type Launcher } from '../launch/launch.ts';
 import type { PolicyDocument } from '../policy/document.ts';
+import type { Setup } from '../roles/control/message.ts';
+import type { ProcessEnd } from '../roles/control/process-end.ts';
 import { viewAccounts } from './account-view.ts';
 import { buildCell } from './cell.ts';
 import { type PreparedFilesystem, prepareFilesystem } from './filesystem.ts';
@@ -37,6 +39,8 @@ export interface GroundworkRequest {
   readonly report: Report;
   /** Takes everything back, in reverse. */
   readonly held: AsyncDisposableStack;
+  /** Set where the policy is the sidecar's. */
+  readonly sidecar?: Pick<ProcessEnd, 'setup'> | undefined;
 }
 
 /** What castellan's own processes need, and all that the network role's launch does. */
@@ -45,6 +49,8 @@ export interface Groundwork {
   readonly cgroup: SandboxCgroup | undefined;
   readonly launcher: Launcher;
   readonly landlock: LandlockSupport;
+  /** What the sidecar said; undefined where there is none. */
+  readonly setup: Setup | undefined;
 }
 
 export interface PrepareRequest extends GroundworkRequest {
@@ -64,8 +70,12 @@ export interface PreparedSandbox {
 /** @throws CastellanError for every refusal */
 export async function layGroundwork(request: GroundworkRequest): Promise<Groundwork> {
   const { config, surroundings, install, runDirectory, stage, report, held } = request;
-  const policy = await stage('policy', () => loadPolicy(config.policyPath));
-  reportPolicy(policy, config.policyPath, report);
+  const { policy, setup } = await stage('policy', async () => {
+    const setup = await request.sidecar?.setup;
+    return { setup, policy: setup === undefined ? await loadPolicy(config.policyPath) : policyOf(setup) };
+  });
+  // The sidecar has told of its own.
+  if (setup === undefined) reportPolicy(policy, config.policyPath, report);
   // Before castellan has any other process: those it knows itself by may have to move.
   const cgroup = held.use(await stage('cgroup', () => makeCgroup(config, surroundings, report)));
   if (cgroup !== undefined) await runDirectory.noteCgroup(cgroup.path);
@@ -74,13 +84,18 @@ export async function layGroundwork(request: GroundworkRequest): Promise<Groundw
     runDirectory: runDirectory.path,
     report,
   });
-  return { policy, cgroup, launcher, landlock: landlockSupport() };
+  return { policy, cgroup, launcher, landlock: landlockSupport(), setup };
+}
+
+/** The policy as far as it is applied in the agent's container of a pod. */
+function policyOf({ policy }: Setup): PolicyDocument {
+  return { version: 1, ...policy.parts, network: [], notices: [], digest: '' };
 }
 
 /** @throws CastellanError for every refusal */
 export async function prepareSandbox(request: PrepareRequest): Promise<PreparedSandbox> {
   const { config, surroundings, install, runDirectory, handed = [], stage, report, held, create } = request;
-  const { policy, cgroup, landlock } = request.groundwork;
+  const { policy, cgroup, landlock, setup } = request.groundwork;
   const { identity, accounts } = await stage('identity', async () => {
     const accounts = await readAccounts();
     const identity = await resolveRunIdentity(config, surroundings, policy.process, accounts, report);
@@ -107,7 +122,9 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
   const view = held.use(
     await viewAccounts({ config, identity, files: accounts, directory: runDirectory.path, create, report }),
   );
-  const trust = held.use(await openTrustStore({ config, policy, directory: runDirectory.path, report }));
+  const trust = held.use(
+    await openTrustStore({ config, policy, setup, directory: runDirectory.path, report }),
+  );
   const namespace = held.use(
     await stage('namespace', () => makeNamespace(config, install, runDirectory.interfaceName, report)),
   );
@@ -126,6 +143,7 @@ export async function prepareSandbox(request: PrepareRequest): Promise<PreparedS
     cgroup,
     resourceLimits: await resourceLimits(config, surroundings),
     namespace,
+    proxyPort: namespace === undefined ? setup?.proxyPort : PROXY_PORT,
     landlock,
     report,
   });

@@ -23,6 +23,8 @@ export interface RoleLaunchOptions {
   readonly config: RunConfig;
   readonly install: InstallPaths;
   readonly policy: PolicyDocument;
+  /** Whether the role gets the uid that the configuration names; takes root. */
+  readonly changesUid: boolean;
   readonly landlockAbi: number;
   readonly launcher: Launcher;
   readonly report: Report;
@@ -102,7 +104,7 @@ function once(work: () => void): () => void {
 }
 
 async function launch(
-  { config, install, landlockAbi, launcher, policy }: RoleLaunchOptions,
+  { config, install, landlockAbi, launcher, policy, changesUid }: RoleLaunchOptions,
   code: ReachableCode,
   keep: Parameters<typeof confineRole>[0]['keep'],
   signal: AbortSignal,
@@ -119,7 +121,7 @@ async function launch(
         'OPENSSL_CONF=/dev/null',
         `UV_THREADPOOL_SIZE=${RESOLVER_THREADS}`,
       ],
-      credentials: config.mode === 'root' ? { uid, gid: uid, groups: [] } : undefined,
+      credentials: changesUid ? { uid, gid: uid, groups: [] } : undefined,
       mounts: code.mounts,
       landlock:
         landlockAbi > 0 ? landlockSpec(landlockAbi, reads.granted, rolePorts(config, policy)) : undefined,

@@ -34,6 +34,9 @@ export function stageRunner<Plan extends StagePlan>(
       return await work();
     } catch (error) {
       if (error instanceof CastellanError) throw error;
+      const interruption = stopRequest();
+      if (interruption !== undefined && error instanceof Error && error.name === 'AbortError')
+        throw new StartInterrupted(interruption);
       const errno = errnoOf(error);
       const message = error instanceof Error ? error.message : String(error);
       throw new CastellanError('internal', message, { step: name, cause: error, ...(errno && { errno }) });

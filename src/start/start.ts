@@ -2,11 +2,13 @@
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
+import type { PodConfig } from '../config/pod.ts';
 import type { SignalName, Surroundings } from '../config/surroundings.ts';
 import { readVariable } from '../config/variables.ts';
-import { CastellanError } from '../errors.ts';
+import { CastellanError, ERROR_CODES } from '../errors.ts';
 import { endPopulation, type Population } from '../kernel/population.ts';
 import { posix } from '../kernel/posix.ts';
+import { createIdentifier } from '../kernel/procfs.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
 import { createMainConsole } from '../session/main-console.ts';
 import { startMainProcess } from '../session/main-process.ts';
@@ -16,8 +18,8 @@ import { openDoors } from './doors.ts';
 import { type HandedSocket, takeHandedSockets } from './handed-sockets.ts';
 import { mainCommand } from './main-command.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { serveNetwork } from './network.ts';
-import { PROCESS_ROLE_STAGES, type RunStage } from './plan.ts';
+import { followBinaryLinks, serveNetwork } from './network.ts';
+import { PROCESS_ROLE_STAGES, type RunStage, SIDECAR_STAGES } from './plan.ts';
 import { openPopulation } from './population.ts';
 import { layGroundwork, prepareSandbox } from './prepare.ts';
 import { openReadiness, type Readiness } from './readiness.ts';
@@ -62,19 +64,23 @@ async function startRecorded(request: StartRequest, signals: SignalInbox): Promi
   const { config, surroundings } = request;
   // First, because whatever is started from here on must not inherit them.
   const handed = takeHandedSockets(surroundings, config.mode);
-  const stage = stageRunner(PROCESS_ROLE_STAGES, () => signals.stopRequest);
+  const isSidecar = config.mode === 'sidecar';
+  const stage = stageRunner(isSidecar ? SIDECAR_STAGES : PROCESS_ROLE_STAGES, () => signals.stopRequest);
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
   using readiness = openReadiness(surroundings);
   const metrics = createMetrics(config, surroundings.uid);
   const answerers = { probes: readiness.answer, metrics: metrics.answer };
   await using _doors = await openDoors(config, runDirectory.path, handed, answerers);
   await using audit = await stage('audit', () =>
-    openRunAudit(config, surroundings, request.stderr, metrics.count),
+    config.pod === undefined || isSidecar
+      ? openRunAudit(config, surroundings, request.stderr, metrics.count)
+      : join(config.pod, request, signals),
   );
   metrics.sources.audit = audit;
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
   try {
-    const ending = await runSandbox(request, {
+    const run = isSidecar ? (await import('./sidecar.ts')).runSidecar : runSandbox;
+    const { error, exitCode, reason } = await run(request, {
       stage,
       signals,
       runDirectory,
@@ -83,16 +89,29 @@ async function startRecorded(request: StartRequest, signals: SignalInbox): Promi
       audit,
       metrics,
     });
-    if (ending.error !== undefined) throw ending.error;
-    audit.report({ kind: 'supervisor-stopped', exitCode: ending.exitCode, reason: ending.reason });
-    return ending.exitCode;
+    if (error !== undefined) throw error;
+    audit.report({ kind: 'supervisor-stopped', exitCode, reason });
+    await audit.conclude(exitCode, reason);
+    return exitCode;
   } catch (error) {
-    reportFailure(error, audit.report);
+    const exitCode = reportFailure(error, audit.report);
+    // Where the log is lost this fails too, and the first reason is the one to tell.
+    await audit.conclude(exitCode, String(error)).catch(() => {});
     throw error;
   }
 }
 
-interface RunParts {
+/** Loaded when called for, as all that only pods need. */
+async function join(
+  pod: PodConfig,
+  { surroundings, install }: StartRequest,
+  signals: SignalInbox,
+): Promise<RunAudit> {
+  const { joinSidecar } = await import('./join-sidecar.ts');
+  return joinSidecar(pod, surroundings, install, signals);
+}
+
+export interface RunParts {
   readonly stage: RunStage;
   readonly signals: SignalInbox;
   readonly runDirectory: RunDirectory;
@@ -107,33 +126,56 @@ async function runSandbox(
   request: StartRequest,
   { stage, signals, runDirectory, handed, readiness, audit, metrics }: RunParts,
 ): Promise<Ending> {
-  const { report, failed } = audit;
+  const { report, failed, sidecar } = audit;
   const { config, surroundings, install } = request;
   const began = performance.now();
   await using held = new AsyncDisposableStack();
-  const parts = { config, surroundings, install, runDirectory, handed, stage, report, held };
+  const parts = { config, surroundings, install, runDirectory, handed, stage, report, held, sidecar };
   const groundwork = await layGroundwork(parts);
-  const { policy, cgroup, launcher, landlock } = groundwork;
+  const { policy, cgroup, launcher, landlock, setup } = groundwork;
+  const changesUid = config.mode === 'root';
   const role = held.use(
     await stage('network-role', () =>
       config.mode === 'process-only'
         ? undefined
-        : launchNetworkRole({ config, install, policy, landlockAbi: landlock.abi, launcher, report }),
+        : launchNetworkRole({
+            config,
+            install,
+            policy,
+            changesUid,
+            landlockAbi: landlock.abi,
+            launcher,
+            report,
+          }),
     ),
   );
   const sandbox = await prepareSandbox({ ...parts, groundwork, create: true });
   const { files, secrets, trust, namespace } = sandbox;
-  const supervisorPid = surroundings.pid;
   const network = held.use(
-    await stage('egress', () =>
-      role === undefined || namespace === undefined
-        ? undefined
-        : serveNetwork(role, { config, entrance: namespace, policy, secrets, supervisorPid, report }),
-    ),
+    await stage('egress', async () => {
+      // Elsewhere, in a pod: it serves when it says so.
+      await sidecar?.begun;
+      if (role === undefined || namespace === undefined) return undefined;
+      return serveNetwork(role, {
+        config,
+        entrance: namespace,
+        policy,
+        secrets,
+        changesUid,
+        identify: createIdentifier({
+          diag: namespace.diag,
+          inode: namespace.inode,
+          supervisorPid: surroundings.pid,
+        }),
+        resolveRules: followBinaryLinks,
+        report,
+      });
+    }),
   );
   metrics.sources.network = network;
-  if (network?.authority !== undefined) await trust.publish(network.authority);
-  const whole = withPlaceholders(sandbox.cell, network?.placeholders ?? {}, config.environment);
+  const { authority, placeholders = {} } = network ?? setup ?? {};
+  if (authority !== undefined) await trust.publish(authority);
+  const whole = withPlaceholders(sandbox.cell, placeholders, config.environment);
   const cell = cgroup === undefined ? await settleView(whole, namespace, launcher) : whole;
   const reload = held.use(
     await openPolicyReload({ config, policy, granted: files.granted, network, report }),
@@ -147,7 +189,12 @@ async function runSandbox(
     landlockAbi: landlock.abi,
     report,
   });
-  held.defer(() => endEverybody(population, config.graceMs, report));
+  // What nobody can put on record any more gets no time.
+  let { graceMs } = config;
+  void sidecar?.closed.then(() => {
+    graceMs = 0;
+  });
+  held.defer(() => endEverybody(population, graceMs, report));
   const retain = config.retain && { ...config.retain, console: createMainConsole() };
   held.use(
     await stage('ssh', () =>
@@ -174,6 +221,7 @@ async function runSandbox(
   await stage('ready', async () => {
     await runDirectory.markReady(cell.identity.user);
     readiness.enter('ready');
+    sidecar?.ready();
     report({
       kind: 'supervisor-ready',
       sshSocket: runDirectory.sshSocket,
@@ -200,10 +248,17 @@ async function endEverybody(population: Population, graceMs: number, report: Rep
   report({ kind: 'internal-error', where: 'teardown', message: 'processes of the sandbox did not end' });
 }
 
-function reportFailure(error: unknown, report: Report): void {
-  if (error instanceof CastellanError)
+/** Gives the exit code that the failure leads to. */
+function reportFailure(error: unknown, report: Report): number {
+  if (error instanceof StartInterrupted) {
+    const exitCode = signalExitCode(error.signal);
+    report({ kind: 'supervisor-stopped', exitCode, reason: error.message });
+    return exitCode;
+  }
+  if (error instanceof CastellanError) {
     report({ kind: 'supervisor-failed', code: error.code, step: error.step, message: error.message });
-  else if (error instanceof StartInterrupted)
-    report({ kind: 'supervisor-stopped', exitCode: signalExitCode(error.signal), reason: error.message });
-  else report({ kind: 'internal-error', where: 'start', message: String(error) });
+    return error.exitCode;
+  }
+  report({ kind: 'internal-error', where: 'start', message: String(error) });
+  return ERROR_CODES.internal.exit;
 }

@@ -7,10 +7,11 @@ import { type InstallPaths, installPaths } from '../../src/config/install.ts';
 import type { Surroundings } from '../../src/config/surroundings.ts';
 import type { NetworkEntrance } from '../../src/kernel/network-entrance.ts';
 import { posix } from '../../src/kernel/posix.ts';
+import { createIdentifier } from '../../src/kernel/procfs.ts';
 import { createSealedNamespace, type SealedNamespace } from '../../src/kernel/sealed-namespace.ts';
 import { createLauncher } from '../../src/launch/launch.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
-import { serveNetwork } from '../../src/start/network.ts';
+import { followBinaryLinks, serveNetwork } from '../../src/start/network.ts';
 import { type LaunchedRole, launchNetworkRole } from '../../src/start/role-launch.ts';
 import { isRoot, LAUNCHER, makeCell, type TestCell } from '../fakes/cell.ts';
 import { REPOSITORY } from '../fakes/world.ts';
@@ -71,6 +72,7 @@ describe.skipIf(!isRoot)('the network role, launched early (as root)', () => {
       config,
       install: { ...install, ...change },
       policy,
+      changesUid: config.mode === 'root',
       landlockAbi: posix().landlockAbi(),
       launcher: createLauncher({
         launcherPath: change.launcher ?? LAUNCHER,
@@ -92,7 +94,13 @@ describe.skipIf(!isRoot)('the network role, launched early (as root)', () => {
       entrance,
       policy,
       secrets,
-      supervisorPid: process.pid,
+      changesUid: config.mode === 'root',
+      identify: createIdentifier({
+        diag: entrance.diag,
+        inode: entrance.inode,
+        supervisorPid: process.pid,
+      }),
+      resolveRules: followBinaryLinks,
       report: cell.report,
     });
 
@@ -129,7 +137,7 @@ describe.skipIf(!isRoot)('the network role, launched early (as root)', () => {
     });
     // The wire is there still, the way of the handover is not; Node reuses its number.
     expect(held.filter((one) => one.includes('socket:')).length).toBeGreaterThanOrEqual(6);
-    expect(() => posix().peerCredentials(namespace.listeners.nflog)).toThrow('EBADF');
+    expect(() => posix().peerCredentials(namespace.listeners.nflog as number)).toThrow('EBADF');
     await network[Symbol.asyncDispose]();
     expect(await (await role.running).exited).toEqual({ exitCode: 0, signal: undefined });
     await quickly(() => role[Symbol.asyncDispose]());

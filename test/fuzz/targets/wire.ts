@@ -6,6 +6,7 @@ import { CastellanError } from '../../../src/errors.ts';
 import { parseSeccompTable } from '../../../src/launch/seccomp-table.ts';
 import { errnoName, parseStatus } from '../../../src/launch/status.ts';
 import { openChannel } from '../../../src/roles/channel.ts';
+import { parseFromProcessRole, parseFromSidecar } from '../../../src/roles/control/parse.ts';
 import { MAX_FRAME_BYTES, WIRE_VERSION } from '../../../src/roles/message.ts';
 import { parseToNetworkRole, parseToProcessRole } from '../../../src/roles/parse.ts';
 import { choiceTarget, returnsOr, type Target, textTarget } from '../target.ts';
@@ -30,6 +31,29 @@ const TO_NETWORK = [
   `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":5},"listeners":{"proxy":[0],"transparent":[1],"dnsUdp":[2],"dnsTcp":[3],"nflog":4},"takesProposals":true,"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
   `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
   '{"type":"stop"}',
+];
+const PARTS =
+  '{"filesystem":{"includeWorkdir":true,"readOnly":["/usr"],"readWrite":["/tmp"]},"landlock":{"compatibility":"best_effort","connectPorts":[443]},"process":{"runAsUser":"sandbox"},"seccomp":{"relax":["netlink"]}}';
+const CONTAINER_POLICY = `"generation":1,"parts":${PARTS},"binaries":["/usr/bin/python3"]`;
+const PROCESS =
+  '{"pid":3,"argv":["sh","-c","x"],"uid":7,"gid":7,"user":"u","kind":"exec","sessionId":"ssh-1/0"}';
+const PEER = '{"pid":3,"uid":7,"gid":7}';
+const FROM_SIDECAR = [
+  '{"type":"hello","role":"network","version":1,"pid":3,"uid":1337}',
+  `{"type":"setup","proxyPort":3128,"policy":{${CONTAINER_POLICY}},"authority":"x","placeholders":{"TOKEN":"openshell:resolve:env:TOKEN"}}`,
+  `{"type":"policy",${CONTAINER_POLICY}}`,
+  `{"type":"identify","id":1,"flow":${FLOW}}`,
+  '{"type":"begin"}',
+  '{"type":"recorded"}',
+];
+const FROM_PROCESS = [
+  '{"type":"hello","role":"process","version":1,"pid":3,"uid":7,"pidNamespace":"pid:[1]","token":"ff"}',
+  '{"type":"policy-applied","generation":1,"targets":{"/bin/sh":"/usr/bin/dash"}}',
+  `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
+  `{"type":"fact","fact":{"kind":"process-exited","process":${PROCESS},"exitCode":3,"signal":"SIGKILL","durationMs":1.5}}`,
+  `{"type":"fact","fact":{"kind":"ssh-refused","sessionId":"ssh-1","peer":${PEER},"reason":"r"}}`,
+  '{"type":"fact","fact":{"kind":"control-degraded","control":"landlock","reason":"r","remedy":"m"}}',
+  '{"type":"ended","exitCode":3,"reason":"r"}',
 ];
 const WORDS = [
   'null',
@@ -170,6 +194,8 @@ const seccompTable = textTarget({
 export const WIRE_TARGETS: readonly Target[] = [
   wireTarget('to-process-role', TO_PROCESS, parseToProcessRole),
   wireTarget('to-network-role', TO_NETWORK, parseToNetworkRole),
+  wireTarget('from-sidecar', FROM_SIDECAR, parseFromSidecar),
+  wireTarget('from-process-role', FROM_PROCESS, parseFromProcessRole),
   channel,
   frameLength,
   launchStatus,

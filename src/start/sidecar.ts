@@ -1,0 +1,199 @@
+/** A SIDECAR: the network side and the log of a sandbox whose command another container of the pod runs. */
+import { CastellanError } from '../errors.ts';
+import { landlockSupport } from '../kernel/landlock.ts';
+import { openPodEntrance } from '../kernel/pod-network.ts';
+import { PROXY_PORT } from '../kernel/sealed-namespace.ts';
+import { createLauncher } from '../launch/launch.ts';
+import { roleLost } from '../roles/channel.ts';
+import { type ControlListener, listenForProcessRole } from '../roles/control/listen.ts';
+import { openSidecarEnd, type SidecarEnd } from '../roles/control/sidecar-end.ts';
+import { serveNetwork } from './network.ts';
+import { judgePrograms } from './pod-programs.ts';
+import { loadPolicy, reportPolicy } from './policy.ts';
+import { openPolicyReload } from './reload.ts';
+import { launchNetworkRole } from './role-launch.ts';
+import { openSecretFiles } from './secret-files.ts';
+import { requireSidecarPrivileges } from './sidecar-privileges.ts';
+import { isStopSignal } from './signals.ts';
+import { StartInterrupted } from './stage.ts';
+import type { RunParts, StartRequest } from './start.ts';
+import type { Ending } from './supervise.ts';
+import { reportUpstreamProxy } from './upstream-proxy.ts';
+
+/** An image of gigabytes may have to be fetched before the agent's container starts. */
+const ARRIVAL_DEADLINE_MS = 30 * 60_000;
+/** Beyond the grace: what the process role needs to end everybody and to tell. */
+const STOP_MARGIN_MS = 15_000;
+
+/** The stages between an open log and the end of the agent's container, each undone when this returns. */
+export async function runSidecar(
+  { config, surroundings, install }: StartRequest,
+  { stage, signals, runDirectory, readiness, audit }: RunParts,
+): Promise<Ending> {
+  const { report, failed } = audit;
+  const { pod } = config;
+  if (pod === undefined) throw new CastellanError('internal', 'a sidecar without a pod', { step: 'sidecar' });
+  const began = performance.now();
+  const changesUid = surroundings.uid === 0;
+  await using held = new AsyncDisposableStack();
+  await stage('privileges', () => requireSidecarPrivileges(surroundings, pod.binaryIdentity));
+  const policy = await stage('policy', () => loadPolicy(config.policyPath));
+  reportPolicy(policy, config.policyPath, report);
+  reportUpstreamProxy(config.upstreamProxy, report);
+  const secrets = held.use(openSecretFiles(config.secretFiles, { mode: 'sidecar', granted: [] }));
+  const launcher = createLauncher({
+    launcherPath: install.launcher,
+    runDirectory: runDirectory.path,
+    report,
+  });
+  const landlockAbi = landlockSupport().abi;
+  const role = held.use(
+    await stage('network-role', () =>
+      launchNetworkRole({ config, install, policy, changesUid, landlockAbi, launcher, report }),
+    ),
+  );
+  const entrance = held.use(await stage('namespace', () => openPodEntrance(install.netnsHelper)));
+  if (!entrance.watches)
+    report({
+      kind: 'control-degraded',
+      control: 'bypass-watch',
+      reason: 'what the fence refuses is not recorded: reading it takes CAP_NET_ADMIN',
+      remedy: 'give the sidecar’s container CAP_NET_ADMIN (and uid 0) where the record is needed',
+    });
+  const programs = judgePrograms({ pod, entrance, policy, report });
+  const { identify, resolveRules } = programs;
+  const network = held.use(
+    await stage('egress', () =>
+      serveNetwork(role, { config, entrance, policy, secrets, changesUid, identify, resolveRules, report }),
+    ),
+  );
+  const reload = held.use(
+    await openPolicyReload({ config, policy, granted: [], network: programs.follow(network), report }),
+  );
+  const listener = held.use(
+    await stage('control-socket', () =>
+      listenForProcessRole({
+        path: pod.controlSocket,
+        uid: surroundings.uid,
+        pid: surroundings.pid,
+        sandboxUid: pod.sandboxUid,
+        exemptUid: config.networkRoleUid,
+        mustBeVisible: pod.binaryIdentity === 'sidecar',
+        report,
+      }),
+    ),
+  );
+  await stage('ready', async () => {
+    await runDirectory.markReady('');
+    readiness.enter('ready');
+    report({
+      kind: 'supervisor-ready',
+      sshSocket: undefined,
+      durationMs: performance.now() - began,
+    });
+  });
+  const losses = [network.lost, failed];
+  const peer = await arrival(listener, losses, signals.stopping);
+  report({
+    kind: 'control-applied',
+    control: 'control-wire',
+    detail: `process role: uid ${peer.peer.uid}, ${peer.peer.pid === 0 ? 'in a pid namespace of its own' : `process ${peer.peer.pid}`}`,
+  });
+  const { authority, placeholders = {} } = network;
+  const container = openSidecarEnd(
+    peer,
+    {
+      proxyPort: PROXY_PORT,
+      policy: programs.policy,
+      placeholders,
+      ...(authority !== undefined && { authority }),
+    },
+    report,
+  );
+  held.defer(() => container.fail(roleLost('the sidecar ended')));
+  const ending = await Promise.race([
+    untilEnded(container, async () => {
+      await programs.accept(container, peer.peer);
+      container.begin();
+    }),
+    ...losses.map(async (loss): Promise<Ending> => lossOf(await loss)),
+    stopOnSignal(container, {
+      signals,
+      graceMs: config.graceMs,
+      reload: reload?.request,
+      onStop: () => readiness.enter('stopping'),
+    }),
+  ]);
+  readiness.enter('stopping');
+  if (ending.error !== undefined) return ending;
+  await audit.flush();
+  container.confirm();
+  return ending;
+}
+
+/** @throws StartInterrupted when the end is asked for before, CastellanError of a loss, or `timeout` */
+async function arrival(
+  { accepted }: ControlListener,
+  losses: readonly Promise<CastellanError>[],
+  stopping: AbortSignal,
+): ReturnType<() => ControlListener['accepted']> {
+  let late: NodeJS.Timeout | undefined;
+  const missed = new Promise<never>((_, reject) => {
+    late = setTimeout(
+      () => reject(new CastellanError('timeout', 'no process role came', { step: 'control-socket' })),
+      ARRIVAL_DEADLINE_MS,
+    );
+  });
+  const stopped = new Promise<never>((_, reject) => {
+    const onStop = () => reject(new StartInterrupted('SIGTERM'));
+    if (stopping.aborted) onStop();
+    else stopping.addEventListener('abort', onStop, { once: true });
+  });
+  const lost = losses.map((loss) => loss.then((error) => Promise.reject<never>(error)));
+  try {
+    return await Promise.race([accepted, missed, stopped, ...lost]);
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+async function untilEnded(container: SidecarEnd, begin: () => Promise<void>): Promise<Ending> {
+  try {
+    await begin();
+    const { exitCode, reason } = await container.ended;
+    return { exitCode: 0, reason: `the agent’s container ended with ${exitCode}: ${reason}` };
+  } catch (error) {
+    if (error instanceof CastellanError) return lossOf(error);
+    throw error;
+  }
+}
+
+function lossOf(error: CastellanError): Ending {
+  return { exitCode: error.exitCode, reason: error.message, error };
+}
+
+interface Stopping extends Pick<RunParts, 'signals'> {
+  readonly graceMs: number;
+  readonly reload: (() => void) | undefined;
+  readonly onStop: () => void;
+}
+
+/** Passes a request for the end on. Settles only where the agent's container does not end in time, or is to end at once. */
+function stopOnSignal(
+  container: SidecarEnd,
+  { signals, graceMs, reload, onStop }: Stopping,
+): Promise<Ending> {
+  return new Promise((resolve) => {
+    let isAsked = false;
+    const giveUp = (message: string) => resolve(lossOf(roleLost(message)));
+    signals.take((name) => {
+      if (name === 'SIGHUP') reload?.();
+      if (!isStopSignal(name)) return;
+      if (isAsked) return giveUp(`${name} came twice: the agent’s container was not waited for`);
+      isAsked = true;
+      onStop();
+      container.stop();
+      setTimeout(() => giveUp('the agent’s container did not end in time'), graceMs + STOP_MARGIN_MS).unref();
+    });
+  });
+}
