@@ -5,9 +5,10 @@
 import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { bundleCode, compileCode } from './bundle/code.ts';
+import { bundleCode } from './bundle/code.ts';
 import { crossTarget } from './bundle/cross.ts';
 import { writeBillOfMaterials, writeLicences, writeManifest, writeManual } from './bundle/describe.ts';
+import { compileCode } from './bundle/rehearse.ts';
 import { bundleSystem } from './bundle/system.ts';
 import { architectureNamed, THIS_ARCHITECTURE, thisMachine } from './bundle/target.ts';
 
@@ -29,7 +30,7 @@ mkdirSync(bundle, { recursive: true });
 const { packages } = await bundleCode(REPOSITORY, bundle, join(DIST, 'maps'), target);
 const debian = bundleSystem(REPOSITORY, bundle, target);
 seal(bundle);
-compileCode(REPOSITORY, bundle, target);
+await compileCode(REPOSITORY, bundle, target);
 
 const parts = { packages: [...packages, target.nodePackage], debian };
 writeLicences(REPOSITORY, bundle, parts);

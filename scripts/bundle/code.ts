@@ -1,9 +1,8 @@
-/** The code of both roles, one file each, with what V8 makes of it and the native parts. */
-import { execFileSync } from 'node:child_process';
+/** The code of both roles, one file each, with the native parts. */
 import { copyFileSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { build, type Metafile, type Plugin } from 'esbuild';
-import { nodeCommand, type Target } from './target.ts';
+import type { Target } from './target.ts';
 
 /** The verbs that each role's file holds; the others stay out of it. */
 const ROLES = {
@@ -37,17 +36,6 @@ export async function bundleCode(
   }
   const packages = [...inputs].flatMap((input) => packageOf(input) ?? []);
   return { packages: [...new Set(packages)].sort() };
-}
-
-/** By the bundle's own Node, which has to be there: only the very same V8 takes what it compiled. */
-export function compileCode(repository: string, bundle: string, target: Target): void {
-  const [node = '', ...words] = nodeCommand(bundle, target);
-  for (const role of Object.keys(ROLES)) {
-    const file = join(bundle, 'app', role);
-    const compile = join(repository, 'scripts/bundle/compile.cjs');
-    const argv = [...words, '--predictable', compile, `${file}.cjs`, `${file}.cache`];
-    execFileSync(node, argv, { env: { OPENSSL_CONF: '/dev/null' } });
-  }
 }
 
 async function bundleRole(
