@@ -170,6 +170,13 @@ def bulk(address, port, size):
     return sent
 
 
+def connections(address, port, count):
+    """One after the other, each answered."""
+    for _ in range(count):
+        stream(address, port)
+    return 'done'
+
+
 def join(group, device):
     """Multicast groups are joined by reports that the kernel sends."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as member:
@@ -208,7 +215,7 @@ def guarded(function, *args, **options):
 
 
 REQUESTS = {function.__name__: function for function in [
-    stream, open_stream, squat, datagram, ping, raw, own_service, own_datagrams, listen, accept, say, state, close, bulk, join, burst, leave_translations,
+    stream, connections, open_stream, squat, datagram, ping, raw, own_service, own_datagrams, listen, accept, say, state, close, bulk, join, burst, leave_translations,
 ]}
 
 print('ready', flush=True)
