@@ -114,6 +114,13 @@ describe.skipIf(!isRoot)('castellan network-init, as root', () => {
     });
   });
 
+  test('an image without any configuration is enough', async () => {
+    await using world = await createFenceWorld();
+    const emptied = 'mount -t tmpfs tmpfs /etc && exec "$@"';
+    const ran = world.run(['unshare', '--mount', 'sh', '-c', emptied, 'sh', CASTELLAN, 'network-init']);
+    expect(ran).toMatchObject({ code: 0, stderr: '' });
+  });
+
   describe('what it may', () => {
     const NOT_ROOT = ['setpriv', '--reuid=20101', '--inh-caps=+net_admin', '--ambient-caps=+net_admin'];
     test.each([

@@ -1,9 +1,8 @@
 """Attempts of one user of a fenced namespace to reach something. Reads one JSON request a line (a name, arguments,
 perhaps an object of named ones), answers with one JSON line: what the other end said, `sent`, `timeout`, or a symbolic errno."""
-import errno, json, os, socket, struct, sys, threading
+import errno, json, os, random, select, socket, struct, sys, threading
 
-IPPROTO_UDPLITE, IPPROTO_SCTP, IPPROTO_MPTCP = 136, 132, 262
-IP_OPTIONS, IPV6_RTHDR, IPV6_DSTOPTS, IPV6_HOPOPTS = 4, 57, 59, 54
+IP_PKTINFO = 8
 held = []
 
 
@@ -170,12 +169,67 @@ def bulk(address, port, size):
     return sent
 
 
+def connections(address, port, count):
+    """One after the other, each answered."""
+    for _ in range(count):
+        stream(address, port)
+    return 'done'
+
+
 def join(group, device):
     """Multicast groups are joined by reports that the kernel sends."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as member:
         index = socket.if_nametoindex(device)
         member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, group) + struct.pack('@I', index))
     return 'joined'
+
+
+def storm(seed, count, targets, device):
+    """Sockets of every kind with options of every kind, none of which may bring a byte out. Gives how the sendings ended."""
+    choose = random.Random(seed)
+    index = socket.if_nametoindex(device)
+    endings = {}
+    for _ in range(count):
+        target = choose.choice(targets)
+        six = ':' in target
+        level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
+        kind = choose.choice([socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET])
+        protocol = choose.choice([0, 0, 0, 6, 17, 132, 136, 262, 1, 58, 115, choose.randrange(256)])
+        options = [
+            (socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode()),
+            (socket.SOL_SOCKET, socket.SO_DONTROUTE, 1),
+            (socket.SOL_SOCKET, socket.SO_BROADCAST, 1),
+            (socket.SOL_SOCKET, socket.SO_MARK, choose.randrange(1 << 31)),
+            (socket.SOL_SOCKET, socket.SO_PRIORITY, choose.randrange(7)),
+            # The interface for what names none: IP_UNICAST_IF, IPV6_UNICAST_IF.
+            (level, 76 if six else 50, struct.pack('!I', index)),
+            (level, socket.IPV6_MULTICAST_IF, index) if six else (level, socket.IP_MULTICAST_IF, struct.pack('@iii', 0, 0, index)),
+            (level, choose.randrange(80), choose.randrange(256)),
+        ]
+        control = struct.pack('@16sI', bytes(16), index) if six else struct.pack('@III', index, 0, 0)
+        flags = choose.choice([0, socket.MSG_OOB, socket.MSG_MORE, socket.MSG_CONFIRM, socket.MSG_DONTROUTE, socket.MSG_FASTOPEN])
+        ancillary = choose.choice([[], [(level, socket.IPV6_PKTINFO if six else IP_PKTINFO, control)]])
+
+        def attempt():
+            with socket.socket(family_of(target), kind, protocol) as client:
+                client.setblocking(False)
+                for option in choose.sample(options, choose.randrange(4)):
+                    try:
+                        client.setsockopt(*option)
+                    except OSError:
+                        pass
+                name = resolved(target, choose.choice([53, 443, 5555, 15053]))
+                if choose.random() < 0.5:
+                    try:
+                        client.connect(name)
+                    except BlockingIOError:
+                        select.select([], [client], [], 0.005)
+                client.sendmsg([b'storm'], ancillary, flags, name)
+            return 'sent'
+
+        ending = guarded(attempt)
+        endings[ending] = endings.get(ending, 0) + 1
+    return endings
 
 
 def burst(address, ports):
@@ -208,7 +262,7 @@ def guarded(function, *args, **options):
 
 
 REQUESTS = {function.__name__: function for function in [
-    stream, open_stream, squat, datagram, ping, raw, own_service, own_datagrams, listen, accept, say, state, close, bulk, join, burst, leave_translations,
+    stream, connections, open_stream, squat, datagram, ping, raw, own_service, own_datagrams, listen, accept, say, state, close, bulk, join, storm, burst, leave_translations,
 ]}
 
 print('ready', flush=True)

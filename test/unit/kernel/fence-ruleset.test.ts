@@ -35,9 +35,9 @@ describe('the ruleset of the fence', () => {
     expect(chain('divert')).toEqual([
       'type nat hook output priority -100; policy accept;',
       'meta skuid 4001 accept',
-      'meta l4proto { tcp, udp } th dport 53 redirect to :33',
+      'meta l4proto { 6, 17 } th dport 53 redirect to :33',
       'oifname "lo" accept',
-      'meta l4proto tcp redirect to :22',
+      'meta l4proto 6 redirect to :22',
     ]);
   });
 
@@ -57,7 +57,7 @@ describe('the ruleset of the fence', () => {
 
   test('the ports of the proxy answer as the proxy only, in ascending order', () => {
     expect(chain('output', { proxyPort: 99 })[1]).toBe(
-      'oifname "lo" meta l4proto { tcp, udp } th sport { 22, 33, 99 } meta skuid != { 0, 4001 } goto refuse',
+      'oifname "lo" meta l4proto { 6, 17 } th sport { 22, 33, 99 } meta skuid != { 0, 4001 } goto refuse',
     );
   });
 
@@ -72,7 +72,7 @@ describe('the ruleset of the fence', () => {
   });
 
   test('refusals are logged within a limit, and refused in any case', () => {
-    const refusals = ['meta l4proto tcp reject with tcp reset', 'reject with icmpx admin-prohibited'];
+    const refusals = ['meta l4proto 6 reject with tcp reset', 'reject with icmpx admin-prohibited'];
     expect(chain('refuse')).toEqual([
       'limit rate 10/second burst 20 packets log prefix "castellan" group 44 snaplen 128',
       ...refusals,
