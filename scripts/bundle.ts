@@ -4,8 +4,9 @@
  */
 import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import { bundleCode, compileCode } from './bundle/code.ts';
+import { bundleCode } from './bundle/code.ts';
 import { writeBillOfMaterials, writeLicences, writeManifest, writeManual } from './bundle/describe.ts';
+import { compileCode } from './bundle/rehearse.ts';
 import { bundleSystem } from './bundle/system.ts';
 
 const REPOSITORY = join(import.meta.dirname, '..');
@@ -20,7 +21,7 @@ mkdirSync(bundle, { recursive: true });
 const { packages } = await bundleCode(REPOSITORY, bundle, join(DIST, 'maps'));
 const debian = bundleSystem(REPOSITORY, join(REPOSITORY, NODE_PACKAGE, 'bin/node'), bundle);
 seal(bundle);
-compileCode(REPOSITORY, bundle);
+await compileCode(REPOSITORY, bundle);
 
 const parts = { packages: [...packages, NODE_PACKAGE], debian };
 writeLicences(REPOSITORY, bundle, parts);

@@ -142,11 +142,12 @@ static void end_descendants(pid_t self) {
     sigaddset(&child_ended, SIGCHLD);
     clock_gettime(CLOCK_MONOTONIC, &start);
     do {
-        if (self == 1) kill(-1, SIGKILL);
-        else kill_children(self);
         pid_t reaped;
         while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0) continue;
+        /* Who has no child has no descendant; nothing is looked for then. */
         if (reaped < 0 && errno == ECHILD) return;
+        if (self == 1) kill(-1, SIGKILL);
+        else kill_children(self);
         sigtimedwait(&child_ended, NULL, &pause);
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec - start.tv_sec < LAST_REAP_SECONDS);

@@ -1,5 +1,4 @@
-/** The code of both roles, one file each, with what V8 makes of it and the native parts. */
-import { execFileSync } from 'node:child_process';
+/** The code of both roles, one file each, with the native parts. */
 import { copyFileSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { build, type Metafile, type Plugin } from 'esbuild';
@@ -39,16 +38,6 @@ export async function bundleCode(repository: string, bundle: string, maps: strin
   }
   const packages = [...inputs].flatMap((input) => packageOf(input) ?? []);
   return { packages: [...new Set(packages)].sort() };
-}
-
-/** By the bundle's own Node, which has to be there: only the very same V8 takes what it compiled. */
-export function compileCode(repository: string, bundle: string): void {
-  for (const role of Object.keys(ROLES)) {
-    const file = join(bundle, 'app', role);
-    const compile = join(repository, 'scripts/bundle/compile.cjs');
-    const argv = ['--predictable', compile, `${file}.cjs`, `${file}.cache`];
-    execFileSync(join(bundle, 'libexec/node'), argv, { env: { OPENSSL_CONF: '/dev/null' } });
-  }
 }
 
 async function bundleRole(

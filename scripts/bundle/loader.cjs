@@ -8,12 +8,30 @@ const { constants, Script } = require('node:vm');
 
 const filename = join(__dirname, process.argv[2] === 'network-role' ? 'network.cjs' : 'process.cjs');
 
+// Parts of Node that take a millisecond or more to load, and that a start does not use: they come with the first use of what they export.
+const LATE = /^(?:node:)?(?:dns\/promises|http2|https|tls|zlib)$/;
+
 const addons = new Map();
 
 function load(name) {
-  if (isBuiltin(name)) return require(name);
+  if (isBuiltin(name)) return LATE.test(name) ? late(name) : require(name);
   if (/^\.\.\/native\/[a-z]+\.node$/.test(name)) return loadAddon(join(dirname(__dirname), name.slice(3)));
   throw Object.assign(new Error(`${name} is not part of castellan`), { code: 'MODULE_NOT_FOUND' });
+}
+
+function late(name) {
+  let loaded;
+  const module = () => (loaded ??= require(name));
+  return new Proxy(Object.create(null), {
+    get: (_, key) => module()[key],
+    has: (_, key) => key in module(),
+    ownKeys: () => Reflect.ownKeys(module()),
+    getOwnPropertyDescriptor(_, key) {
+      const property = Object.getOwnPropertyDescriptor(module(), key);
+      // What the stand-in does not have itself has to be configurable.
+      return property && { ...property, configurable: true };
+    },
+  });
 }
 
 // Not by require(), which would look for a package.json all the way up.

@@ -9,7 +9,6 @@ import type { Launcher } from '../../launch/launch.ts';
 import { within } from '../../launch/process.ts';
 import type { MainConsole } from '../main-console.ts';
 import { type ConnectionReport, connectionReport } from '../report.ts';
-import { serveConnection } from './connection.ts';
 import { generateHostKey } from './host-key.ts';
 import { listenOnSocket } from './listen.ts';
 import { refusePeer } from './peer.ts';
@@ -60,7 +59,9 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
 
   const serve = async (socket: Socket, facts: ConnectionReport) => {
     const refusal = await refusePeer(facts.peer, options.allowedUids, options.cell);
-    if (refusal === undefined)
+    if (refusal === undefined) {
+      // With it comes ssh2, which runs that nobody connects to need not pay for.
+      const { serveConnection } = await import('./connection.ts');
       return serveConnection(socket, {
         ...options,
         hostKey: key.private,
@@ -68,6 +69,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
         onError,
         signal: ending.signal,
       });
+    }
     facts.refused(refusal);
     socket.destroy();
   };
