@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,6 +33,16 @@ static bool get_address(napi_env env, napi_value value, int family, int port, st
     return parsed == 1;
 }
 
+/* For a refusal that send(2) does not tell, as of ICMPv6; it comes from this machine, before send(2) has returned or never. */
+#define REFUSAL_MS 200
+
+static int refusal_of(int sender) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (wait_for(sender, POLLIN, now_ms() + REFUSAL_MS) != 0) return 0;
+    return getsockopt(sender, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+}
+
 /* connect(2) of a datagram socket only looks for a route, so that the call which failed tells a missing route from a refusal. */
 napi_value probe_datagram(napi_env env, napi_callback_info info) {
     napi_value values[MAX_ARGUMENTS];
@@ -52,7 +63,7 @@ napi_value probe_datagram(napi_env env, napi_callback_info info) {
     } else {
         syscall = "send";
         const uint8_t *request = family == 6 ? echo6 : echo4;
-        if (send(sender, request, sizeof echo4, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) error = errno;
+        error = send(sender, request, sizeof echo4, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : refusal_of(sender);
     }
     close_quietly(sender);
     return error == 0 ? NULL : throw_errno(env, error, syscall);

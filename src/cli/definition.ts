@@ -348,6 +348,10 @@ export const VERBS = [
         repeatable: true,
         help: 'TCP port of the network role that may be reached from outside (health, metrics)',
       },
+      {
+        name: 'whole-machine',
+        help: 'fence even the network of the machine itself (a virtual machine that holds one pod)',
+      },
       JSON_OUTPUT,
     ],
   },

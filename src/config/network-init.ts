@@ -13,6 +13,8 @@ export interface NetworkInitConfig {
   readonly stateDirectory: string | undefined;
   /** Ascending, each once. */
   readonly inboundPorts: readonly number[];
+  /** Fences also the network of the machine itself, which a virtual machine for one pod may have for it. */
+  readonly wholeMachine: boolean;
 }
 
 /** A pod has two or three; each is an element of one set in the kernel. */
@@ -31,6 +33,7 @@ export function readNetworkInitConfig(
     proxyGid: readId('proxy-gid', options.get('proxy-gid')?.[0], 0) ?? proxyUid,
     stateDirectory: directory === undefined ? undefined : resolve(workingDirectory, directory),
     inboundPorts: readPorts(options.get('allow-inbound') ?? []),
+    wholeMachine: options.has('whole-machine'),
   });
 }
 

@@ -10,7 +10,7 @@ import { TRANSPARENT_PORT } from './sealed-namespace.ts';
 
 export interface FamilyProof {
   readonly family: 'IPv4' | 'IPv6';
-  /** Where the attempts went that need a route; undefined where nothing has one. */
+  /** Where the attempts went that need a route; undefined where there is none. */
   readonly destination: string | undefined;
   readonly proved: readonly AttemptName[];
   /** What could not be tried here, and why. */
@@ -36,14 +36,15 @@ interface Family {
   /** Another address of this machine that resolv.conf may name. */
   readonly localResolver: string;
   readonly echoProtocol: number;
-  /** The first with a route is used. */
-  readonly destinations: readonly string[];
+  readonly outside: string;
+  /** Of neighbours, one a link, for where there is no route to the outside. */
+  readonly links: readonly string[];
 }
 
 interface Attempt {
   readonly name: AttemptName;
   readonly object: string;
-  readonly want: Ending;
+  readonly want: readonly Ending[];
   readonly make: (stand: Stand) => Promise<Ending> | Ending;
 }
 
@@ -67,7 +68,8 @@ export async function proveFence(): Promise<readonly FamilyProof[]> {
     loopback: '127.0.0.1',
     localResolver: '127.0.0.53',
     echoProtocol: ICMP,
-    destinations: ['192.0.2.1'],
+    outside: '192.0.2.1',
+    links: [],
   };
   const six: Family = {
     version: 6,
@@ -75,7 +77,8 @@ export async function proveFence(): Promise<readonly FamilyProof[]> {
     loopback: '::1',
     localResolver: '::1',
     echoProtocol: ICMP6,
-    destinations: ['2001:db8::1', ...linkLocalDestinations(addresses6)],
+    outside: '2001:db8::1',
+    links: linkLocalDestinations(addresses6),
   };
   const present = addresses6 === '' ? [four] : [four, six];
   return await Promise.all(present.map(proveFamily));
@@ -92,21 +95,41 @@ export function linkLocalDestinations(addresses: string): readonly string[] {
 
 async function proveFamily(family: Family): Promise<FamilyProof> {
   await using stand = await openStand(family.version, family.loopback);
-  const destination = family.destinations.find((address) => missingRoute(family, address) === undefined);
+  const { possible, impossible, destination } = planAttempts(family);
   const proved: AttemptName[] = [];
-  const untried: { attempt: AttemptName; reason: string }[] = [];
-  const routed = routedAttempts(family, destination ?? family.destinations[0] ?? '');
-  if (destination === undefined) {
-    const reason = `no route (${missingRoute(family, family.destinations[0] ?? '')})`;
-    untried.push(...routed.map(({ name }) => ({ attempt: name, reason })));
-  }
-  for (const attempt of [...localAttempts(family), ...(destination === undefined ? [] : routed)]) {
+  const untried = [...impossible];
+  for (const attempt of possible) {
     const ending = await attempt.make(stand);
-    if (ending === attempt.want) proved.push(attempt.name);
+    if (attempt.want.includes(ending)) proved.push(attempt.name);
     else if (ending.startsWith(NO_SUCH_SOCKET)) untried.push({ attempt: attempt.name, reason: ending });
     else throw unproved(family, attempt, ending);
   }
   return { family: family.name, destination, proved, untried };
+}
+
+interface AttemptPlan {
+  readonly possible: readonly Attempt[];
+  readonly impossible: FamilyProof['untried'];
+  readonly destination: string | undefined;
+}
+
+/** Without a route the kernel refuses before any rule is asked. */
+function planAttempts(family: Family): AttemptPlan {
+  const { outside, links } = family;
+  const local = localAttempts(family);
+  const missing = missingRoute(family, outside);
+  if (missing === undefined) {
+    const possible = [...local, ...divertedAttempts(outside), ...refusedAttempts(family, outside)];
+    return { possible, impossible: [], destination: outside };
+  }
+  // A socket for such a neighbour is bound to the link by the kernel, so that it can be refused but not diverted.
+  const link = links.find((address) => missingRoute(family, address) === undefined);
+  const onLink = link === undefined ? [] : refusedAttempts(family, link);
+  const possible = [...local, ...onLink];
+  const impossible = [...divertedAttempts(outside), ...refusedAttempts(family, outside)]
+    .filter(({ name }) => possible.every((attempt) => attempt.name !== name))
+    .map(({ name }) => ({ attempt: name, reason: `no route (${missing})` }));
+  return { possible, impossible, destination: link };
 }
 
 function localAttempts({ loopback, localResolver }: Family): readonly Attempt[] {
@@ -117,13 +140,16 @@ function localAttempts({ loopback, localResolver }: Family): readonly Attempt[] 
   ];
 }
 
-function routedAttempts(family: Family, destination: string): readonly Attempt[] {
-  // The kernel tells an original destination without its link.
-  const [address] = destination.split('%');
+function divertedAttempts(destination: string): readonly Attempt[] {
   return [
-    connectAttempt('TCP', destination, WEB_PORT, `transparent ${address} ${WEB_PORT}`),
+    connectAttempt('TCP', destination, WEB_PORT, `transparent ${destination} ${WEB_PORT}`),
     queryAttempt('DNS', destination),
     connectAttempt('DNS by TCP', destination, NAME_SERVER_PORT, 'resolver'),
+  ];
+}
+
+function refusedAttempts(family: Family, destination: string): readonly Attempt[] {
+  return [
     refusedAttempt('UDP', family, UDP, destination),
     refusedAttempt('UDP-Lite', family, UDP_LITE, destination),
     refusedAttempt('ICMP echo', family, family.echoProtocol, destination),
@@ -131,22 +157,30 @@ function routedAttempts(family: Family, destination: string): readonly Attempt[]
 }
 
 function connectAttempt(name: AttemptName, address: string, port: number, want: Ending): Attempt {
-  return { name, object: `${address} port ${port}`, want, make: (stand) => stand.connect(address, port) };
+  return {
+    name,
+    object: `${address} port ${port}`,
+    want: [want],
+    make: (stand) => stand.connect(address, port),
+  };
 }
 
 function queryAttempt(name: AttemptName, address: string): Attempt {
   const object = `${address} port ${NAME_SERVER_PORT}`;
-  return { name, object, want: 'resolver', make: (stand) => stand.query(address, NAME_SERVER_PORT) };
+  return { name, object, want: ['resolver'], make: (stand) => stand.query(address, NAME_SERVER_PORT) };
 }
 
 /** Where the kernel has no such socket, or lets this process have none (net.ipv4.ping_group_range). */
 const NO_SUCH_SOCKET = 'no such socket';
 
+/** By send(2), and by the ICMP error where send(2) does not tell. */
+const REFUSALS: readonly Ending[] = ['EPERM', 'EACCES'];
+
 function refusedAttempt(name: AttemptName, family: Family, protocol: number, address: string): Attempt {
   return {
     name,
     object: address,
-    want: 'EPERM',
+    want: REFUSALS,
     make() {
       const { syscall, errno } = probe(family, protocol, address);
       return syscall === 'socket' ? `${NO_SUCH_SOCKET} (${errno})` : (errno ?? 'sent');
@@ -178,7 +212,7 @@ function probe({ version }: Family, protocol: number, address: string): Probed {
 
 function unproved({ name }: Family, attempt: Attempt, ending: Ending): CastellanError {
   const object = `${attempt.name} over ${name} to ${attempt.object}`;
-  const message = `the fence does not hold: ${object} ended with ${ending}, not with ${attempt.want}`;
+  const message = `the fence does not hold: ${object} ended with ${ending}, not with ${attempt.want.join(' or ')}`;
   return new CastellanError('namespace_failed', message, {
     step: 'fence/proof',
     object,

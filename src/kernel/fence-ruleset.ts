@@ -2,7 +2,7 @@
  * The fence of a network namespace that an agent shares with the proxy: what nft-ruleset.ts is to a namespace of the agent's
  * own. One uid, the proxy's, goes where it wants; everybody else's TCP and DNS end at its listeners, and the rest is refused.
  *
- * The text is written as `nft list table` prints it, so that what the kernel holds can be compared with what was meant.
+ * The text is written as `nft -y -p list table` prints it, so that what the kernel holds can be compared with what was meant.
  */
 
 export interface FencePlan {
@@ -19,6 +19,9 @@ export interface FencePlan {
 
 export const FENCE_TABLE = 'castellan';
 
+/** IP protocols by number: nft knows their names from /etc/protocols, which an image need not have. */
+const TCP = 6;
+const UDP = 17;
 /** Of each refused packet; the network, transport and option headers fit. */
 const LOGGED_BYTES = 128;
 /** Of connections that the proxy has sent in; the number has no meaning beyond being unlike others'. */
@@ -37,34 +40,34 @@ export function fenceRuleset(plan: FencePlan): string {
   chain zone {
     type filter hook output priority -300; policy accept;
     # A datagram of the proxy's must not meet an address translation that an agent left behind for its port.
-    meta l4proto udp meta skuid != ${uid} ct original zone set 1
+    meta l4proto ${UDP} meta skuid != ${uid} ct original zone set 1
   }
   chain divert {
     type nat hook output priority -100; policy accept;
     meta skuid ${uid} accept
     # Loopback too: resolv.conf may name 127.0.0.53.
-    meta l4proto { tcp, udp } th dport 53 redirect to :${dnsPort}
+    meta l4proto { ${TCP}, ${UDP} } th dport 53 redirect to :${dnsPort}
     oifname "lo" accept
-    meta l4proto tcp redirect to :${transparentPort}
+    meta l4proto ${TCP} redirect to :${transparentPort}
   }
   chain entitled {
     meta skuid ${uid} ct mark set ${PROXY_MARK} accept
     meta skuid != ${uid} return
     # Nobody's: a closed socket's last bytes, time-wait, resets. Without SYN, as only the proxy may begin or answer.
     ct mark ${PROXY_MARK} tcp flags ! syn accept
-    # The kernel's own, without which an IPv6 neighbour or a snooping switch does not know us. Untracked.
-    icmpv6 type { mld-listener-report, mld-listener-done, nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } accept
+    # The kernel's own, without which no IPv6 neighbour is found. No multicast reports: they carry what an agent joins.
+    icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
   }
   chain refuse {
     ${log}
     # At once, not by a time-out: QUIC clients then fall back to TCP.
-    meta l4proto tcp reject with tcp reset
+    meta l4proto ${TCP} reject with tcp reset
     reject with icmpx admin-prohibited
   }
   chain output {
     type filter hook output priority 0; policy drop;
     # A port that the proxy has lost for a moment must not answer to anybody in its name.
-    oifname "lo" meta l4proto { tcp, udp } th sport ${ports([proxyPort, transparentPort, dnsPort].sort(ascending))} meta skuid != { 0, ${uid} } goto refuse
+    oifname "lo" meta l4proto { ${TCP}, ${UDP} } th sport ${ports([proxyPort, transparentPort, dnsPort].sort(ascending))} meta skuid != { 0, ${uid} } goto refuse
     # Dialled directly, the listener would take its own address for the destination.
     oifname "lo" tcp dport ${transparentPort} ct status ! dnat goto refuse
     oifname "lo" accept
@@ -85,7 +88,7 @@ export function fenceRuleset(plan: FencePlan): string {
     iifname "lo" accept
     ct mark ${PROXY_MARK} ct state established,related accept
     ${inbound}
-    icmpv6 type { mld-listener-query, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
+    icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
   }
   chain forward {
     type filter hook forward priority 0; policy drop;

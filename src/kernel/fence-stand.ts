@@ -18,8 +18,8 @@ export interface Stand extends AsyncDisposable {
   query(address: string, port: number): Promise<Ending>;
 }
 
-/** All of it happens within this kernel: what has not come by then does not come. */
-const ATTEMPT_DEADLINE_MS = 3000;
+/** All of it happens within this kernel; containers for initialisation may have a hundredth of a CPU. */
+const ATTEMPT_DEADLINE_MS = 5000;
 const TOKEN_BYTES = 16;
 
 /**

@@ -85,12 +85,21 @@ function refusedTransaction(complaint: string, transaction: string): CastellanEr
   });
 }
 
+/** Priorities and protocols by number. */
+const AS_WRITTEN = ['-y', '-p'];
+
 /**
  * Compares what the kernel holds with what was meant. Text, not JSON: the ruleset is one text, and a difference can be shown.
  * @throws CastellanError `namespace_failed`, naming the first line that differs
  */
 export async function verifyFence(nft: string, ruleset: string): Promise<void> {
-  const { exitCode, output, complaint } = await runNft(nft, ['-y', 'list', 'table', 'inet', FENCE_TABLE]);
+  const { exitCode, output, complaint } = await runNft(nft, [
+    ...AS_WRITTEN,
+    'list',
+    'table',
+    'inet',
+    FENCE_TABLE,
+  ]);
   if (exitCode !== 0) throw differs('it cannot be listed', escapeText(complaint.split('\n')[0] ?? ''));
   const [meant, found] = [statementsOf(ruleset), statementsOf(output)];
   const length = Math.max(meant.length, found.length);

@@ -1,5 +1,5 @@
 /** A FENCE: privileges → ruleset → read back → proof → state directory. What is installed stays, also when a later stage fails. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import type { InstallPaths } from '../config/install.ts';
 import type { NetworkInitConfig } from '../config/network-init.ts';
 import type { Surroundings } from '../config/surroundings.ts';
@@ -30,7 +30,10 @@ export async function networkInit(request: NetworkInitRequest): Promise<NetworkI
   const { config, surroundings, install } = request;
   // A signal ends the process: a transaction is whole or not at all, and everything else can be done again.
   const stage = stageRunner(NETWORK_INIT_STAGES, () => undefined);
-  await stage('privileges', () => requirePrivileges(surroundings));
+  await stage('privileges', () => {
+    requirePrivileges(surroundings);
+    if (!config.wholeMachine) refuseMachineNetwork();
+  });
   const nft = await findTool('nft', install.toolDirectories);
   const { proxyUid, inboundPorts } = config;
   const fence = await stage('fence', () => installFence({ nft, proxyUid, inboundPorts }));
@@ -54,6 +57,20 @@ function requirePrivileges({ uid }: Surroundings): void {
       remedy: 'run its container as uid 0 with the capabilities NET_ADMIN and CHOWN; it needs no other',
     },
   );
+}
+
+/** Among the settings that only the first network namespace of a machine has (net/core/sysctl_net_core.c). */
+const MACHINE_SETTING = '/proc/sys/net/core/dev_weight';
+
+/** Whoever types the verb on a server, or gives the pod the network of its node, would cut off everybody there. */
+function refuseMachineNetwork(): void {
+  if (!existsSync(MACHINE_SETTING)) return;
+  throw new CastellanError('namespace_failed', 'this is the network of the machine itself, not a pod’s', {
+    step: 'privileges',
+    object: 'network namespace',
+    remedy:
+      'run it in a pod without hostNetwork; --whole-machine is for a virtual machine that holds one pod',
+  });
 }
 
 function prepareStateDirectory(config: NetworkInitConfig): NetworkInitResult['stateDirectory'] {
