@@ -36,7 +36,11 @@ export function consequencesOf(facts: KernelFacts): Consequence[] {
           effect: 'enforced',
           detail: `sealed network namespace, made ${facts.sealedNamespace.value}`,
         }
-      : { control: 'egress', effect: 'refused', detail: facts.sealedNamespace.reason },
+      : {
+          control: 'egress',
+          effect: 'refused',
+          detail: `${facts.sealedNamespace.reason}; the containers of a pod (--control-socket) need no such namespace`,
+        },
     abi.ok
       ? {
           control: 'files',

@@ -53,7 +53,7 @@ const ROLE_READS: readonly string[] = [
 /** Resolves as soon as the launch is under way: failures come with `running`. */
 export async function launchNetworkRole(options: RoleLaunchOptions): Promise<LaunchedRole> {
   await using undo = new AsyncDisposableStack();
-  const code = undo.use(await reachableCode(options.config, options.install));
+  const code = undo.use(await reachableCode(options.config, options.install, options.changesUid));
   const [wire, theirWire] = posix().socketPair();
   const socket = new Socket({ fd: wire, readable: true, writable: true });
   undo.defer(() => void socket.destroy());

@@ -1,16 +1,19 @@
 /** A SIDECAR: the network side and the log of a sandbox whose command another container of the pod runs. */
+import type { Report } from '../audit/event.ts';
+import type { RunConfig } from '../config/config.ts';
+import type { PodConfig } from '../config/pod.ts';
 import { CastellanError } from '../errors.ts';
 import { landlockSupport } from '../kernel/landlock.ts';
 import { openPodEntrance } from '../kernel/pod-network.ts';
 import { PROXY_PORT } from '../kernel/sealed-namespace.ts';
 import { createLauncher } from '../launch/launch.ts';
 import { roleLost } from '../roles/channel.ts';
-import { type ControlListener, listenForProcessRole } from '../roles/control/listen.ts';
+import { type ControlListener, listenForProcessRole, type ProcessPeer } from '../roles/control/listen.ts';
 import { openSidecarEnd, type SidecarEnd } from '../roles/control/sidecar-end.ts';
-import { serveNetwork } from './network.ts';
-import { judgePrograms } from './pod-programs.ts';
+import { type NetworkRole, serveNetwork } from './network.ts';
+import { judgePrograms, type Programs } from './pod-programs.ts';
 import { loadPolicy, reportPolicy } from './policy.ts';
-import { openPolicyReload } from './reload.ts';
+import { openPolicyReload, type PolicyReload } from './reload.ts';
 import { launchNetworkRole } from './role-launch.ts';
 import { openSecretFiles } from './secret-files.ts';
 import { requireSidecarPrivileges } from './sidecar-privileges.ts';
@@ -26,16 +29,56 @@ const ARRIVAL_DEADLINE_MS = 30 * 60_000;
 const STOP_MARGIN_MS = 15_000;
 
 /** The stages between an open log and the end of the agent's container, each undone when this returns. */
-export async function runSidecar(
-  { config, surroundings, install }: StartRequest,
-  { stage, signals, runDirectory, readiness, audit }: RunParts,
-): Promise<Ending> {
-  const { report, failed } = audit;
-  const { pod } = config;
-  if (pod === undefined) throw new CastellanError('internal', 'a sidecar without a pod', { step: 'sidecar' });
+export async function runSidecar(request: StartRequest, parts: RunParts): Promise<Ending> {
+  const { readiness, runDirectory, audit, signals } = parts;
   const began = performance.now();
-  const changesUid = surroundings.uid === 0;
   await using held = new AsyncDisposableStack();
+  const serving = await serve(request, parts, held);
+  const listener = held.use(await parts.stage('control-socket', () => listen(request, audit.report)));
+  await parts.stage('ready', async () => {
+    await runDirectory.markReady('');
+    readiness.enter('ready');
+    audit.report({
+      kind: 'supervisor-ready',
+      sshSocket: undefined,
+      durationMs: performance.now() - began,
+    });
+  });
+  const losses = [serving.network.lost, audit.failed];
+  const peer = await arrival(listener, losses, signals.stopping);
+  const container = meet(serving, peer, audit.report);
+  held.defer(() => container.fail(roleLost('the sidecar ended')));
+  const ending = await Promise.race([
+    untilEnded(container, () => serving.programs.accept(container, peer.peer)),
+    ...losses.map(async (loss): Promise<Ending> => lossOf(await loss)),
+    stopOnSignal(container, {
+      signals,
+      graceMs: request.config.graceMs,
+      reload: serving.reload?.request,
+      onStop: () => readiness.enter('stopping'),
+    }),
+  ]);
+  readiness.enter('stopping');
+  if (ending.error !== undefined) return ending;
+  await audit.flush();
+  container.confirm();
+  return ending;
+}
+
+interface Serving {
+  readonly network: NetworkRole;
+  readonly programs: Programs;
+  readonly reload: PolicyReload | undefined;
+}
+
+/** Everything but the agent's container: from then on the listeners are served, for nobody yet. */
+async function serve(
+  { config, surroundings, install }: StartRequest,
+  { stage, runDirectory, audit: { report } }: RunParts,
+  held: AsyncDisposableStack,
+): Promise<Serving> {
+  const pod = podOf(config);
+  const changesUid = surroundings.uid === 0;
   await stage('privileges', () => requireSidecarPrivileges(surroundings, pod.binaryIdentity));
   const policy = await stage('policy', () => loadPolicy(config.policyPath));
   reportPolicy(policy, config.policyPath, report);
@@ -58,7 +101,7 @@ export async function runSidecar(
       kind: 'control-degraded',
       control: 'bypass-watch',
       reason: 'what the fence refuses is not recorded: reading it takes CAP_NET_ADMIN',
-      remedy: 'give the sidecar’s container CAP_NET_ADMIN (and uid 0) where the record is needed',
+      remedy: 'give the sidecar’s container uid 0 and CAP_NET_ADMIN where the record is needed',
     });
   const programs = judgePrograms({ pod, entrance, policy, report });
   const { identify, resolveRules } = programs;
@@ -67,68 +110,48 @@ export async function runSidecar(
       serveNetwork(role, { config, entrance, policy, secrets, changesUid, identify, resolveRules, report }),
     ),
   );
+  const following = programs.follow(network);
   const reload = held.use(
-    await openPolicyReload({ config, policy, granted: [], network: programs.follow(network), report }),
+    await openPolicyReload({ config, policy, granted: [], network: following, report }),
   );
-  const listener = held.use(
-    await stage('control-socket', () =>
-      listenForProcessRole({
-        path: pod.controlSocket,
-        uid: surroundings.uid,
-        pid: surroundings.pid,
-        sandboxUid: pod.sandboxUid,
-        exemptUid: config.networkRoleUid,
-        mustBeVisible: pod.binaryIdentity === 'sidecar',
-        report,
-      }),
-    ),
-  );
-  await stage('ready', async () => {
-    await runDirectory.markReady('');
-    readiness.enter('ready');
-    report({
-      kind: 'supervisor-ready',
-      sshSocket: undefined,
-      durationMs: performance.now() - began,
-    });
+  return { network, programs, reload };
+}
+
+function podOf({ pod }: RunConfig): PodConfig {
+  if (pod === undefined) throw new CastellanError('internal', 'a sidecar without a pod', { step: 'sidecar' });
+  return pod;
+}
+
+function listen({ config, surroundings }: StartRequest, report: Report): Promise<ControlListener> {
+  const { controlSocket, sandboxUid, binaryIdentity } = podOf(config);
+  return listenForProcessRole({
+    path: controlSocket,
+    uid: surroundings.uid,
+    pid: surroundings.pid,
+    sandboxUid,
+    exemptUid: config.networkRoleUid,
+    mustBeVisible: binaryIdentity === 'sidecar',
+    report,
   });
-  const losses = [network.lost, failed];
-  const peer = await arrival(listener, losses, signals.stopping);
+}
+
+/** Tells the process role what to apply. */
+function meet({ network, programs }: Serving, peer: ProcessPeer, report: Report): SidecarEnd {
+  const { uid, pid } = peer.peer;
+  const where = pid === 0 ? 'in a pid namespace of its own' : `process ${pid}`;
   report({
     kind: 'control-applied',
     control: 'control-wire',
-    detail: `process role: uid ${peer.peer.uid}, ${peer.peer.pid === 0 ? 'in a pid namespace of its own' : `process ${peer.peer.pid}`}`,
+    detail: `process role: uid ${uid}, ${where}`,
   });
   const { authority, placeholders = {} } = network;
-  const container = openSidecarEnd(
-    peer,
-    {
-      proxyPort: PROXY_PORT,
-      policy: programs.policy,
-      placeholders,
-      ...(authority !== undefined && { authority }),
-    },
-    report,
-  );
-  held.defer(() => container.fail(roleLost('the sidecar ended')));
-  const ending = await Promise.race([
-    untilEnded(container, async () => {
-      await programs.accept(container, peer.peer);
-      container.begin();
-    }),
-    ...losses.map(async (loss): Promise<Ending> => lossOf(await loss)),
-    stopOnSignal(container, {
-      signals,
-      graceMs: config.graceMs,
-      reload: reload?.request,
-      onStop: () => readiness.enter('stopping'),
-    }),
-  ]);
-  readiness.enter('stopping');
-  if (ending.error !== undefined) return ending;
-  await audit.flush();
-  container.confirm();
-  return ending;
+  const setup = {
+    proxyPort: PROXY_PORT,
+    policy: programs.policy,
+    placeholders,
+    ...(authority !== undefined && { authority }),
+  };
+  return openSidecarEnd(peer, setup, report);
 }
 
 /** @throws StartInterrupted when the end is asked for before, CastellanError of a loss, or `timeout` */
@@ -136,7 +159,7 @@ async function arrival(
   { accepted }: ControlListener,
   losses: readonly Promise<CastellanError>[],
   stopping: AbortSignal,
-): ReturnType<() => ControlListener['accepted']> {
+): Promise<ProcessPeer> {
   let late: NodeJS.Timeout | undefined;
   const missed = new Promise<never>((_, reject) => {
     late = setTimeout(
@@ -157,9 +180,10 @@ async function arrival(
   }
 }
 
-async function untilEnded(container: SidecarEnd, begin: () => Promise<void>): Promise<Ending> {
+async function untilEnded(container: SidecarEnd, prepare: () => Promise<void>): Promise<Ending> {
   try {
-    await begin();
+    await prepare();
+    container.begin();
     const { exitCode, reason } = await container.ended;
     return { exitCode: 0, reason: `the agent’s container ended with ${exitCode}: ${reason}` };
   } catch (error) {

@@ -202,6 +202,23 @@ os.system('curl -sS ${URL}/beside; echo ended')"`;
       ),
     );
     expect(inside.stdout).toBe(`${CALLER_UID}\nGET allowed.demo.test:8443 /ssh 0\n`);
+    const user = (uid: number, name: string, ...argv: string[]) =>
+      finish(
+        pod.spawn(['setpriv', ...AGENT(uid), '--', CASTELLAN, ...argv], {
+          environment: { XDG_RUNTIME_DIR: join(pod.directory, name), HOME: pod.work },
+        }),
+      );
+    for (const [uid, name] of [
+      [CALLER_UID, 'caller-run'],
+      [PROXY_UID, 'sidecar-run'],
+    ] as const) {
+      expect(await user(uid, name, 'probe', 'ready')).toMatchObject({ code: 0 });
+      expect((await user(uid, name, 'list')).stdout.split('\n')).toHaveLength(2);
+    }
+    expect(await user(PROXY_UID, 'sidecar-run', 'ssh', '--', 'id')).toMatchObject({
+      code: 111,
+      stderr: expect.stringContaining('is a sidecar'),
+    });
     agent.stdin?.end();
     expect(await ended).toMatchObject({ code: 0 });
     await sidecar;
