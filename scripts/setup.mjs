@@ -45,6 +45,7 @@ const packagesOf = {
     kmod: ['/usr/sbin/depmod', '/sbin/depmod'],
     'gcc-aarch64-linux-gnu': ['/usr/bin/aarch64-linux-gnu-gcc'],
     'libc6-dev-arm64-cross': ['/usr/aarch64-linux-gnu/include/stdio.h'],
+    systemd: ['/usr/lib/systemd/systemd'],
   },
   'test:bundle': {
     binutils: ['/usr/bin/strip'],

@@ -48,18 +48,30 @@ const PROGRAMS = [
 ];
 const MODULE_DIRECTORIES = ['kernel/net', 'kernel/drivers/net/veth.ko', 'kernel/lib'];
 
+export interface GuestOptions {
+  /** Programs besides, by their names. */
+  readonly programs?: readonly string[];
+  /** Adds what the guest needs besides, below the directory that will be its root. */
+  readonly furnish?: (root: string) => void;
+}
+
 /** Boots, runs `script` by bash as root, and gives what the machine wrote on its console. */
-export async function runGuest(script: string, deadlineMs: number): Promise<string> {
+export async function runGuest(
+  script: string,
+  deadlineMs: number,
+  { programs = [], furnish }: GuestOptions = {},
+): Promise<string> {
   mkdirSync(PLACE, { recursive: true });
   const { kernel, modules, release } = fetchKernel();
   const root = join(PLACE, 'root');
   rmSync(root, { recursive: true, force: true });
-  layOutSystem(root);
+  layOutSystem(root, [...PROGRAMS, ...programs]);
   copyModules(root, modules, release);
   copyCastellan(root);
   writeFileSync(join(root, 'script'), script);
   copyFileSync(join(import.meta.dirname, 'init.sh'), join(root, 'init'));
   chmodSync(join(root, 'init'), 0o755);
+  furnish?.(root);
   const image = join(PLACE, 'initrd.cpio');
   execFileSync('/bin/sh', ['-c', 'find . | cpio --quiet -o -H newc -R 0:0 > "$0"', image], { cwd: root });
   rmSync(root, { recursive: true });
@@ -84,7 +96,7 @@ function fetchKernel(): Kernel {
   };
 }
 
-function layOutSystem(root: string): void {
+function layOutSystem(root: string, programs: readonly string[]): void {
   for (const directory of [
     'usr/bin',
     'usr/sbin',
@@ -102,7 +114,7 @@ function layOutSystem(root: string): void {
   ])
     mkdirSync(join(root, directory), { recursive: true });
   for (const name of ['bin', 'sbin', 'lib', 'lib64']) symlinkSync(`usr/${name}`, join(root, name));
-  for (const name of PROGRAMS) copyProgram(root, which(name));
+  for (const name of programs) copyProgram(root, which(name));
   symlinkSync('bash', join(root, 'usr/bin/sh'));
   for (const name of ['modprobe', 'depmod']) symlinkSync('../bin/kmod', join(root, 'usr/sbin', name));
   writeFileSync(
@@ -121,7 +133,7 @@ function which(name: string): string {
 }
 
 /** With the libraries it is linked to. */
-function copyProgram(root: string, path: string, as = path): void {
+export function copyProgram(root: string, path: string, as = path): void {
   copyInto(root, realpathSync(path), as);
   for (const library of librariesOf(path)) copyInto(root, realpathSync(library), library);
 }
