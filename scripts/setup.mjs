@@ -52,6 +52,7 @@ const packagesOf = {
     kmod: ['/usr/sbin/depmod', '/sbin/depmod'],
     'qemu-system-arm': ['/usr/bin/qemu-system-aarch64'],
     ...crossPackages,
+    systemd: ['/usr/lib/systemd/systemd'],
   },
   'test:bundle': {
     binutils: ['/usr/bin/strip'],

@@ -37,15 +37,26 @@ const PROGRAMS = [
   ...['setpriv', 'sleep', 'stat', 'tail', 'true', 'uname', 'ip', 'nft', 'setsid', 'touch', 'wc'],
 ];
 
+export interface GuestOptions {
+  /** Programs besides, by their names. */
+  readonly programs?: readonly string[];
+  /** Adds what the guest needs besides, below the directory that will be its root. */
+  readonly furnish?: (root: string) => void;
+}
+
 /** Boots, runs `script` by the shell as root, and gives what the machine wrote on its console. */
-export async function runGuest(script: string, deadlineMs: number): Promise<string> {
+export async function runGuest(
+  script: string,
+  deadlineMs: number,
+  { programs = [], furnish }: GuestOptions = {},
+): Promise<string> {
   mkdirSync(PLACE, { recursive: true });
   const kernel = kernelBelow(fetchKernel());
-  const root = layOutSystem();
+  const root = layOutSystem([...PROGRAMS, ...programs]);
   copyModules(root, 'usr/lib', kernel);
   copyCastellan(root);
   const emulator = { program: 'qemu-system-x86_64', options: [], console: 'ttyS0' };
-  return await bootWith(root, script, { kernel, emulator, deadlineMs });
+  return await bootWith(root, script, { kernel, emulator, deadlineMs, furnish });
 }
 
 /** This machine keeps its own. */
@@ -54,10 +65,10 @@ function fetchKernel(): string {
   return unpackPackage(/Depends: (linux-image-\S+)/.exec(depends)?.[1] ?? '');
 }
 
-function layOutSystem(): string {
+function layOutSystem(programs: readonly string[]): string {
   const root = makeRoot('root', ['usr/bin', 'usr/sbin', 'usr/lib', 'usr/lib64']);
   for (const name of ['bin', 'sbin', 'lib', 'lib64']) symlinkSync(`usr/${name}`, join(root, name));
-  for (const name of PROGRAMS) copyProgram(root, which(name));
+  for (const name of programs) copyProgram(root, which(name));
   symlinkSync('bash', join(root, 'usr/bin/sh'));
   for (const name of ['modprobe', 'depmod']) symlinkSync('../bin/kmod', join(root, 'usr/sbin', name));
   return root;
@@ -70,7 +81,7 @@ function which(name: string): string {
 }
 
 /** With the libraries it is linked to. */
-function copyProgram(root: string, path: string, as = path): void {
+export function copyProgram(root: string, path: string, as = path): void {
   copyInto(root, realpathSync(path), as);
   for (const library of librariesOf(path)) copyInto(root, realpathSync(library), library);
 }

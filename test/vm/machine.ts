@@ -54,15 +54,24 @@ export function copyModules(root: string, lib: string, { modules, release }: Ker
   execFileSync('depmod', ['-b', join(root, dirname(lib)), release]);
 }
 
+export interface Boot {
+  readonly kernel: Kernel;
+  readonly emulator: Emulator;
+  readonly deadlineMs: number;
+  /** Has the last word on what is in the root file system. */
+  readonly furnish?: ((root: string) => void) | undefined;
+}
+
 /** Boots with the files at `root`, which go away, runs `script` by its shell as root, and gives what the machine wrote on its console. */
 export async function bootWith(
   root: string,
   script: string,
-  { kernel, emulator, deadlineMs }: { kernel: Kernel; emulator: Emulator; deadlineMs: number },
+  { kernel, emulator, deadlineMs, furnish }: Boot,
 ): Promise<string> {
   writeFileSync(join(root, 'script'), script);
   copyFileSync(join(import.meta.dirname, 'init.sh'), join(root, 'init'));
   chmodSync(join(root, 'init'), 0o755);
+  furnish?.(root);
   const image = `${root}.cpio`;
   execFileSync('/bin/sh', ['-c', 'find . | cpio --quiet -o -H newc -R 0:0 > "$0"', image], { cwd: root });
   rmSync(root, { recursive: true });

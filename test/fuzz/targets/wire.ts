@@ -22,6 +22,7 @@ const TO_PROCESS = [
   '{"type":"fact","fact":{"kind":"dns-refused","name":"a","type":"A","source":{"address":"::1","port":5},"rcode":5,"repeats":2}}',
   `{"type":"fact","fact":{"kind":"policy-proposal","state":"pending","intent":${INTENT},"identity":${IDENTITY},"id":"6fa459ea-ee8a-4ca4-894e-db77e160355e","ruleName":"r","summary":"s","yaml":"y","grants":["g"],"notes":[]}}`,
   '{"type":"fact","fact":{"kind":"denials-counted","since":1,"total":2,"unlisted":1,"denials":[{"host":"a","port":1,"binary":"/b","reason":"no_policy","count":1,"firstSeen":1,"lastSeen":2,"requests":["GET /"]}]}}',
+  '{"type":"figures","id":1,"figures":{"cpuSeconds":0.5,"residentBytes":1,"heapBytes":1,"openDescriptors":9,"lagP99Seconds":0,"lagMaxSeconds":0,"clients":1,"splicedTunnels":0,"liveArriving":0,"liveUnread":0,"liveOpened":0,"liveRequests":0,"lookupsRunning":0,"lookupsWaiting":0,"namesRemembered":0,"identificationsWaiting":0}}',
 ];
 const INSPECTION =
   '{"enforcement":"enforce","allow":[{"kind":"http","method":"GET","path":"/","query":[{"key":"k","any":["v"]}],"position":{"line":1,"column":1}}],"deny":[],"allowEncodedSlash":false,"maxBodyBytes":5,"persistedQueries":{"x":{"type":"query","name":"","fields":["a"]}},"strictToolNames":true,"allowKnownMethods":false}';
@@ -30,6 +31,7 @@ const TO_NETWORK = [
   `{"type":"policy","generation":1,"rules":${RULES}}`,
   `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":5},"listeners":{"proxy":[0],"transparent":[1],"dnsUdp":[2],"dnsTcp":[3],"nflog":4},"takesProposals":true,"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
   `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
+  '{"type":"measure","id":1}',
   '{"type":"stop"}',
 ];
 const PARTS =
