@@ -28,7 +28,7 @@ export const INSTALLED_ADDONS: Addons = {
 /** In place. `nodeDirectory` is that of Node's npm package, with its headers. */
 function buildAddons(nodeDirectory: string): void {
   for (const [directory, ...options] of Object.values(ADDONS))
-    build(join(REPOSITORY, directory), nodeDirectory, options, process.env);
+    build(join(REPOSITORY, directory), { nodeDirectory, architecture: process.arch }, options, process.env);
 }
 
 export interface Cross {
@@ -49,7 +49,7 @@ export function crossBuildAddons({ architecture, nodeDirectory, triplet, directo
     rmSync(place, { recursive: true, force: true });
     const filter = (path: string): boolean => path !== join(REPOSITORY, source, 'build');
     cpSync(join(REPOSITORY, source), place, { recursive: true, filter });
-    build(place, nodeDirectory, [`--arch=${architecture}`, ...options], env);
+    build(place, { nodeDirectory, architecture }, options, env);
     return [name, fileIn(place, name)];
   });
   return Object.fromEntries(built);
@@ -57,16 +57,18 @@ export function crossBuildAddons({ architecture, nodeDirectory, triplet, directo
 
 function build(
   place: string,
-  nodeDirectory: string,
+  { nodeDirectory, architecture }: Pick<Cross, 'nodeDirectory' | 'architecture'>,
   options: readonly string[],
   env: NodeJS.ProcessEnv,
 ): void {
   const gyp = join(REPOSITORY, 'node_modules/node-gyp/bin/node-gyp.js');
-  const argv = ['rebuild', '--silent', '--release', `--nodedir=${nodeDirectory}`, ...options];
-  execFileSync(process.execPath, [gyp, ...argv], {
+  execFileSync(process.execPath, [gyp, 'rebuild', '--silent', '--release', ...options], {
     cwd: place,
     env: {
       ...env,
+      // Before any option node-gyp takes what npm has put into the environment, which may be the system's Node.
+      npm_config_nodedir: nodeDirectory,
+      npm_config_arch: architecture,
       // The packages ask a `node` of PATH for what they depend on.
       PATH: `${join(process.execPath, '..')}:${env['PATH'] ?? ''}`,
       // Assertions of the headers name their file; where it was is nobody's business.

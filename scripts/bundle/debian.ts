@@ -100,6 +100,10 @@ function aptOf(directory: string, architecture: string): Apt {
     'Dir::Etc::preferencesparts=/dev/null',
     `APT::Architecture=${architecture}`,
     `APT::Architectures=${architecture}`,
+    // Whatever this machine's own settings allow.
+    'APT::Get::AllowUnauthenticated=false',
+    'Acquire::AllowInsecureRepositories=false',
+    'Acquire::AllowDowngradeToInsecureRepositories=false',
     // Only the indexes of packages are read.
     'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false',
     // The directory is not to be opened for apt's own user; what it downloads is verified all the same.
