@@ -34,6 +34,10 @@ export const ERROR_CODES = {
     exit: 115,
     remedy: 'correct the file of credentials at the line and column given',
   },
+  manifest_invalid: {
+    exit: 118,
+    remedy: 'correct the request or the pod as the message says',
+  },
   internal: { exit: 120, remedy: 'this is a bug in castellan; please report it with the message' },
   command_timed_out: { exit: 124, remedy: 'give the command more time with --timeout, or none' },
   command_not_executable: {

@@ -1,11 +1,14 @@
 /** Whom the platform that made the container wants the sandbox to run as. It tells by environment variables. */
 import { CastellanError } from '../errors.ts';
-import { parseId } from '../lib/id.ts';
+import { MAX_ID, parseId } from '../lib/id.ts';
 import { type Environment, readSpellings, type SetVariable, type VariableName } from './variables.ts';
 
-/** What a platform may inject: system accounts lie below, ids that container tools keep for themselves above. */
-export const MIN_DRIVER_ID = 1000;
-export const MAX_DRIVER_ID = 2_000_000_000;
+/**
+ * What a platform may inject: everything but root. To the kernel no other number is special; images have accounts of their own far
+ * below 1000, and clusters may allocate above two thousand million. A narrower range would only stop pods that are right.
+ */
+export const MIN_DRIVER_ID = 1;
+export const MAX_DRIVER_ID = MAX_ID;
 
 export type DriverIdentity =
   | { readonly kind: 'ids'; readonly uid: number; readonly gid: number }

@@ -5,7 +5,7 @@ import { type Findings, quote, refuse } from './source/findings.ts';
 import type { TreeNode } from './source/tree.ts';
 
 const SECTION = 'process';
-/** An operator may name any account but root; what platforms inject has a narrower range (config/driver-identity.ts). */
+/** Any account but root, as a platform's choice (config/driver-identity.ts). */
 export const MIN_POLICY_ID = 1;
 /** useradd(8). */
 const MAX_NAME_LENGTH = 32;

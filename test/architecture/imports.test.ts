@@ -11,6 +11,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['start'],
   ['egress', 'session'],
   ['credential', 'roles', 'launch', 'kernel', 'audit'],
+  ['kubernetes'],
   ['policy', 'protocol', 'config'],
   ['errors.ts', 'version.ts'],
   ['lib'],
@@ -24,6 +25,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   'node-pty': ['launch'],
   yaml: ['policy'],
   '@smithy/signature-v4': ['credential'],
+  '@kubernetes/client-node': ['kubernetes'],
   valibot: ['roles', 'start', 'policy', 'config'],
   'node:child_process': ['launch', 'kernel', 'cli/ssh.ts'],
   'node:http': ['egress', 'start/door.ts', 'cli/probe.ts'],
@@ -60,6 +62,16 @@ describe('every outside dependency has one owner', () => {
         owners.some((owner) => user.startsWith(owner)),
         `${user} imports ${dependency}`,
       ).toBe(true);
+  });
+});
+
+describe('kubernetes is pure', () => {
+  it.each(files.filter((file) => file.startsWith('kubernetes/')))('%s', (file) => {
+    for (const { external, typeOnly } of importsOf(`src/${file}`)) {
+      // The client's types describe pods; its code, which would talk to a cluster, never gets into the bundle.
+      if (external === '@kubernetes/client-node') expect(typeOnly).toBe(true);
+      if (external.startsWith('node:')) expect(['node:util', 'node:path/posix']).toContain(external);
+    }
   });
 });
 

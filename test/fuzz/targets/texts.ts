@@ -85,7 +85,7 @@ const driverIdentity = choiceTarget({
     const variables = Object.fromEntries(choices.list(5, () => [choices.pick(names), value()]));
     const identity = returnsOr(() => readDriverIdentity(variables), isRefusal('identity_invalid'));
     if (identity?.kind !== 'ids') return;
-    for (const id of [identity.uid, identity.gid]) assert.ok(id >= 1000 && id <= 2_000_000_000);
+    for (const id of [identity.uid, identity.gid]) assert.ok(id >= 1 && id <= 4_294_967_294);
     assert.ok(Object.values(variables).includes(String(identity.uid)));
   },
 });
