@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { isIP } from 'node:net';
 import { isAbsolute, join, resolve } from 'node:path';
 import { CastellanError } from '../errors.ts';
 import { MAX_ID } from '../lib/id.ts';
 import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
 import { type Limits, readLimits } from './limits.ts';
+import { type ListenAddress, readListenAddress } from './listen-address.ts';
 import { mainProcessSpec } from './main-process-spec.ts';
 import { SECRET_FILE_NAMES, SECRET_FILE_OPTIONS, type SecretFileName } from './secret-files.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -51,7 +51,7 @@ export interface RunConfig {
   /** Undefined: the policy stays as it was at the start. */
   readonly reload: ReloadConfig | undefined;
   /** Where probes are answered besides the socket in the run directory. */
-  readonly healthListener: HealthListener | undefined;
+  readonly healthListener: ListenAddress | undefined;
   /** Paths of files that only the network role reads. */
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
   /** Undefined: origins are dialled from this machine. */
@@ -59,11 +59,6 @@ export interface RunConfig {
   /** Whether programs of the sandbox may ask for rules. */
   readonly takesProposals: boolean;
   readonly quiet: boolean;
-}
-
-export interface HealthListener {
-  readonly host: string;
-  readonly port: number;
 }
 
 /** How the working directory becomes the agent's; `undefined` leaves it to where the identity came from. */
@@ -217,16 +212,12 @@ function readReload(when: string | undefined, invalid: string | undefined): Relo
   };
 }
 
-function readHealthListener(text: string | undefined, roles: string | undefined): HealthListener | undefined {
+function readHealthListener(text: string | undefined, roles: string | undefined): ListenAddress | undefined {
   if (text === undefined) return undefined;
-  const parts = /^(?:\[(?<six>[0-9A-Fa-f:.]+)\]|(?<four>[0-9.]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
-  const host = parts?.['six'] ?? parts?.['four'] ?? '';
-  const port = Number(parts?.['port']);
-  if (isIP(host) === 0 || !(port >= 1 && port <= 65_535))
-    throw usage(`--health-listen ${text}: an IP address and a port, as 127.0.0.1:8080 or [::]:8080`);
+  const address = readListenAddress('health-listen', text);
   if (roles === 'process')
     throw usage('--health-listen takes a network of castellan’s own, which the command does not share');
-  return { host, port };
+  return address;
 }
 
 function readSecretFiles(

@@ -1,7 +1,7 @@
 /** How far a run has come, for whoever looks after it: probes over HTTP, and the service manager. */
 import type { Server } from 'node:http';
 import { createServer, type Socket } from 'node:net';
-import type { HealthListener } from '../config/config.ts';
+import type { ListenAddress } from '../config/listen-address.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
@@ -15,7 +15,7 @@ export interface Readiness extends AsyncDisposable {
 
 export interface ReadinessOptions {
   readonly runDirectory: string;
-  readonly listener: HealthListener | undefined;
+  readonly listener: ListenAddress | undefined;
   readonly surroundings: Surroundings;
 }
 
@@ -44,9 +44,9 @@ export async function openReadiness({
 }: ReadinessOptions): Promise<Readiness> {
   let phase: Phase = 'starting';
   await using opened = new AsyncDisposableStack();
-  const serve = lazyHttp(() => phase);
-  opened.use(await listenOn({ fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) }, serve));
-  if (listener !== undefined) opened.use(await listenOn(listener, serve));
+  const socket = { fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) };
+  opened.use(await answerProbes(socket, () => phase));
+  if (listener !== undefined) opened.use(await answerProbes(listener, () => phase));
   const tell = opened.use(serviceManager(surroundings));
   const kept = opened.move();
   return {
@@ -59,10 +59,15 @@ export async function openReadiness({
   };
 }
 
-async function listenOn(
-  where: HealthListener | { readonly fd: number },
-  serve: (socket: Socket) => void,
+/**
+ * Answers GET /live, /startup and /ready by the phase of the moment.
+ * @throws CastellanError `address_in_use`, `filesystem_refused` where it cannot listen
+ */
+export async function answerProbes(
+  where: ListenAddress | { readonly fd: number },
+  phase: () => Phase,
 ): Promise<AsyncDisposable> {
+  const serve = lazyHttp(phase);
   const clients = new Set<Socket>();
   const server = createServer((socket) => {
     socket.on('error', () => {});
