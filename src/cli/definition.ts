@@ -289,6 +289,38 @@ export const VERBS = [
     options: [SANDBOX],
   },
   {
+    name: 'kubernetes render',
+    synopsis: 'castellan kubernetes render -f REQUEST [OPTIONS]',
+    summary: 'print the pod of a sandbox, with castellan in it',
+    operands: 'none',
+    options: [
+      { name: 'file', value: 'REQUEST', help: 'what the sandbox is to be (- reads standard input)' },
+      { name: 'topology', value: 'TOPOLOGY', help: 'combined or sidecar, in place of the request’s' },
+      { name: 'kind', value: 'KIND', help: 'Pod (default), or Sandbox of agents.x-k8s.io/v1beta1' },
+      {
+        name: 'namespace-annotations',
+        value: 'FILE',
+        help: 'the namespace, or its annotations, as YAML or JSON: OpenShift sets aside the sandbox’s ids there',
+      },
+      { name: 'scc', help: 'print the SecurityContextConstraints too, where the pod needs its own' },
+    ],
+  },
+  {
+    name: 'kubernetes validate',
+    synopsis: 'castellan kubernetes validate FILE [OPTIONS]',
+    summary: 'check the pods of a manifest, without a cluster (exit code 1: there is something to correct)',
+    operands: 'one',
+    options: [
+      {
+        name: 'pod-security',
+        value: 'LEVEL',
+        help: 'the Pod Security level that every pod has to reach: privileged (default), baseline or restricted',
+      },
+      { name: 'require-castellan', help: 'every pod has to be supervised' },
+      JSON_OUTPUT,
+    ],
+  },
+  {
     name: 'completion',
     synopsis: 'castellan completion bash|zsh|fish',
     summary: 'print completions for a shell',

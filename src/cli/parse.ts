@@ -67,9 +67,11 @@ function parseVerb(verb: VerbDefinition, words: readonly string[]): ParseResult 
   return { kind: 'command', command: { verb: name, options, operands } };
 }
 
+const SHORT_OPTIONS: Readonly<Record<string, string>> = { '-t': '--tty', '-f': '--file' };
+
 function findOption(verb: VerbDefinition, word: string) {
   const known: readonly OptionDefinition[] = [...verb.options, ...GLOBAL_OPTIONS];
-  const long = word === '-t' ? '--tty' : word;
+  const long = SHORT_OPTIONS[word] ?? word;
   const equals = long.indexOf('=');
   const name = (equals < 0 ? long : long.slice(0, equals)).replace(/^--/, '');
   const definition = known.find((option) => option.name === name);

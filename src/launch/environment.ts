@@ -2,6 +2,7 @@
  * The environment of a confined process, made from nothing: what castellan itself was started with may hold
  * tokens and may steer loaders, so none of it goes through.
  */
+import { problemOfVariableName } from '../config/variable-names.ts';
 import { CastellanError } from '../errors.ts';
 import type { SandboxIdentity } from './cell.ts';
 
@@ -35,12 +36,7 @@ const LOOPBACK = '127.0.0.1,localhost,::1';
 
 /** Longer values are never meant; execve(2) refuses a single string above 128 KiB. */
 const MAX_VALUE_BYTES = 64 * 1024;
-const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 const TERMINAL_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
-
-/** Variables that make an interpreter or the loader run other code before the command's own. */
-const CODE_LOADING =
-  /^(LD_.*|BASH_ENV|BASH_FUNC_.*|ENV|SHELLOPTS|BASHOPTS|PS4|NODE_OPTIONS|PYTHONSTARTUP|PERL5OPT|RUBYOPT|CASTELLAN|(CASTELLAN|OPENSHELL)_MAIN_PROCESS_SPEC)$/;
 
 /** What an SSH client may set without being told to: words about language, terminal and taste. */
 const REQUESTABLE = /^(LANG|LANGUAGE|LC_[A-Z]+|TERM|COLORTERM|EDITOR|VISUAL|TZ)$/;
@@ -141,8 +137,8 @@ export function childEnvironment({ identity, shared, requested, terminal }: Envi
 }
 
 function problemOf(name: string, value: string): string | undefined {
-  if (!NAME.test(name)) return 'not a variable name';
-  if (CODE_LOADING.test(name)) return 'this variable makes programs load code, or is reserved';
+  const problem = problemOfVariableName(name);
+  if (problem !== undefined) return problem;
   if (value.includes('\0')) return 'the value contains a NUL';
   if (Buffer.byteLength(value) > MAX_VALUE_BYTES) return `the value is longer than ${MAX_VALUE_BYTES} bytes`;
   return undefined;

@@ -26,7 +26,7 @@ export interface Import {
 export function importsOf(file: string): Import[] {
   const found: Import[] = [];
   const statement =
-    /(?:^|\n)\s*(?:import|export)\s+(type\s+)?((?:[^'";]|\n)*?)from\s+'([^']+)'|import\(\s*'([^']+)'\s*\)|(?:^|\n)import\s+'([^']+)'/g;
+    /(?:^|\n)\s*(?:import|export)\s+(type\s+)?([^'";]*?)from\s+'([^']+)'|import\(\s*'([^']+)'\s*\)|(?:^|\n)import\s+'([^']+)'/g;
   for (const [, type, clause = '', from, dynamic, bare] of readSource(file).matchAll(statement)) {
     const specifier = from ?? dynamic ?? bare ?? '';
     const names =

@@ -2,7 +2,17 @@
  * YAML text as a tree of maps, lists and scalars that know where they stand. Anchors and aliases are resolved within a
  * budget; tags, directives, duplicate keys and second documents are problems.
  */
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type ParsedNode, parseDocument } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type ParsedNode,
+  parseAllDocuments,
+  parseDocument,
+} from 'yaml';
 import { escapeText } from '../../lib/escape.ts';
 import type { SourcePosition } from '../document.ts';
 import { type Findings, MAX_PROBLEMS, quote, refuse } from './findings.ts';
@@ -44,26 +54,44 @@ const MAX_ALIASED_WEIGHT = 1024 * 1024;
 
 /** Reads the text; undefined where it is no single YAML document, with the problems noted. */
 export function readTree(text: string, findings: Findings): TreeNode | undefined {
-  const lines = new LineCounter();
-  const document = parseYaml(text, lines, findings);
-  if (document === undefined) return undefined;
-  for (const { pos, message } of document.errors.concat(document.warnings).slice(0, MAX_PROBLEMS))
-    refuse(findings, positionAt(lines, pos[0]), escapeText(message.replaceAll(/\s+/g, ' ')));
-  if (findings.problems.length > 0) return undefined;
-  return new TreeReader(lines, findings).read(document.contents, 0);
+  return readDocuments(findings, (options) => [parseDocument<ParsedNode>(text, options)])?.[0];
 }
 
-function parseYaml(text: string, lines: LineCounter, findings: Findings) {
+/** Reads a text of any number of documents; empty ones are left out. Undefined where it is no YAML, with the problems noted. */
+export function readTrees(text: string, findings: Findings): readonly TreeNode[] | undefined {
+  // Without any document there is an empty list with marks on it.
+  return readDocuments(findings, (options) => [...parseAllDocuments<ParsedNode>(text, options)])?.filter(
+    (tree) => tree.kind !== 'scalar' || tree.value !== null,
+  );
+}
+
+type Parse = (
+  options: typeof OPTIONS & { readonly lineCounter: LineCounter },
+) => Document.Parsed<ParsedNode>[];
+
+const OPTIONS = {
+  logLevel: 'error', // 'silent' would also pass over a second document
+  prettyErrors: false,
+  schema: 'core',
+  stringKeys: true,
+  resolveKnownTags: false,
+  uniqueKeys: false, // compared pairwise there; found by a map below
+} as const;
+
+function readDocuments(findings: Findings, parse: Parse): TreeNode[] | undefined {
+  const lines = new LineCounter();
+  const documents = parseYaml(parse, lines, findings);
+  const problems = documents?.flatMap(({ errors, warnings }) => [...errors, ...warnings]) ?? [];
+  for (const { pos, message } of problems.slice(0, MAX_PROBLEMS))
+    refuse(findings, positionAt(lines, pos[0]), escapeText(message.replaceAll(/\s+/g, ' ')));
+  if (documents === undefined || findings.problems.length > 0) return undefined;
+  // Anchors end with their document.
+  return documents.map(({ contents }) => new TreeReader(lines, findings).read(contents, 0));
+}
+
+function parseYaml(parse: Parse, lines: LineCounter, findings: Findings) {
   try {
-    return parseDocument<ParsedNode>(text, {
-      lineCounter: lines,
-      logLevel: 'error', // 'silent' would also pass over a second document
-      prettyErrors: false,
-      schema: 'core',
-      stringKeys: true,
-      resolveKnownTags: false,
-      uniqueKeys: false, // compared pairwise there; found by a map below
-    });
+    return parse({ ...OPTIONS, lineCounter: lines });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return refuse(findings, { line: 1, column: 1 }, 'is nested too deeply');

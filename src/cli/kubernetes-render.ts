@@ -1,0 +1,35 @@
+import { CastellanError } from '../errors.ts';
+import { readNamespace } from '../kubernetes/namespace.ts';
+import { parseSandboxRequest } from '../kubernetes/read-request.ts';
+import { RENDERED_KINDS, renderSandbox } from '../kubernetes/render.ts';
+import { TOPOLOGIES } from '../kubernetes/supervisor.ts';
+import { renderYaml } from '../kubernetes/yaml-text.ts';
+import { readInput } from './input.ts';
+import type { Verb } from './verb.ts';
+import { chosenWord } from './words.ts';
+
+/** `castellan kubernetes render -f REQUEST`: the objects of a sandbox, to be applied. */
+export const verb: Verb = async ({ options }, { stdin, stdout }) => {
+  const option = (name: string) => options.get(name)?.[0];
+  const file = option('file');
+  if (file === undefined) throw usage('kubernetes render takes -f REQUEST');
+  const request = parseSandboxRequest(await readInput(file, stdin), file);
+  const annotations = option('namespace-annotations');
+  const { documents, remarks } = renderSandbox(
+    { ...request, topology: chosenWord(options, 'topology', TOPOLOGIES) ?? request.topology },
+    {
+      namespace:
+        annotations === undefined
+          ? { kind: 'unknown' }
+          : readNamespace(await readInput(annotations, stdin), annotations),
+      kind: chosenWord(options, 'kind', RENDERED_KINDS) ?? 'Pod',
+      withScc: options.has('scc'),
+    },
+  );
+  stdout.write(renderYaml(documents, remarks));
+  return 0;
+};
+
+function usage(message: string): CastellanError {
+  return new CastellanError('usage', message, { step: 'arguments' });
+}

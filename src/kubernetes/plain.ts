@@ -1,0 +1,8 @@
+import type { TreeNode } from '../policy/source/tree.ts';
+
+/** The value a tree stands for, as JSON.parse would give it. No key reaches a prototype. */
+export function plainValue(node: TreeNode): unknown {
+  if (node.kind === 'scalar') return node.value;
+  if (node.kind === 'list') return node.items.map(plainValue);
+  return Object.fromEntries([...node.entries].map(([key, { value }]) => [key, plainValue(value)]));
+}

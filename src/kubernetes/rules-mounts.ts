@@ -1,0 +1,86 @@
+/** Volumes and mounts of any pod, castellan's or not. */
+import type { V1PodSpec } from '@kubernetes/client-node';
+import { placedContainers } from './containers.ts';
+import type { Finding } from './finding.ts';
+import { isNormalPath } from './layout.ts';
+
+/** Names that are used twice, mounts of nothing, mounts that are one, and paths that say something in two ways. */
+export function mountFindings(spec: V1PodSpec, claimVolumes: readonly string[]): Finding[] {
+  const volumes = (spec.volumes ?? []).map(({ name }) => name);
+  const placed = placedContainers(spec);
+  const known = new Set([...volumes, ...claimVolumes]);
+  return [
+    ...doubled(volumes, (index) => `spec.volumes[${index}].name`, 'volumes'),
+    ...doubled(
+      placed.map(({ container }) => container.name),
+      (index) => `${placed[index]?.path}.name`,
+      'containers',
+    ),
+    ...placed.flatMap(({ container, path }) => {
+      const mounts = container.volumeMounts ?? [];
+      return mounts.flatMap(({ name, mountPath }, index): Finding[] => {
+        const field = (key: string) => `${path}.volumeMounts[${index}].${key}`;
+        const first = mounts.findIndex((mount) => sameplace(mount.mountPath, mountPath));
+        return [
+          ...(known.has(name)
+            ? []
+            : [
+                {
+                  rule: 'unknown-volume',
+                  where: container.name,
+                  path: field('name'),
+                  why: `the pod has no volume ${name}`,
+                  remedy: 'add it, or take the mount out',
+                },
+              ]),
+          ...(isNormalPath(mountPath)
+            ? []
+            : [
+                {
+                  rule: 'mount-path',
+                  where: container.name,
+                  path: field('mountPath'),
+                  why: `${JSON.stringify(mountPath)} is not a plain absolute path`,
+                  remedy: 'write it without empty parts, dots and colons',
+                },
+              ]),
+          ...(first === index
+            ? []
+            : [
+                {
+                  rule: 'mount-overlap',
+                  where: container.name,
+                  path: field('mountPath'),
+                  why: `another mount of the container is at ${mountPath}`,
+                  remedy: 'mount one of them elsewhere',
+                },
+              ]),
+        ];
+      });
+    }),
+  ];
+}
+
+function sameplace(a: string, b: string): boolean {
+  return trimmed(a) === trimmed(b);
+}
+
+function trimmed(path: string): string {
+  return path.replaceAll(/\/+/g, '/').replace(/(.)\/$/, '$1');
+}
+
+function doubled(names: readonly string[], path: (index: number) => string, what: string): Finding[] {
+  return names.flatMap((name, index) =>
+    names.indexOf(name) === index
+      ? []
+      : [
+          {
+            rule: 'double-name',
+            where: what === 'containers' ? name : 'pod',
+            path: path(index),
+            why: `two ${what} are named ${name}`,
+            remedy: 'give one another name',
+          },
+        ],
+  );
+}

@@ -1,0 +1,100 @@
+/** Security contexts of the containers of a supervised pod. Each drops everything and adds back what is written here, with its reason. */
+import type { V1SecurityContext } from '@kubernetes/client-node';
+import type { SupervisorOptions } from './supervisor.ts';
+
+/**
+ * What a combined castellan cannot do without, found by taking one after the other away: namespaces and mounts (SYS_ADMIN), the sealed
+ * network (NET_ADMIN), the agent's and the network role's ids (SETUID, SETGID, SETPCAP), its files (CHOWN, DAC_OVERRIDE, FOWNER),
+ * its processes (KILL), and which of them asks (SYS_PTRACE).
+ */
+export const COMBINED_CAPABILITIES: readonly string[] = [
+  'SYS_ADMIN',
+  'NET_ADMIN',
+  'SETUID',
+  'SETGID',
+  'SETPCAP',
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'KILL',
+  'SYS_PTRACE',
+];
+
+/** The ruleset (NET_ADMIN), and giving the control directory to the proxy with a mode of its own (CHOWN, FOWNER). */
+export const FENCE_CAPABILITIES: readonly string[] = ['NET_ADMIN', 'CHOWN', 'FOWNER'];
+
+/** Reading whose connection it is (SYS_PTRACE, DAC_READ_SEARCH), and becoming the proxy for everything else (SETUID, SETGID). */
+export const IDENTIFYING_CAPABILITIES: readonly string[] = [
+  'SYS_PTRACE',
+  'DAC_READ_SEARCH',
+  'SETUID',
+  'SETGID',
+];
+
+/** Root with some capabilities. Kubernetes has no ambient ones, so that they are worth nothing to any other uid. */
+export function privileged(capabilities: readonly string[]): V1SecurityContext {
+  return {
+    runAsUser: 0,
+    runAsGroup: 0,
+    runAsNonRoot: false,
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    capabilities: { drop: ['ALL'], add: [...capabilities] },
+    seccompProfile: { type: 'RuntimeDefault' },
+  };
+}
+
+/** Nobody special, with nothing. The uid is left out where the platform gives it. */
+export function unprivileged(
+  ids: { readonly uid: number; readonly gid: number } | undefined,
+): V1SecurityContext {
+  return {
+    ...(ids !== undefined && { runAsUser: ids.uid, runAsGroup: ids.gid }),
+    runAsNonRoot: true,
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    capabilities: { drop: ['ALL'] },
+    seccompProfile: { type: 'RuntimeDefault' },
+  };
+}
+
+/** Whose number the platform gives for the sandbox; undefined where it gives none before the container starts. */
+export function sandboxIds({ identity }: SupervisorOptions): { uid: number; gid: number } | undefined {
+  return identity.kind === 'platform' ? undefined : { uid: identity.uid.value, gid: identity.gid.value };
+}
+
+/** Castellan's own containers have the proxy's number where they need none in particular. */
+export function proxyIds({
+  identity,
+  proxyUid,
+}: SupervisorOptions): { uid: number; gid: number } | undefined {
+  return identity.kind === 'platform' ? undefined : { uid: proxyUid, gid: proxyUid };
+}
+
+/** What the agent's container needs to hold castellan. */
+export function agentSecurity(options: SupervisorOptions, given: V1SecurityContext = {}): V1SecurityContext {
+  const root = options.topology === 'combined' && options.identity.kind === 'ids';
+  const context = root ? privileged(COMBINED_CAPABILITIES) : unprivileged(sandboxIds(options));
+  const { seLinuxOptions } = given;
+  return {
+    ...context,
+    readOnlyRootFilesystem: options.readOnlyRoot,
+    ...stricterSeccomp(given),
+    ...(seLinuxOptions !== undefined && { seLinuxOptions }),
+    ...(root && options.appArmor !== undefined && { appArmorProfile: appArmorProfile(options.appArmor) }),
+    ...(!root && given.appArmorProfile?.type === 'Localhost' && { appArmorProfile: given.appArmorProfile }),
+  };
+}
+
+/** A profile of the operator's own is kept; none at all is not. */
+function stricterSeccomp({ seccompProfile }: V1SecurityContext): V1SecurityContext {
+  return seccompProfile?.type === 'Localhost' ? { seccompProfile } : {};
+}
+
+function appArmorProfile(
+  profile: NonNullable<SupervisorOptions['appArmor']>,
+): NonNullable<V1SecurityContext['appArmorProfile']> {
+  return profile.startsWith('Localhost/')
+    ? { type: 'Localhost', localhostProfile: profile.slice('Localhost/'.length) }
+    : { type: profile };
+}
