@@ -33,6 +33,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'kubernetes validate': () => import('./cli/kubernetes-validate.ts'),
   'copy-self': () => import('./cli/copy-self.ts'),
   probe: () => import('./cli/probe.ts'),
+  'kubernetes webhook': () => import('./cli/kubernetes-webhook.ts'),
   completion: () => import('./cli/completion.ts'),
   man: () => import('./cli/man.ts'),
   'ssh-proxy': () => import('./cli/ssh-proxy.ts'),

@@ -183,7 +183,8 @@ function readEnvironment(
   return chosen;
 }
 
-function readInteger(
+/** @throws CastellanError `usage` for what is no whole number from `low` to `high` */
+export function readInteger(
   option: string,
   text: string | undefined,
   fallback: number,

@@ -4,6 +4,7 @@
  */
 import { request } from 'node:https';
 import { isIP } from 'node:net';
+import type { Surroundings } from '../config/surroundings.ts';
 import { errnoOf } from '../errors.ts';
 import { at, parsedJson } from '../lib/json.ts';
 import { putLast } from '../lib/put-last.ts';
@@ -15,6 +16,23 @@ export interface ApiServer {
   /** Files of the service account, both of which the kubelet exchanges while we run. */
   readonly authority: string;
   readonly token: string;
+}
+
+/** Where a kubelet mounts what a pod's service account is known by. */
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/** The API server of the cluster that we run in; undefined where we run in none. */
+export function clusterApiServer({
+  KUBERNETES_SERVICE_HOST: host,
+  KUBERNETES_SERVICE_PORT: port = '443',
+}: Surroundings['environment']): ApiServer | undefined {
+  if (host === undefined || !/^\d{1,5}$/.test(port)) return undefined;
+  return {
+    host,
+    port: Number(port),
+    authority: `${SERVICE_ACCOUNT}/ca.crt`,
+    token: `${SERVICE_ACCOUNT}/token`,
+  };
 }
 
 export type Annotations = Readonly<Record<string, string>>;

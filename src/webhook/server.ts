@@ -33,8 +33,8 @@ export type Reply =
 
 /** An update has the object twice, and etcd takes objects of 1.5 MiB; the API server itself takes requests of 3 MiB. */
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;
-/** What bodies that are arriving or being judged may hold; a usual one has 20 KiB. */
-const BODIES_BYTES = 64 * 1024 * 1024;
+/** What bodies that are arriving or being judged may hold; a usual one has 20 KiB, and takes some ten times its size while it is judged. */
+const BODIES_BYTES = 16 * 1024 * 1024;
 const BODIES_SHARE_BYTES = BODIES_BYTES / 2;
 /** An API server opens a connection for each review under way. */
 const MAX_CONNECTIONS = 512;

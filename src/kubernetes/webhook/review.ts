@@ -3,6 +3,7 @@
  * that are not named here are nobody's business here.
  */
 import * as v from 'valibot';
+import type { ErrorCode } from '../../errors.ts';
 import { parsedJson } from '../../lib/json.ts';
 import { problemOfBounds } from './bounds.ts';
 import type { PatchOperation } from './json-patch.ts';
@@ -46,16 +47,8 @@ export function parseReview(body: string): AdmissionReview | { readonly problem:
   return { problem: `the body is no AdmissionReview: ${v.getDotPath(issue) ?? 'it'} is not as expected` };
 }
 
-/** Why a review was refused: what a person can look up in README. */
-export const REFUSAL_RULES = [
-  'annotation',
-  'choice',
-  'identity',
-  'pod',
-  'ephemeral-container',
-  'unavailable',
-] as const;
-export type RefusalRule = (typeof REFUSAL_RULES)[number];
+/** Why a review was refused: castellan's own codes, and that nobody could be asked. */
+export type RefusalRule = ErrorCode | 'namespace_unavailable';
 
 export type Verdict =
   | { readonly kind: 'untouched' }
@@ -77,7 +70,7 @@ function responseOf(verdict: Verdict): object {
     }
     case 'refused': {
       // Controllers try again whatever the code; people read the message.
-      const isOurs = verdict.rule === 'unavailable';
+      const isOurs = verdict.rule === 'namespace_unavailable';
       return {
         allowed: false,
         status: {
