@@ -46,6 +46,12 @@ const packagesOf = {
     squid: ['/usr/sbin/squid'],
     haproxy: ['/usr/sbin/haproxy'],
   },
+  'test:helm': {
+    'golang-go': ['/usr/lib/go/bin/go'],
+    'golang-github-masterminds-sprig-dev': ['/usr/share/gocode/src/github.com/Masterminds/sprig'],
+    'golang-github-xeipuuv-gojsonschema-dev': ['/usr/share/gocode/src/github.com/xeipuuv/gojsonschema'],
+    'golang-k8s-sigs-yaml-dev': ['/usr/share/gocode/src/sigs.k8s.io/yaml'],
+  },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],
     cpio: ['/usr/bin/cpio'],
@@ -104,6 +110,7 @@ const goals = {
   test: ['scripts/test.ts'],
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   'test:clients': ['scripts/test.ts', '--suite', 'clients'],
+  'test:helm': ['scripts/test.ts', '--suite', 'helm'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
   bench: ['test/bench/main.ts'],

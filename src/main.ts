@@ -36,6 +36,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'network-init': () => import('./cli/network-init.ts'),
   seed: () => import('./cli/seed.ts'),
   probe: () => import('./cli/probe.ts'),
+  'kubernetes webhook': () => import('./cli/kubernetes-webhook.ts'),
   completion: () => import('./cli/completion.ts'),
   man: () => import('./cli/man.ts'),
   'ssh-proxy': () => import('./cli/ssh-proxy.ts'),

@@ -265,6 +265,33 @@ export const VERBS = [
     ],
   },
   {
+    name: 'kubernetes webhook',
+    synopsis: 'castellan kubernetes webhook --config FILE --tls-certificate FILE --tls-key FILE [OPTIONS]',
+    summary: 'put castellan into the pods of a cluster that ask for it, as an admission webhook',
+    operands: 'none',
+    options: [
+      { name: 'config', value: 'FILE', help: 'how pods are changed, and what a pod may choose' },
+      { name: 'tls-certificate', value: 'FILE', help: 'certificate chain as PEM; followed as it changes' },
+      { name: 'tls-key', value: 'FILE', help: 'its key as PEM' },
+      {
+        name: 'client-ca',
+        value: 'FILE',
+        help: 'API servers have to show a certificate of these authorities (default: none is asked for)',
+      },
+      { name: 'listen', value: 'ADDRESS:PORT', help: 'where to serve reviews (default 0.0.0.0:8443)' },
+      {
+        name: 'health-listen',
+        value: 'ADDRESS:PORT',
+        help: 'answer probes over HTTP there (/live, /startup, /ready)',
+      },
+      {
+        name: 'grace',
+        value: 'SECONDS',
+        help: 'time after a stop signal in which reviews still come, until the cluster knows (default 10)',
+      },
+    ],
+  },
+  {
     name: 'completion',
     synopsis: 'castellan completion bash|zsh|fish',
     summary: 'print completions for a shell',

@@ -25,7 +25,7 @@ export function handedDescriptors({ environment, pid, initPid }: Surroundings): 
   const receiver = readVariable(environment, 'LISTEN_PID');
   const count = readVariable(environment, 'LISTEN_FDS');
   const names = readVariable(environment, 'LISTEN_FDNAMES');
-  if (receiver === undefined || count === undefined || count === '0') return [];
+  if (receiver === undefined || count === undefined || count === '' || count === '0') return [];
   if (receiver !== String(pid) && receiver !== String(initPid ?? pid)) return [];
   if (!/^[1-9]\d?$/.test(count) || Number(count) > MAX_SOCKETS)
     throw refused(`LISTEN_FDS is ${count}, and at most ${MAX_SOCKETS} sockets are taken`);

@@ -1,9 +1,9 @@
-import { isIP } from 'node:net';
 import { CastellanError } from '../errors.ts';
 import type { VerbArguments } from './config.ts';
+import { type ListenAddress, readListenAddress } from './listen-address.ts';
 
 /** Where castellan answers over HTTP, besides the socket in its run directory. */
-export type Place = { readonly host: string; readonly port: number } | { readonly path: string };
+export type Place = ListenAddress | { readonly path: string };
 
 /** sun_path takes 108 bytes, the last of which ends the name (unix(7)). */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -29,14 +29,7 @@ export function readPlace(
       throw usage(`--${option} ${text}: a path of at most ${MAX_SOCKET_PATH_BYTES} bytes`);
     return { path };
   }
-  const parts = /^(?:\[(?<six>[0-9A-Fa-f:.]+)\]|(?<four>[0-9.]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
-  const host = parts?.['six'] ?? parts?.['four'] ?? '';
-  const port = Number(parts?.['port']);
-  if (isIP(host) === 0 || !(port >= 1 && port <= 65_535))
-    throw usage(
-      `--${option} ${text}: an IP address and a port, as 127.0.0.1:8080 or [::]:8080, or unix: and a path`,
-    );
-  return { host, port };
+  return readListenAddress(option, text, ', or unix: and a path');
 }
 
 function usage(message: string): CastellanError {

@@ -99,6 +99,18 @@ export const OWN_VARIABLES = [
     setBy: 'a service manager',
     decides: 'whether WATCHDOG_USEC is meant for castellan',
   },
+  {
+    name: 'KUBERNETES_SERVICE_HOST',
+    accepted: ['kubernetes webhook'],
+    setBy: 'a kubelet',
+    decides: 'which API server is asked about namespaces',
+  },
+  {
+    name: 'KUBERNETES_SERVICE_PORT',
+    accepted: ['kubernetes webhook'],
+    setBy: 'a kubelet',
+    decides: 'its port (443 where it is not set)',
+  },
   { name: 'NO_COLOR', accepted: ['run'], setBy: 'a person', decides: 'no colour on standard error' },
   {
     name: 'TERM',

@@ -20,6 +20,16 @@ const PROBES = {
 export type Probe = keyof typeof PROBES;
 export const PROBE_NAMES = Object.keys(PROBES) as readonly Probe[];
 
+/** Answers /live, /startup and /ready by the phase of the moment. */
+export function probeAnswerer(phase: () => Phase): Answerer {
+  return async (path) => {
+    const name = PROBE_NAMES.find((probe) => path === `/${probe}`);
+    if (name === undefined) return undefined;
+    const body = `${JSON.stringify({ status: phase() })}\n`;
+    return { status: PROBES[name](phase()) ? 200 : 503, type: 'application/json', body };
+  };
+}
+
 /** Answers probes, and tells the service manager of each phase and of life. */
 export function openReadiness(surroundings: Surroundings): Readiness {
   let phase: Phase = 'starting';
@@ -30,12 +40,7 @@ export function openReadiness(surroundings: Surroundings): Readiness {
       if (next === 'ready') tell.notify('READY=1');
       if (next === 'stopping') tell.notify('STOPPING=1');
     },
-    async answer(path) {
-      const name = PROBE_NAMES.find((probe) => path === `/${probe}`);
-      if (name === undefined) return undefined;
-      const body = `${JSON.stringify({ status: phase })}\n`;
-      return { status: PROBES[name](phase) ? 200 : 503, type: 'application/json', body };
-    },
+    answer: probeAnswerer(() => phase),
     [Symbol.dispose]: () => tell[Symbol.dispose](),
   };
 }

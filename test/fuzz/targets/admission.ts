@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { applyPatch } from 'rfc6902';
+import { CastellanError } from '../../../src/errors.ts';
+import { problemOfBounds } from '../../../src/kubernetes/webhook/bounds.ts';
+import { asksForCastellan, CHOICES, readChoices } from '../../../src/kubernetes/webhook/choices.ts';
+import { parseWebhookConfiguration } from '../../../src/kubernetes/webhook/configuration.ts';
+import { type JsonValue, patchBetween } from '../../../src/kubernetes/webhook/json-patch.ts';
+import { parseReview, REVIEW_VERSIONS, renderAnswer } from '../../../src/kubernetes/webhook/review.ts';
+import { parsedJson } from '../../../src/lib/json.ts';
+import { podOf, REVIEW_CASES, reviewOf } from '../../fakes/admission.ts';
+import { returnsOr, type Target, textTarget } from '../target.ts';
+
+const isRefused = (error: unknown) => error instanceof CastellanError && error.code === 'manifest_invalid';
+
+const review = textTarget({
+  name: 'admission-review',
+  seeds: REVIEW_CASES.map((of) => JSON.stringify(reviewOf(of, podOf(of)))),
+  words: [
+    '"__proto__":{},',
+    '"uid":""',
+    '[[[[[[[[',
+    'null',
+    '"operation":"CONNECT"',
+    '"namespace":"../x"',
+    '\ud800',
+  ],
+  maxBytes: 8192,
+  check(text) {
+    const read = parseReview(text);
+    if ('problem' in read) return;
+    assert.ok(REVIEW_VERSIONS.includes(read.apiVersion) && read.request.uid !== '');
+    assert.match(read.request.namespace, /^[a-z0-9-]*$/);
+    const answer = JSON.parse(renderAnswer(read, { kind: 'refused', rule: 'internal', message: text }));
+    assert.equal(answer.response.uid, read.request.uid);
+    assert.equal(answer.response.allowed, false);
+  },
+});
+
+const choices = textTarget({
+  name: 'pod-choices',
+  seeds: [
+    '{"castellan/inject":"true","castellan/identity":"1000680000:5","castellan/policy":"a.b","castellan/topology":"sidecar"}',
+    '{"castellan/polcy":"x"}',
+  ],
+  words: [
+    ...CHOICES.map((name) => `"castellan/${name}":"x",`),
+    '0',
+    ':',
+    '"__proto__":"x"',
+    '-1',
+    '1e9',
+    '/',
+  ],
+  check(text) {
+    const annotations = parsedJson(text);
+    if (typeof annotations !== 'object' || annotations === null || Array.isArray(annotations)) return;
+    const given = annotations as Record<string, unknown>;
+    returnsOr(() => asksForCastellan(given), isRefused);
+    const read = returnsOr(() => readChoices(given, CHOICES, {}), isRefused);
+    if (read === undefined) return;
+    for (const name of [read.policy, read.credentials, read.container])
+      if (name !== undefined) assert.match(name, /^[a-z0-9][a-z0-9.-]*$/);
+    const none = returnsOr(() => readChoices(given, [], {}), isRefused);
+    if (none !== undefined) assert.ok(Object.values(none).every((value) => value === undefined));
+  },
+});
+
+/** Two documents, one a line. */
+const patch = textTarget({
+  name: 'json-patch',
+  seeds: [
+    '{"a":[{"name":"x","v":1},{"name":"y"}]}\n{"a":[{"name":"new"},{"name":"x","v":2},{"name":"y"}]}',
+    '[1,2,3,{"mountPath":"/a"}]\n[3,2,1,{"mountPath":"/b"},{"mountPath":"/a"}]',
+    '{"a/b":1,"c~d":null}\n{"a/b":[],"e":{}}',
+  ],
+  words: ['{"name":"x"}', '{"mountPath":1},', '[]', '[[]]', ',', '"name":', 'null', '\n', '~1', '""'],
+  check(text) {
+    const [before, after, ...more] = text.split('\n').map(parsedJson);
+    if (before === undefined || after === undefined || more.length > 0) return;
+    // rfc6902 goes into no place of this name.
+    if (problemOfBounds([before, after]) !== undefined || /constructor|prototype/.test(text)) return;
+    const holder = { it: structuredClone(before) };
+    const operations = patchBetween(before as JsonValue, after as JsonValue).map((operation) => ({
+      ...structuredClone(operation),
+      path: `/it${operation.path}`,
+    }));
+    const problems = applyPatch(holder, operations as Parameters<typeof applyPatch>[1]);
+    assert.ok(problems.every((problem) => problem === null));
+    assert.deepEqual(holder.it, after);
+  },
+});
+
+const configuration = textTarget({
+  name: 'webhook-configuration',
+  seeds: [
+    'version: 1\nimage: castellan:1\ntopology: combined\nsandbox_uid: 1000680000\npods_may_choose: [policy, identity]\n',
+    'version: 1\nimage: x\nproxy_uid: 1337\nephemeral_containers: allow\n',
+  ],
+  words: ['sandbox_uid: ', '0x10', '1e9', 'topology: ', 'sidecar', '&a', '*a', '- ', 'version: 1\n'],
+  check(text) {
+    const read = returnsOr(() => parseWebhookConfiguration(text, 'f'), isRefused);
+    if (read === undefined) return;
+    for (const id of [read.ids.uid, read.ids.gid, read.supervisor.proxyUid])
+      if (id !== undefined) assert.ok(Number.isInteger(id) && id >= 1 && id <= 4_294_967_294);
+    assert.notEqual(read.supervisor.image, '');
+  },
+});
+
+export const ADMISSION_TARGETS: readonly Target[] = [review, choices, patch, configuration];
