@@ -1,6 +1,7 @@
 import { installPaths } from '../config/install.ts';
 import { type NetworkInitConfig, readNetworkInitConfig } from '../config/network-init.ts';
 import type { FamilyProof } from '../kernel/fence-proof.ts';
+import { escapeText } from '../lib/escape.ts';
 import { type NetworkInitResult, networkInit } from '../start/network-init.ts';
 import { printJson, type Verb } from './verb.ts';
 
@@ -36,7 +37,9 @@ function describe(config: NetworkInitConfig, { fence, families, stateDirectory }
     ...families.map(describeFamily),
     ...absent,
     ...(fence.unlogged === undefined ? [] : [`refused packets are not logged (${fence.unlogged})`]),
-    ...(stateDirectory === undefined ? [] : [`${config.stateDirectory} ${stateDirectory} to it`]),
+    ...(stateDirectory === undefined
+      ? []
+      : [`${escapeText(config.stateDirectory ?? '')} ${stateDirectory} to it`]),
   ];
   return `castellan: ${parts.join('; ')}\n`;
 }

@@ -29,15 +29,18 @@ const PROXY_MARK = '0x63617374';
 
 /** The table, for `nft -f -` (nft(8)). */
 export function fenceRuleset(plan: FencePlan): string {
-  const { proxyUid: uid, proxyPort, transparentPort, dnsPort, nflogGroup, inboundPorts } = plan;
-  const log =
-    nflogGroup === undefined
-      ? ''
-      : `# Slow enough that a flood cannot drown a reader; every packet is refused, logged or not.
-    limit rate 10/second burst 20 packets log prefix "castellan" group ${nflogGroup} snaplen ${LOGGED_BYTES}`;
-  const inbound = inboundPorts.length === 0 ? '' : `tcp dport ${ports(inboundPorts)} accept`;
   return `table inet ${FENCE_TABLE} {
-  chain zone {
+${diversion(plan)}
+${entitlement(plan)}
+${departure(plan)}
+${arrival(plan)}
+}
+`;
+}
+
+/** What is done to a packet of anybody's before it is judged. */
+function diversion({ proxyUid: uid, transparentPort, dnsPort }: FencePlan): string {
+  return `  chain zone {
     type filter hook output priority -300; policy accept;
     # A datagram of the proxy's must not meet an address translation that an agent left behind for its port.
     meta l4proto ${UDP} meta skuid != ${uid} ct original zone set 1
@@ -49,8 +52,16 @@ export function fenceRuleset(plan: FencePlan): string {
     meta l4proto { ${TCP}, ${UDP} } th dport 53 redirect to :${dnsPort}
     oifname "lo" accept
     meta l4proto ${TCP} redirect to :${transparentPort}
-  }
-  chain entitled {
+  }`;
+}
+
+/** Who may leave, and what becomes of everybody else. */
+function entitlement({ proxyUid: uid, nflogGroup }: FencePlan): string {
+  const log =
+    nflogGroup === undefined
+      ? ''
+      : `limit rate 10/second burst 20 packets log prefix "castellan" group ${nflogGroup} snaplen ${LOGGED_BYTES}`;
+  return `  chain entitled {
     meta skuid ${uid} ct mark set ${PROXY_MARK} accept
     meta skuid != ${uid} return
     # Nobody's: a closed socket's last bytes, time-wait, resets. Without SYN, as only the proxy may begin or answer.
@@ -59,15 +70,20 @@ export function fenceRuleset(plan: FencePlan): string {
     icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
   }
   chain refuse {
+    # Slow enough that a flood cannot drown a reader; every packet is refused, logged or not.
     ${log}
     # At once, not by a time-out: QUIC clients then fall back to TCP.
     meta l4proto ${TCP} reject with tcp reset
     reject with icmpx admin-prohibited
-  }
-  chain output {
+  }`;
+}
+
+function departure({ proxyUid: uid, proxyPort, transparentPort, dnsPort }: FencePlan): string {
+  const own = ports([proxyPort, transparentPort, dnsPort].sort(ascending));
+  return `  chain output {
     type filter hook output priority 0; policy drop;
     # A port that the proxy has lost for a moment must not answer to anybody in its name.
-    oifname "lo" meta l4proto { ${TCP}, ${UDP} } th sport ${ports([proxyPort, transparentPort, dnsPort].sort(ascending))} meta skuid != { 0, ${uid} } goto refuse
+    oifname "lo" meta l4proto { ${TCP}, ${UDP} } th sport ${own} meta skuid != { 0, ${uid} } goto refuse
     # Dialled directly, the listener would take its own address for the destination.
     oifname "lo" tcp dport ${transparentPort} ct status ! dnat goto refuse
     oifname "lo" accept
@@ -82,8 +98,12 @@ export function fenceRuleset(plan: FencePlan): string {
     type filter hook postrouting priority 0; policy drop;
     oifname "lo" accept
     jump entitled
-  }
-  chain input {
+  }`;
+}
+
+function arrival({ inboundPorts }: FencePlan): string {
+  const inbound = inboundPorts.length === 0 ? '' : `tcp dport ${ports(inboundPorts)} accept`;
+  return `  chain input {
     type filter hook input priority 0; policy drop;
     iifname "lo" accept
     ct mark ${PROXY_MARK} ct state established,related accept
@@ -92,9 +112,7 @@ export function fenceRuleset(plan: FencePlan): string {
   }
   chain forward {
     type filter hook forward priority 0; policy drop;
-  }
-}
-`;
+  }`;
 }
 
 /** One transaction: the table takes the place of an older one of its name, or nothing changes. */

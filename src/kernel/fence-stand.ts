@@ -21,6 +21,8 @@ export interface Stand extends AsyncDisposable {
 /** All of it happens within this kernel; containers for initialisation may have a hundredth of a CPU. */
 const ATTEMPT_DEADLINE_MS = 5000;
 const TOKEN_BYTES = 16;
+/** Longer is what somebody else says. */
+const MAX_GREETING = 256;
 
 /**
  * Opens the ports of the proxy, which must be free.
@@ -29,27 +31,15 @@ const TOKEN_BYTES = 16;
 export async function openStand(family: 4 | 6, loopback: string): Promise<Stand> {
   // Nobody else can say it.
   const token = randomBytes(TOKEN_BYTES).toString('hex');
+  const greeting = (words: string): string => `${token} ${words}`;
   await using undo = new AsyncDisposableStack();
-  const answer = (words: (client: Socket) => string) => (client: Socket) =>
-    void client.on('error', () => undefined).end(`${token} ${words(client)}`);
-  undo.use(
-    await listen(
-      loopback,
-      TRANSPARENT_PORT,
-      answer((client) => transparentWords(client, family)),
-    ),
-  );
-  undo.use(
-    await listen(
-      loopback,
-      DNS_PORT,
-      answer(() => 'resolver'),
-    ),
-  );
+  undo.use(await listen(loopback, TRANSPARENT_PORT, (client) => greeting(transparentWords(client, family))));
+  undo.use(await listen(loopback, DNS_PORT, () => greeting('resolver')));
   const type = family === 6 ? 'udp6' : 'udp4';
   const resolver = createSocket({ type, ipv6Only: family === 6 });
   undo.defer(() => void resolver.close());
-  resolver.on('message', (_, from) => resolver.send(`${token} resolver`, from.port, from.address, () => {}));
+  // An answer that cannot be sent is one that does not come.
+  resolver.on('message', (_, from) => resolver.send(greeting('resolver'), from.port, from.address, () => {}));
   await bind(resolver, loopback);
   const kept = undo.move();
   const endingOf = async (words: Promise<string>): Promise<Ending> => {
@@ -69,24 +59,30 @@ export async function openStand(family: 4 | 6, loopback: string): Promise<Stand>
   };
 }
 
+/** Where nothing was diverted, there may be no original destination. */
 function transparentWords(client: Socket, family: 4 | 6): string {
-  const { address, port } = posix().originalDestination(descriptorOf(client), family);
-  return `transparent ${address} ${port}`;
+  try {
+    const { address, port } = posix().originalDestination(descriptorOf(client), family);
+    return `transparent ${address} ${port}`;
+  } catch (error) {
+    return `transparent without destination (${errnoOf(error)})`;
+  }
 }
 
 async function listen(
   host: string,
   port: number,
-  onClient: (client: Socket) => void,
+  greet: (client: Socket) => string,
 ): Promise<AsyncDisposable> {
-  const server = createServer(onClient);
-  server.listen({ host, port, exclusive: true });
+  // A client that has gone needs no greeting.
+  const server = createServer((client) => void client.on('error', () => undefined).end(greet(client)));
+  server.listen({ host, port });
   await once(server, 'listening').catch((error: unknown) => refuse(error, `${host} TCP ${port}`));
   return server;
 }
 
 async function bind(socket: DatagramSocket, address: string): Promise<void> {
-  socket.bind({ address, port: DNS_PORT, exclusive: true });
+  socket.bind({ address, port: DNS_PORT });
   await once(socket, 'listening').catch((error: unknown) => refuse(error, `${address} UDP ${DNS_PORT}`));
 }
 
@@ -105,7 +101,10 @@ function refuse(error: unknown, object: string): never {
 async function talk(host: string, port: number): Promise<string> {
   const client = connect({ host, port, signal: AbortSignal.timeout(ATTEMPT_DEADLINE_MS) });
   let said = '';
-  for await (const text of client.setEncoding('utf8')) said += text;
+  for await (const text of client.setEncoding('utf8')) {
+    said += text;
+    if (said.length > MAX_GREETING) break;
+  }
   return said;
 }
 

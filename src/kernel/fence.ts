@@ -42,7 +42,7 @@ export async function installFence({ nft, proxyUid, inboundPorts }: FenceOptions
   // A node without the module for logs must not be one without a fence.
   const silent = await tryInstall(nft, { ...plan, nflogGroup: undefined });
   if (silent.error !== undefined) throw silent.error;
-  return { ruleset: silent.ruleset, unlogged: logging.error.message };
+  return { ruleset: silent.ruleset, unlogged: `${logging.error.object}: ${logging.error.errno}` };
 }
 
 async function tryInstall(

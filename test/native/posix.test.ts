@@ -396,3 +396,34 @@ describe('watching and receiving', () => {
     );
   });
 });
+
+describe('one datagram of any protocol', () => {
+  test.each([
+    [
+      'to a port that nobody has, which the machine itself refuses',
+      4,
+      17,
+      '127.0.0.1',
+      'send',
+      'ECONNREFUSED',
+    ],
+    ['the same over IPv6', 6, 17, '::1', 'send', 'ECONNREFUSED'],
+    ['to where no route leads', 4, 17, '255.255.255.255', 'connect', 'EACCES'],
+    ['to a link that is not there', 6, 17, 'fe80::1%nowhere0', 'connect', 'EINVAL'],
+    ['of a protocol that is not there', 4, 254, '127.0.0.1', 'socket', 'EPROTONOSUPPORT'],
+  ] as const)('%s', (_, family, protocol, address, syscall, code) => {
+    // Port 1 (tcpmux) is nobody's.
+    expect(() => posix().probeDatagram(family, protocol, address, 1)).toThrow(
+      expect.objectContaining({ syscall, code }),
+    );
+  });
+
+  test.each([
+    [4, '::1'],
+    [6, '127.0.0.1'],
+    [4, 'localhost'],
+    [6, `fe80::1%${'x'.repeat(100)}`],
+  ] as const)('family %i has no address %s', (family, address) => {
+    expect(() => posix().probeDatagram(family, 17, address, 1)).toThrow(TypeError);
+  });
+});
