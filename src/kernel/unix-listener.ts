@@ -51,6 +51,7 @@ function listenError(path: string, step: string, cause: unknown): CastellanError
   return new CastellanError(code, `${path} cannot be listened on`, {
     step,
     object: path,
+    remedy: 'correct its directory, or choose another path',
     cause,
     ...(errno && { errno }),
   });
