@@ -51,6 +51,7 @@ export function listenError(address: string, step: string, cause: unknown): Cast
   return new CastellanError(code, `${address} cannot be listened on`, {
     step,
     object: address,
+    remedy: 'correct its directory, or choose another path',
     cause,
     ...(errno && { errno }),
   });

@@ -65,6 +65,7 @@ function refused(where: Place | { readonly fd: number }, step: DoorStep, error: 
   return new CastellanError(code, `nobody can be answered on ${object}`, {
     step,
     object,
+    remedy: 'choose an address of this machine that is free and may be listened on',
     ...(errno && { errno }),
   });
 }

@@ -26,6 +26,8 @@ export async function ownPlaces(
   // Without mounts nothing is covered: a policy that grants such a place, or a parent of it, is refused instead.
   const hidden = config.mode !== 'process-only';
   const socket = { hidden, readable: false, isSocket: true } as const;
+  // Anybody may write to it, and who belongs to the service is believed. What castellan cannot find the agent cannot reach.
+  const manager = managerSocket && (await realpath(managerSocket).catch(() => undefined));
   const places: readonly OwnPlace[] = [
     { path: config.runBase, hidden, readable: false },
     ...(config.pod === undefined
@@ -38,8 +40,7 @@ export async function ownPlaces(
         [{ path: dirname(config.pod.controlSocket), hidden, readable: false }]),
     { path: install.root, hidden: false, readable: true },
     ...(await Promise.all(sockets.map(realSocketPath))).map((path) => ({ ...socket, path })),
-    // Anybody may write to a service manager's, and who belongs to the service is believed.
-    ...(hidden && managerSocket !== undefined ? [{ path: managerSocket, hidden, readable: false }] : []),
+    ...(hidden && manager !== undefined ? [{ path: manager, hidden, readable: false }] : []),
   ];
   // A log directory that nobody has made yet, and that this run does not make, holds nothing to protect.
   const needed = places.filter(({ path }) => hidden || path !== config.logDirectory || existsSync(path));
