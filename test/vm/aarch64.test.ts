@@ -61,7 +61,7 @@ mkdir /home/work && chown -R 1600:1600 /home
 echo 'version: 1' > /rootless.yaml
 cat > /rootless.sh <<'END'
 cd /home/work
-/opt/castellan/bin/castellan run --quiet --policy /rootless.yaml -- sh -c 'id -u; grep ^Seccomp: /proc/self/status; wget -q -O - http://10.9.8.7:8080/page'
+/opt/castellan/bin/castellan run --quiet --policy /rootless.yaml -- sh -c 'id -u; grep ^Seccomp: /proc/self/status; wget -q -O - http://${ORIGIN}:8080/page'
 END
 su caller -c 'sh /rootless.sh'
 echo "exit $?"
