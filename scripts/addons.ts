@@ -42,6 +42,7 @@ export interface Cross {
   readonly directory: string;
 }
 
+/** For another architecture, by a cross compiler. */
 export function crossBuildAddons({ architecture, nodeDirectory, triplet, directory }: Cross): Addons {
   const env = { ...process.env, CC: `${triplet}-gcc`, CXX: `${triplet}-g++`, LINK: `${triplet}-g++` };
   const built = Object.entries(ADDONS).map(([name, [source, ...options]]) => {

@@ -14,6 +14,7 @@ import { ARCHITECTURES, type Architecture, type Target } from './target.ts';
 /** What a bundle holds, and what its static programs are linked from. */
 const PACKAGES = ['iproute2', 'nftables', 'libstdc++6', 'libc6-dev', 'libseccomp-dev'];
 
+/** Fetches, unpacks and compiles what a bundle for `architecture` is made of. */
 export function crossTarget(repository: string, architecture: Architecture): Target {
   const place = join(repository, 'build', architecture);
   mkdirSync(place, { recursive: true });

@@ -25,13 +25,10 @@ const SEGMENT = { load: 1, dynamic: 2, interpreter: 3 } as const;
 const TAG = { needed: 1, strings: 5, rpath: 15, runpath: 29 } as const;
 const DYNAMIC_BYTES = 16;
 
-export function isElf(bytes: Buffer): boolean {
-  return bytes.subarray(0, MAGIC.length).equals(MAGIC);
-}
-
 /** @throws Error for what is no such file, or says things that cannot be */
 export function readElf(bytes: Buffer): ElfFile {
-  if (!isElf(bytes)) throw new Error('is no ELF file of 64 bits, least byte first');
+  if (!bytes.subarray(0, MAGIC.length).equals(MAGIC))
+    throw new Error('is no ELF file of 64 bits, least byte first');
   const segments = segmentsOf(bytes);
   const entries = dynamicEntries(bytes, segments);
   const strings = entries.find(([tag]) => tag === TAG.strings)?.[1];

@@ -13,21 +13,8 @@ import { bootWith, copyModules, kernelBelow, makeRoot, PLACE } from './machine.t
 
 const PACKAGES = ['linux-image-cloud-arm64', 'busybox-static', 'openssh-client'];
 const APPLETS = [
-  ...['cat', 'chmod', 'chown', 'grep', 'httpd', 'id', 'ip', 'ls', 'mkdir', 'mount', 'nc', 'nslookup', 'rm'],
-  ...[
-    'modprobe',
-    'sed',
-    'setpriv',
-    'sh',
-    'sleep',
-    'tail',
-    'touch',
-    'true',
-    'tty',
-    'uname',
-    'unshare',
-    'wget',
-  ],
+  ...['cat', 'chmod', 'chown', 'env', 'grep', 'httpd', 'id', 'ip', 'ls', 'mkdir', 'modprobe', 'mount'],
+  ...['nslookup', 'sh', 'sleep', 'su', 'touch', 'true', 'tty', 'uname', 'unshare', 'wget'],
 ];
 const COMPILER = 'aarch64-linux-gnu-gcc';
 const LIBRARIES = 'usr/lib/aarch64-linux-gnu';
