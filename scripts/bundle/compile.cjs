@@ -7,7 +7,7 @@ const { Session } = require('node:inspector');
 const { Script } = require('node:vm');
 
 const [, , filename, target] = process.argv;
-const source = readFileSync(filename, 'utf8');
+const source = readFileSync(filename, 'latin1');
 // From the outside inwards: V8 knows a function once the one around it is compiled.
 const called = JSON.parse(readFileSync(0, 'utf8')).sort((a, b) => a[0] - b[0] || b[1] - a[1]);
 
