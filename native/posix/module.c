@@ -37,6 +37,7 @@ static const struct {
     {"spliceStart", splice_start},
     {"spliceStop", splice_stop},
     {"spliceTunnel", splice_tunnel},
+    {"takeDescriptors", take_descriptors},
     {"tcpSocket", tcp_socket},
     {"watchReadable", watch_readable},
 };

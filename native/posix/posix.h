@@ -106,6 +106,7 @@ napi_value splice_cancel(napi_env env, napi_callback_info info);
 napi_value splice_start(napi_env env, napi_callback_info info);
 napi_value splice_stop(napi_env env, napi_callback_info info);
 napi_value splice_tunnel(napi_env env, napi_callback_info info);
+napi_value take_descriptors(napi_env env, napi_callback_info info);
 napi_value tcp_socket(napi_env env, napi_callback_info info);
 napi_value watch_readable(napi_env env, napi_callback_info info);
 

@@ -120,7 +120,7 @@ struct receiving {
 };
 
 /* Takes the descriptors of one message into the job, which closes them if anything goes wrong later. */
-static int take_descriptors(struct receiving *receiving, struct msghdr *message) {
+static int keep_received(struct receiving *receiving, struct msghdr *message) {
     int error = message->msg_flags & MSG_CTRUNC ? EMSGSIZE : 0;
     size_t before = receiving->received;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL; header = CMSG_NXTHDR(message, header)) {
@@ -143,8 +143,6 @@ static int take_descriptors(struct receiving *receiving, struct msghdr *message)
 static void run_receiving(struct job *job) {
     struct receiving *receiving = (struct receiving *)job;
     while (receiving->received < receiving->wanted) {
-        int error = wait_for(receiving->socket, POLLIN, receiving->deadline);
-        if (error != 0) return job_failed(job, error, "poll");
         union {
             struct cmsghdr header;
             char space[CMSG_SPACE(MAX_PER_MESSAGE * sizeof(int))];
@@ -154,11 +152,15 @@ static void run_receiving(struct job *job) {
         struct msghdr message = {
             .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
         ssize_t length = recvmsg(receiving->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (length < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-        if (length < 0) return job_failed(job, errno, "recvmsg");
-        if (length == 0) return job_failed(job, ECONNRESET, "recvmsg");
-        error = take_descriptors(receiving, &message);
-        if (error != 0) return job_failed(job, error, "recvmsg");
+        if (length < 0 && errno == EAGAIN) {
+            int error = wait_for(receiving->socket, POLLIN, receiving->deadline);
+            if (error != 0) return job_failed(job, error, "poll");
+        } else if (length == 0 || (length < 0 && errno != EINTR)) {
+            return job_failed(job, length == 0 ? ECONNRESET : errno, "recvmsg");
+        } else if (length > 0) {
+            int error = keep_received(receiving, &message);
+            if (error != 0) return job_failed(job, error, "recvmsg");
+        }
     }
 }
 
@@ -197,4 +199,19 @@ napi_value receive_descriptors(napi_env env, napi_callback_info info) {
         return throw_errno(env, error, "fcntl");
     }
     return start_job(env, &receiving->job, "receiveDescriptors");
+}
+
+napi_value take_descriptors(napi_env env, napi_callback_info info) {
+    napi_value values[MAX_ARGUMENTS];
+    int count;
+    /* The deadline has passed: nothing is waited for. */
+    struct receiving receiving = {0};
+    if (!arguments(env, info, 2, values) || !get_int(env, values[0], &receiving.socket) || !get_int(env, values[1], &count))
+        return NULL;
+    if (count < 0 || count > MAX_RECEIVED) return throw_errno(env, EINVAL, "recvmsg");
+    receiving.wanted = (size_t)count;
+    run_receiving(&receiving.job);
+    if (receiving.job.error == 0) return make_int_array(env, receiving.descriptors, receiving.received);
+    close_all(receiving.descriptors, receiving.received);
+    return throw_errno(env, receiving.job.error, receiving.job.syscall);
 }

@@ -52,11 +52,12 @@ async function bundleRole(
     platform: 'node',
     target: 'node24',
     format: 'cjs',
-    minify: true,
+    minifySyntax: true,
+    minifyWhitespace: true,
+    // Names are in messages and events, and to keep them otherwise is a call for each function at every start.
+    minifyIdentifiers: false,
     // What Node brings is loaded by the loader's own require(): import() there is an experiment that Node warns of.
     supported: { 'dynamic-import': false },
-    // Class names are in messages and events.
-    keepNames: true,
     legalComments: 'none',
     sourcemap: 'external',
     metafile: true,
@@ -69,6 +70,8 @@ async function bundleRole(
     footer: { js: '})' },
     plugins: [nativeParts(), verbsOf(has)],
   });
+  // esbuild escapes what is not ASCII, but not in expressions: one character would double what the code takes in memory.
+  if (/[^\0-\x7f]/.test(readFileSync(outfile, 'utf8'))) throw new Error(`${outfile} is not ASCII`);
   renameSync(`${outfile}.map`, join(maps, `${basename(outfile)}.map`));
   return metafile;
 }

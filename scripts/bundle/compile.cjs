@@ -9,7 +9,7 @@ const { basename } = require('node:path');
 const { Script } = require('node:vm');
 
 const [, , path, target] = process.argv;
-const source = readFileSync(path, 'utf8');
+const source = readFileSync(path, 'latin1');
 const filename = basename(path);
 // From the outside inwards: V8 knows a function once the one around it is compiled.
 const called = JSON.parse(readFileSync(0, 'utf8')).sort((a, b) => a[0] - b[0] || b[1] - a[1]);

@@ -76,6 +76,8 @@ export interface Posix {
   sendDescriptors(socket: number, descriptors: readonly number[]): void;
   /** Receives exactly `count` descriptors sent with SCM_RIGHTS; the payload byte per message is dropped. */
   receiveDescriptors(socket: number, count: number, timeoutMs: number): Promise<number[]>;
+  /** The same of descriptors that lie in the socket already; throws ETIMEDOUT where they do not. */
+  takeDescriptors(socket: number, count: number): number[];
   /** bind+listen on a pathname Unix stream socket; the mode is set before the socket can be reached. */
   listenUnix(path: string, mode: number): number;
   /**

@@ -86,7 +86,7 @@ async function converse(means: Means): Promise<void> {
     switch (message.type) {
       case 'start': {
         generation = message.policy.generation;
-        const descriptors = await takeUp(message, means.handover);
+        const descriptors = takeUp(message, means.handover);
         const set = await readCredentials(descriptors.secrets.credentials);
         const decider = expiry.follow(message.policy.rules);
         egress = await serve({ ...message, ...descriptors }, decider, set && new CredentialStore(set), means);
@@ -146,11 +146,9 @@ function fatal(error: unknown): ToProcessRole {
   return { type: 'fatal', message, ...(code && { code }) };
 }
 
-/** They were sent before the message, so that they lie in the socket: this only bounds a broken peer. */
-const HANDOVER_TIMEOUT_MS = 1000;
-
-async function takeUp(places: RoleDescriptors, handover: number): Promise<RoleDescriptors> {
-  const row = await posix().receiveDescriptors(handover, rowLength(places), HANDOVER_TIMEOUT_MS);
+/** They were sent before the message, so that they lie in the socket. */
+function takeUp(places: RoleDescriptors, handover: number): RoleDescriptors {
+  const row = posix().takeDescriptors(handover, rowLength(places));
   posix().close(handover);
   return takeUpDescriptors(places, row);
 }

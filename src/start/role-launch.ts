@@ -1,6 +1,5 @@
 /** Starts the network role's process, confined and wired; it boots and waits there until it is given what to serve. */
 import { Socket } from 'node:net';
-import { createInterface } from 'node:readline';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
@@ -167,13 +166,24 @@ export function rolePorts(
   return { bind: [], connect: listed.size > MAX_PORT_RULES ? undefined : [...listed] };
 }
 
+/** More than is told of a line. */
+const MAX_COMPLAINT_LENGTH = 1024;
+
 /** The role has no terminal and no log of its own: what Node writes when it breaks becomes events. */
 function passOnComplaints({ io }: RunningProcess, report: Report): void {
   if (io.kind !== 'pipes') return;
   io.stdin.end();
   io.stdout.resume();
-  const lines = createInterface(io.stderr);
-  lines.on('line', (line) =>
-    report({ kind: 'internal-error', where: 'network-role', message: escapeText(line) }),
-  );
+  const tell = (line: string): void =>
+    report({ kind: 'internal-error', where: 'network-role', message: escapeText(line) });
+  let begun = '';
+  io.stderr.setEncoding('utf8');
+  io.stderr.on('data', (text: string) => {
+    const lines = (begun + text).split('\n');
+    begun = (lines.pop() ?? '').slice(0, MAX_COMPLAINT_LENGTH);
+    for (const line of lines) tell(line);
+  });
+  io.stderr.once('end', () => {
+    if (begun !== '') tell(begun);
+  });
 }
