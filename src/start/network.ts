@@ -56,6 +56,13 @@ const ROLE_READS: readonly string[] = [
   ...['/dev/null', '/dev/urandom', '/run/systemd/resolve', '/run/resolvconf', '/run/NetworkManager'],
 ];
 
+/**
+ * Sidecars get little memory, and the role's grows with its connections: V8 would let short-lived objects fill 48 MiB before it looks, and
+ * malloc keep a heap for each of the resolver's threads. With these, 300 connections that are opened, 50 at a time, take 43 MiB instead of 88.
+ */
+const FRUGAL_OPTIONS: readonly string[] = ['--max-semi-space-size=2'];
+const FRUGAL_VARIABLES: readonly string[] = ['MALLOC_ARENA_MAX=1'];
+
 /** Node's own start takes some 100 ms; a loaded machine may need far longer. */
 const READY_DEADLINE_MS = 20_000;
 /** The role drains its relays within its own, shorter limit. */
@@ -133,11 +140,12 @@ async function launchRole(
   using reads = openReadable([code.source, ...libraries, ...ROLE_READS]);
   return await launcher.launch(
     confineRole({
-      argv: [code.node, code.main, 'network-role'],
+      argv: [code.node, ...FRUGAL_OPTIONS, code.main, 'network-role'],
       // OpenSSL would read the image's own configuration, which can name libraries to load.
       environment: [
         'NODE_ENV=production',
         'OPENSSL_CONF=/dev/null',
+        ...FRUGAL_VARIABLES,
         `UV_THREADPOOL_SIZE=${RESOLVER_THREADS}`,
       ],
       credentials: config.mode === 'root' ? { uid, gid: uid, groups: [] } : undefined,
