@@ -1,4 +1,5 @@
 import { CastellanError } from '../errors.ts';
+import type { NamespaceFacts } from '../kubernetes/identity.ts';
 import { readNamespace } from '../kubernetes/namespace.ts';
 import { parseSandboxRequest } from '../kubernetes/read-request.ts';
 import { RENDERED_KINDS, renderSandbox } from '../kubernetes/render.ts';
@@ -13,18 +14,17 @@ export const verb: Verb = async ({ options }, { stdin, stdout }) => {
   const option = (name: string) => options.get(name)?.[0];
   const file = option('file');
   if (file === undefined) throw usage('kubernetes render takes -f REQUEST');
+  const topology = chosenWord(options, 'topology', TOPOLOGIES);
+  const kind = chosenWord(options, 'kind', RENDERED_KINDS) ?? 'Pod';
   const request = parseSandboxRequest(await readInput(file, stdin), file);
   const annotations = option('namespace-annotations');
+  const namespace: NamespaceFacts =
+    annotations === undefined
+      ? { kind: 'unknown' }
+      : readNamespace(await readInput(annotations, stdin), annotations);
   const { documents, remarks } = renderSandbox(
-    { ...request, topology: chosenWord(options, 'topology', TOPOLOGIES) ?? request.topology },
-    {
-      namespace:
-        annotations === undefined
-          ? { kind: 'unknown' }
-          : readNamespace(await readInput(annotations, stdin), annotations),
-      kind: chosenWord(options, 'kind', RENDERED_KINDS) ?? 'Pod',
-      withScc: options.has('scc'),
-    },
+    { ...request, topology: topology ?? request.topology },
+    { namespace, kind, withScc: options.has('scc') },
   );
   stdout.write(renderYaml(documents, remarks));
   return 0;

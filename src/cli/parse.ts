@@ -27,7 +27,11 @@ export function parseArguments(argv: readonly string[]): ParseResult {
   const pair: VerbDefinition | undefined = VERBS.find(({ name }) => name === `${first} ${second}`);
   if (pair !== undefined) return parseVerb(pair, others);
   const verb: VerbDefinition | undefined = VERBS.find(({ name }) => name === first);
-  if (verb === undefined) throw usage(`unknown command "${first}"`, first, visibleVerbs());
+  if (verb === undefined) {
+    const isPair = second !== undefined && visibleVerbs().some((name) => name.startsWith(`${first} `));
+    const words = isPair ? `${first} ${second}` : first;
+    throw usage(`unknown command "${words}"`, words, visibleVerbs());
+  }
   return parseVerb(verb, rest);
 }
 

@@ -23,3 +23,33 @@ export function placedContainers(spec: V1PodSpec): PlacedContainer[] {
 export function isNativeSidecar({ container, kind }: PlacedContainer): boolean {
   return kind === 'init' && container.restartPolicy === 'Always';
 }
+
+const DEFAULT_MESSAGE_PATH = '/dev/termination-log';
+
+/** Everything that Kubernetes mounts into a container because the pod says so: each hides what the image has there. */
+export function mountedPaths({
+  volumeMounts = [],
+  volumeDevices = [],
+  terminationMessagePath = DEFAULT_MESSAGE_PATH,
+}: V1Container | V1EphemeralContainer): {
+  readonly path: string;
+  readonly field: string;
+  readonly volume?: string;
+}[] {
+  return [
+    ...volumeMounts.map(({ name, mountPath }, index) => ({
+      path: mountPath,
+      field: `volumeMounts[${index}].mountPath`,
+      volume: name,
+    })),
+    ...volumeDevices.map(({ name, devicePath }, index) => ({
+      path: devicePath,
+      field: `volumeDevices[${index}].devicePath`,
+      volume: name,
+    })),
+    // A file that may be written, over whatever is there.
+    ...(terminationMessagePath === DEFAULT_MESSAGE_PATH
+      ? []
+      : [{ path: terminationMessagePath, field: 'terminationMessagePath' }]),
+  ];
+}

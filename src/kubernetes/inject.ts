@@ -12,8 +12,10 @@ import { refuseProxyIds } from './identity.ts';
 import { CASTELLAN, isReservedName, RESERVED_PREFIX, refusePod } from './layout.ts';
 import { castellanVolumes } from './mounts.ts';
 import { fenceContainer, installContainer, networkContainer } from './own-containers.ts';
+import { podSecurityViolations } from './pod-security.ts';
 import { sameButDefaults, withoutCastellan } from './recognise.ts';
 import { needsFsGroup, refuseConflicts, refuseOptions } from './refusals.ts';
+import { supervisionFindings } from './rules-supervision.ts';
 import { seedContainer } from './seed-container.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
@@ -78,7 +80,15 @@ function build(pod: V1PodTemplateSpec, spec: V1PodSpec, options: SupervisorOptio
   const { initContainers: _, containers: __, volumes: ___, ...others } = spec;
   const fields = { ...others, ...podFields(spec, options, groupOwned) };
   const built = { initContainers, containers, volumes, ...fields };
-  return annotate({ ...pod, spec: built }, options);
+  const supervisedPod = annotate({ ...pod, spec: built }, options);
+  refuseFindings(supervisedPod);
+  return supervisedPod;
+}
+
+/** What validate would find is nobody's to find later. */
+function refuseFindings(pod: V1PodTemplateSpec): void {
+  const [first] = supervisionFindings(pod, podSecurityViolations(pod), 'Pod');
+  if (first !== undefined) refusePod(first.where, `${first.path}: ${first.why}`, first.remedy);
 }
 
 /** In the order of trust: the program, the fence, the network, and only then what is not castellan's. */
@@ -109,9 +119,11 @@ function chooseAgent({ containers }: V1PodSpec, { agentContainer }: SupervisorOp
 function podFields(spec: V1PodSpec, options: SupervisorOptions, groupOwned: boolean): Partial<V1PodSpec> {
   const { identity, topology, binaryIdentity, graceSeconds, hostUsers } = options;
   const least = graceSeconds + END_SECONDS;
+  // Every container says for itself who it is.
+  const { runAsUser: _, runAsGroup: __, runAsNonRoot: ___, ...shared } = spec.securityContext ?? {};
   return {
     securityContext: {
-      ...spec.securityContext,
+      ...shared,
       seccompProfile: { type: 'RuntimeDefault' },
       ...(groupOwned &&
         identity.kind === 'ids' && { fsGroup: identity.gid.value, fsGroupChangePolicy: 'OnRootMismatch' }),

@@ -287,17 +287,10 @@ export function podSecurityViolations(pod: V1PodTemplateSpec): PodSecurityViolat
   ]);
 }
 
-/** The highest level that violations leave. With a container's name, only its own and the pod's count. */
-export function podSecurityLevel(
-  violations: readonly PodSecurityViolation[],
-  container?: string,
-): PodSecurityLevel {
-  const counted = violations.filter(
-    (violation) =>
-      container === undefined || violation.container === undefined || violation.container === container,
-  );
-  if (counted.some(({ level }) => level === 'baseline')) return 'privileged';
-  return counted.length > 0 ? 'baseline' : 'restricted';
+/** The highest level that violations leave. */
+export function podSecurityLevel(violations: readonly PodSecurityViolation[]): PodSecurityLevel {
+  if (violations.some(({ level }) => level === 'baseline')) return 'privileged';
+  return violations.length > 0 ? 'baseline' : 'restricted';
 }
 
 function* otherHosts(path: string, asked: V1Probe | V1LifecycleHandler | undefined): Iterable<Problem> {

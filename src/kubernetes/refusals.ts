@@ -1,7 +1,7 @@
 /** What cannot be made safe by putting castellan into it, and is refused before anything is built. */
 import type { V1Container, V1PodSpec, V1Volume } from '@kubernetes/client-node';
 import { MAX_ID } from '../lib/id.ts';
-import { placedContainers } from './containers.ts';
+import { mountedPaths, placedContainers } from './containers.ts';
 import { isNormalPath, overlap, refusePod, reservedPlaceAt } from './layout.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
@@ -48,10 +48,10 @@ export function refuseConflicts(spec: V1PodSpec, agent: V1Container, options: Su
     names.add(container.name);
     refuseMounts(
       container.name,
-      (container.volumeMounts ?? []).map(({ mountPath }) => mountPath),
+      mountedPaths(container).map(({ path }) => path),
     );
   }
-  for (const { mountPath } of agent.volumeMounts ?? []) refusePlace(`container ${agent.name}`, mountPath);
+  for (const { path } of mountedPaths(agent)) refusePlace(`container ${agent.name}`, path);
   for (const { name } of agent.volumeMounts ?? []) {
     const volume = spec.volumes?.find((one) => one.name === name);
     if (volume !== undefined && holdsSecrets(volume))

@@ -1,6 +1,6 @@
 /** The container that holds the agent: what it mounts, what else would start there, and what its image could set. */
 import { entrancesOf } from './agent-container.ts';
-import type { PlacedContainer } from './containers.ts';
+import { mountedPaths, type PlacedContainer } from './containers.ts';
 import { castellanVariables } from './environment.ts';
 import type { Finding } from './finding.ts';
 import { CASTELLAN, CONTAINERS, isReservedName, reservedPlaceAt, VOLUMES } from './layout.ts';
@@ -19,15 +19,15 @@ export function agentFindings(pod: SupervisedPod): Finding[] {
 
 /** Mounts of others over castellan's places, or within. */
 function placeFindings({ container, path }: PlacedContainer): Finding[] {
-  return (container.volumeMounts ?? []).flatMap(({ name, mountPath }, index): Finding[] => {
-    const place = isReservedName(name) ? undefined : reservedPlaceAt(mountPath);
+  return mountedPaths(container).flatMap(({ path: mounted, field, volume }): Finding[] => {
+    const place = volume !== undefined && isReservedName(volume) ? undefined : reservedPlaceAt(mounted);
     if (place === undefined) return [];
     return [
       {
         rule: 'mount-overlap',
         where: container.name,
-        path: `${path}.volumeMounts[${index}].mountPath`,
-        why: `${mountPath} covers ${place}, or lies within, which is reserved`,
+        path: `${path}.${field}`,
+        why: `${mounted} covers ${place}, or lies within, which is reserved`,
         remedy: 'mount it elsewhere',
       },
     ];

@@ -70,17 +70,14 @@ function trimmed(path: string): string {
 }
 
 function doubled(names: readonly string[], path: (index: number) => string, what: string): Finding[] {
-  return names.flatMap((name, index) =>
-    names.indexOf(name) === index
-      ? []
-      : [
-          {
-            rule: 'double-name',
-            where: what === 'containers' ? name : 'pod',
-            path: path(index),
-            why: `two ${what} are named ${name}`,
-            remedy: 'give one another name',
-          },
-        ],
-  );
+  const seen = new Set<string>();
+  return names.flatMap((name, index): Finding[] => {
+    if (!seen.has(name)) {
+      seen.add(name);
+      return [];
+    }
+    const why = `two ${what} are named ${name}`;
+    const where = what === 'containers' ? name : 'pod';
+    return [{ rule: 'double-name', where, path: path(index), why, remedy: 'give one another name' }];
+  });
 }

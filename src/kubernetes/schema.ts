@@ -35,6 +35,7 @@ const REQUIRED: Readonly<Record<string, readonly string[]>> = {
   V1Container: ['name'],
   V1EphemeralContainer: ['name'],
   V1VolumeMount: ['name', 'mountPath'],
+  V1VolumeDevice: ['name', 'devicePath'],
   V1Volume: ['name'],
   V1EnvVar: ['name'],
   V1Sysctl: ['name'],

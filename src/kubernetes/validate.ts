@@ -129,8 +129,13 @@ function levelsOf(
   violations: readonly PodSecurityViolation[],
 ): Record<string, PodSecurityLevel> {
   const placed = pod?.spec === undefined ? [] : placedContainers(pod.spec);
+  const ofContainer = Map.groupBy(violations, ({ container }) => container);
+  const ofPod = ofContainer.get(undefined) ?? [];
   return Object.fromEntries(
-    placed.map(({ container: { name } }) => [name, podSecurityLevel(violations, name)]),
+    placed.map(({ container: { name } }) => [
+      name,
+      podSecurityLevel([...ofPod, ...(ofContainer.get(name) ?? [])]),
+    ]),
   );
 }
 

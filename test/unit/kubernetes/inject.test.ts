@@ -73,6 +73,20 @@ describe('injectSupervisor', () => {
     ]);
   });
 
+  it('leaves no word about users to the pod', () => {
+    const securityContext = {
+      runAsUser: 0,
+      runAsGroup: 0,
+      runAsNonRoot: false,
+      fsGroupChangePolicy: 'Always',
+    };
+    expect(inject(bare({ securityContext })).spec?.securityContext).toEqual({
+      seccompProfile: { type: 'RuntimeDefault' },
+      fsGroup: 3000,
+      fsGroupChangePolicy: 'OnRootMismatch',
+    });
+  });
+
   it('takes everything from companions', () => {
     const wild = { ...SIDE, securityContext: { privileged: true, capabilities: { add: ['SYS_ADMIN'] } } };
     const pod = inject(bare({ initContainers: [wild] }), { companions: 'fenced', agentContainer: 'main' });
@@ -167,6 +181,42 @@ describe('injectSupervisor', () => {
       bare({}, { volumeMounts: [1, 2].map(() => ({ name: 'work', mountPath: '/sandbox' })) }),
       {},
       'has two mounts at /sandbox',
+    ],
+    [
+      'a message file over the policy',
+      bare({}, { terminationMessagePath: '/etc/castellan/policy.yaml' }),
+      { topology: 'combined' },
+      'lies within /etc/castellan',
+    ],
+    [
+      'a device over the program',
+      bare({}, { volumeDevices: [{ name: 'work', devicePath: '/opt/castellan/bin/castellan' }] }),
+      {},
+      'lies within /opt/castellan',
+    ],
+    [
+      'a directory of the host',
+      bare({ volumes: [{ name: 'work', hostPath: { path: '/' } }] }),
+      {},
+      'spec.volumes[0].hostPath: is a directory of the host',
+    ],
+    [
+      'a volume that the kubelet runs git for',
+      bare({ volumes: [{ name: 'work', gitRepo: { repository: 'x' } }] }),
+      {},
+      'volume work is of the kind gitRepo',
+    ],
+    [
+      'a sysctl',
+      bare({ securityContext: { sysctls: [{ name: 'net.ipv4.conf.all.route_localnet', value: '1' }] } }),
+      {},
+      'sets net.ipv4.conf.all.route_localnet',
+    ],
+    [
+      'a port of the host',
+      bare({}, { ports: [{ containerPort: 1, hostPort: 1 }] }),
+      {},
+      'takes a port of the host',
     ],
     ['a working directory over castellan', BARE, { workdir: '/' }, '/ of workdir would cover'],
     ['the host’s network', bare({ hostNetwork: true }), {}, 'hostNetwork'],
