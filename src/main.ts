@@ -32,6 +32,7 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'kubernetes render': () => import('./cli/kubernetes-render.ts'),
   'kubernetes validate': () => import('./cli/kubernetes-validate.ts'),
   'copy-self': () => import('./cli/copy-self.ts'),
+  seed: () => import('./cli/seed.ts'),
   probe: () => import('./cli/probe.ts'),
   'kubernetes webhook': () => import('./cli/kubernetes-webhook.ts'),
   completion: () => import('./cli/completion.ts'),

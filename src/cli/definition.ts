@@ -369,6 +369,13 @@ export const VERBS = [
     options: [],
   },
   {
+    name: 'seed',
+    synopsis: 'castellan seed SOURCE DIRECTORY',
+    summary: 'copy what an image has in its workspace into the empty volume that will cover it',
+    operands: 'two',
+    options: [],
+  },
+  {
     name: 'ssh-proxy',
     synopsis: 'castellan ssh-proxy SOCKET',
     summary: 'connect standard input and output to a Unix socket (for ProxyCommand)',

@@ -5,6 +5,7 @@ import { type Findings, inTextOrder } from '../policy/source/findings.ts';
 import { readTree } from '../policy/source/tree.ts';
 import type { NamespaceFacts } from './identity.ts';
 import { plainValue } from './plain.ts';
+import { QUALIFIED_NAME } from './read-values.ts';
 
 /**
  * @param file names the text in messages
@@ -23,6 +24,9 @@ export function readNamespace(text: string, file: string): NamespaceFacts {
   if (typeof annotations !== 'object' || annotations === null || Array.isArray(annotations))
     throw refused(`${file} is neither a Namespace nor a map of annotations`, file);
   const entries = Object.entries(annotations).map(([name, annotation]): [string, string] => {
+    // An error message of kubectl's is a map too.
+    if (!QUALIFIED_NAME[0].test(name))
+      throw refused(`${file}: ${JSON.stringify(name)} is no name of an annotation`, file);
     if (typeof annotation === 'string') return [name, annotation];
     throw refused(`${file}: annotation ${JSON.stringify(name)} is no text`, file);
   });

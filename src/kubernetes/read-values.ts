@@ -26,7 +26,7 @@ export const QUANTITY: Pattern = [
   /^(0|[1-9]\d*)(\.\d+)?(m|[kMGTPE]|[KMGTPE]i)?$/,
   'a quantity, as 500m, 2 or 2Gi',
 ];
-const QUALIFIED_NAME: Pattern = [
+export const QUALIFIED_NAME: Pattern = [
   /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$/,
   'a name, with PREFIX/ before it or not',
 ];
