@@ -173,21 +173,33 @@ describe('a body that is no review', () => {
 
   it('and a pod of any shape is answered, with a refusal where it is none', async () => {
     const hook = await open();
-    const spoilt: unknown[] = [null, 7, 'pod', [], {}, { metadata: { annotations: [] } }];
     const asking = podOf(LAST_CASE) as Record<string, unknown>;
-    for (const spec of [
-      null,
-      1,
-      [],
-      { containers: null },
-      { containers: [null] },
-      { containers: {} },
-      { containers: [] },
-    ])
-      spoilt.push({ ...asking, spec });
-    for (const pod of spoilt) {
+    const specs: readonly unknown[] = [
+      ...[
+        null,
+        1,
+        [],
+        {},
+        { containers: null },
+        { containers: [null] },
+        { containers: {} },
+        { containers: [] },
+      ],
+      ...[
+        { env: {} },
+        { command: 'sh' },
+        { volumeMounts: [null] },
+        { securityContext: [] },
+        { args: [1] },
+      ].map((fields) => ({ containers: [{ name: 'agent', command: ['a'], ...fields }] })),
+    ];
+    for (const spec of specs) {
+      const { response } = await review(hook, LAST_CASE, { ...asking, spec });
+      expect([response.allowed, response.status?.code], JSON.stringify(spec)).toEqual([false, 403]);
+    }
+    for (const pod of [null, 7, 'pod', [], {}, { metadata: { annotations: [] } }]) {
       const { response } = await review(hook, LAST_CASE, pod);
-      expect(response.allowed, JSON.stringify(pod)).toBe(false);
+      expect(response.allowed, JSON.stringify(pod)).toBe(true);
     }
   });
 });

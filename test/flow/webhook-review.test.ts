@@ -3,6 +3,8 @@ import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { parseManifest } from '../../src/kubernetes/manifest.ts';
+import { validateManifest } from '../../src/kubernetes/validate.ts';
 import { at } from '../../src/lib/json.ts';
 import type { Webhook } from '../../src/webhook/webhook.ts';
 import {
@@ -87,6 +89,12 @@ describe.each([...REVIEW_CASES, OPENSHIFT_CASE])('Kubernetes $version', (of) => 
       'castellan/inject': 'true',
       'castellan/sandbox-uid': '1000680000 (openshift.io/sa.scc.uid-range)',
     });
+    // castellan kubernetes validate --require-castellan; it knows the fields of today.
+    const manifest = parseManifest(JSON.stringify(changed), 'pod.json');
+    const reports = validateManifest(manifest, { podSecurity: undefined, supervised: true });
+    const findings = reports.flatMap((report) => report.findings);
+    expect(findings.filter(({ path }) => !path.includes('fieldOfTomorrow'))).toEqual([]);
+    expect(reports.map(({ supervised }) => supervised)).toEqual([true]);
     // Reinvocation, and a copy of the pod.
     expect(await review(hook, of, changed)).toEqual(untouched(of));
   });

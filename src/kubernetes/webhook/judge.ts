@@ -11,6 +11,8 @@ import {
 } from '../identity.ts';
 import { hasCastellan, injectSupervisor } from '../inject.ts';
 import { METADATA_PREFIX } from '../layout.ts';
+import { withoutNulls } from '../plain.ts';
+import { isReadable, schemaFindings } from '../schema.ts';
 import type { SupervisorOptions } from '../supervisor.ts';
 import { withoutMountedToken } from './admitted.ts';
 import { asksForCastellan, type PodChoices, readChoices, withoutChoices } from './choices.ts';
@@ -39,30 +41,30 @@ export function scopeOf({ request }: AdmissionReview): Scope {
   if (subResource === 'ephemeralcontainers' && operation === 'UPDATE')
     return { kind: 'ephemeral', pod: podOf(request.kind, object) };
   if (subResource !== '' || operation !== 'CREATE') return { kind: 'untouched' };
-  const pod = podOf(request.kind, object);
-  const { annotations = {} } = pod.metadata ?? {};
-  if (!asksForCastellan(annotations)) return { kind: 'untouched' };
-  if (Object.hasOwn(annotations, MIRROR_ANNOTATION))
+  const annotations = at(object, 'metadata', 'annotations');
+  if (!asksForCastellan(isRecord(annotations) ? annotations : {})) return { kind: 'untouched' };
+  if (at(annotations, MIRROR_ANNOTATION) !== undefined)
     throw refused('a static pod is started by its kubelet, whatever is changed here');
-  return { kind: 'pod', pod };
+  return { kind: 'pod', pod: podOf(request.kind, object) };
 }
 
-/** The pod, as far as anything here relies on it; the API server has checked the rest against its schema. */
+/** The pod, with fields of the kinds that everything behind this relies on, and none without a value. */
 function podOf(
   { kind, version }: AdmissionReview['request']['kind'],
   object: unknown,
 ): V1Pod & { spec: V1PodSpec } {
   if (kind !== 'Pod' || version !== 'v1') throw refused(`${version} ${kind} is no v1 Pod`);
-  const annotations = at(object, 'metadata', 'annotations') ?? {};
-  if (!isRecord(annotations)) throw refused('the annotations of the pod are no map');
-  const spec = at(object, 'spec');
-  const listed = (key: string) => at(spec, key) ?? [];
-  const containers = [at(spec, 'containers'), listed('initContainers'), listed('ephemeralContainers')];
-  for (const list of [...containers, listed('volumes')])
-    if (!Array.isArray(list) || !list.every(isRecord)) throw refused('the spec of the pod is no pod’s');
+  const value = withoutNulls(object);
+  const spec = at(value, 'spec');
+  const containers = ['containers', 'initContainers', 'ephemeralContainers'].map(
+    (key) => at(spec, key) ?? [],
+  );
   if (containers.flat().length > MAX_CONTAINERS)
     throw refused(`the pod has more than ${MAX_CONTAINERS} containers`);
-  return object as V1Pod & { spec: V1PodSpec };
+  const problem = schemaFindings(value, 'V1Pod').find((finding) => !isReadable(finding));
+  if (problem !== undefined) throw refused(`${problem.path} of the pod: ${problem.why}`);
+  if (!isRecord(spec)) throw refused('the pod has no spec');
+  return value as V1Pod & { spec: V1PodSpec };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,16 +1,32 @@
 import assert from 'node:assert/strict';
 import { applyPatch } from 'rfc6902';
 import { CastellanError } from '../../../src/errors.ts';
+import type { NamespaceFacts } from '../../../src/kubernetes/identity.ts';
+import { parseManifest } from '../../../src/kubernetes/manifest.ts';
+import { validateManifest } from '../../../src/kubernetes/validate.ts';
 import { problemOfBounds } from '../../../src/kubernetes/webhook/bounds.ts';
 import { asksForCastellan, CHOICES, readChoices } from '../../../src/kubernetes/webhook/choices.ts';
 import { parseWebhookConfiguration } from '../../../src/kubernetes/webhook/configuration.ts';
 import { type JsonValue, patchBetween } from '../../../src/kubernetes/webhook/json-patch.ts';
+import { changePod, choicesOf, scopeOf } from '../../../src/kubernetes/webhook/judge.ts';
 import { parseReview, REVIEW_VERSIONS, renderAnswer } from '../../../src/kubernetes/webhook/review.ts';
 import { parsedJson } from '../../../src/lib/json.ts';
 import { podOf, REVIEW_CASES, reviewOf } from '../../fakes/admission.ts';
 import { returnsOr, type Target, textTarget } from '../target.ts';
 
-const isRefused = (error: unknown) => error instanceof CastellanError && error.code === 'manifest_invalid';
+/** What the API server says itself, after all webhooks. */
+const API_SERVER_RULES = ['unknown-field', 'unknown-volume'];
+const NAMESPACE: NamespaceFacts = {
+  kind: 'read',
+  annotations: { 'openshift.io/sa.scc.uid-range': '1000680000/10000' },
+};
+const CONFIGURATION = parseWebhookConfiguration(
+  'version: 1\nimage: castellan:1\ncompanions: fenced\npods_may_choose: [container, policy, credentials, workdir, topology, binary-identity, identity]\n',
+  'webhook.yaml',
+);
+
+const isRefused = (error: unknown) =>
+  error instanceof CastellanError && ['manifest_invalid', 'identity_invalid'].includes(error.code);
 
 const review = textTarget({
   name: 'admission-review',
@@ -33,6 +49,27 @@ const review = textTarget({
     const answer = JSON.parse(renderAnswer(read, { kind: 'refused', rule: 'internal', message: text }));
     assert.equal(answer.response.uid, read.request.uid);
     assert.equal(answer.response.allowed, false);
+    const scope = returnsOr(() => scopeOf(read), isRefused);
+    if (scope?.kind !== 'pod') return;
+    // Whatever a pod is: it is refused, or what comes out is castellan's, and is known as that.
+    const { pod } = scope;
+    const change = (given: typeof pod) =>
+      returnsOr(() => changePod(given, choicesOf(given, CONFIGURATION), CONFIGURATION, NAMESPACE), isRefused);
+    const operations = change(pod);
+    if (operations === undefined) return;
+    const changed = structuredClone(pod);
+    const problems = applyPatch(changed, structuredClone(operations) as Parameters<typeof applyPatch>[1]);
+    assert.ok(problems.every((problem) => problem === null));
+    const reports = validateManifest(parseManifest(JSON.stringify(changed), 'pod'), {
+      podSecurity: undefined,
+      supervised: true,
+    });
+    for (const { findings } of reports)
+      assert.deepEqual(
+        findings.filter(({ rule }) => !API_SERVER_RULES.includes(rule)),
+        [],
+      );
+    assert.deepEqual(change(changed), []);
   },
 });
 

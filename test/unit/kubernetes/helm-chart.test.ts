@@ -6,9 +6,10 @@ import { describe, expect, it } from 'vitest';
 import { parseArguments } from '../../../src/cli/parse.ts';
 import { type NamespaceFacts, resolvePodIdentity } from '../../../src/kubernetes/identity.ts';
 import { injectSupervisor } from '../../../src/kubernetes/inject.ts';
-import { podSecurityViolations } from '../../../src/kubernetes/pod-security.ts';
+import { parseManifest } from '../../../src/kubernetes/manifest.ts';
 import { requiredScc, sccManifest } from '../../../src/kubernetes/scc.ts';
 import { BINARY_IDENTITIES, INSTALL_METHODS, TOPOLOGIES } from '../../../src/kubernetes/supervisor.ts';
+import { validateManifest } from '../../../src/kubernetes/validate.ts';
 import { CHOICES, INJECT_ANNOTATION } from '../../../src/kubernetes/webhook/choices.ts';
 import { parseWebhookConfiguration } from '../../../src/kubernetes/webhook/configuration.ts';
 import { at } from '../../../src/lib/json.ts';
@@ -50,7 +51,9 @@ describe.each(NAMES)('%s', (name) => {
   const [container] = pod.spec?.containers ?? [];
 
   it('runs the webhook as nobody special (Pod Security: restricted)', () => {
-    expect(podSecurityViolations(pod)).toEqual([]);
+    const manifest = parseManifest(readFileSync(join(GOLDENS, `${name}.yaml`), 'utf8'), name);
+    const reports = validateManifest(manifest, { podSecurity: 'restricted', supervised: false });
+    expect(reports.map(({ findings, podSecurity }) => [podSecurity, findings])).toEqual([['restricted', []]]);
     expect(container?.securityContext?.readOnlyRootFilesystem).toBe(true);
     expect(pod.spec?.automountServiceAccountToken).toBe(false);
   });
