@@ -1,6 +1,6 @@
 /** The image as an engine runs it: built without a registry, with nothing in it but the bundle. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isRoot } from '../e2e/sandbox.ts';
@@ -90,6 +90,21 @@ describe.skipIf(!isRoot)('the image (needs root)', () => {
     const { code, stderr } = run(mounts, 'run', '--quiet', '--', BUSYBOX, 'true');
     expect(stderr).toContain('CAP_SYS_ADMIN is missing');
     expect(code).toBe(112);
+  });
+
+  it('fences a network with two capabilities, and gives the state directory away', () => {
+    const state = join(engine.directory, 'state');
+    mkdirSync(state);
+    chmodSync(state, 0o2777);
+    const confined = ['--read-only', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
+    const options = [...confined, '--cap-add', 'NET_ADMIN', '--cap-add', 'CHOWN', '-v', `${state}:/state`];
+    const { code, stdout, stderr } = run(options, 'network-init', '--state-directory', '/state', '--json');
+    expect(code, stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      logged: true,
+      families: [{ family: 'IPv4' }, { family: 'IPv6' }],
+    });
+    expect(statSync(state)).toMatchObject({ uid: 1337, gid: 1337, mode: 0o40711 });
   });
 
   it('puts itself into a volume, from which any image starts it', () => {
