@@ -1,5 +1,5 @@
 /** What writers of facts, answers and policies give at most, crosses the wire: a refused message would end the run. */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { AuditFact } from '../../../src/audit/event.ts';
 import { parseCredentials } from '../../../src/credential/parse.ts';
 import { requestTarget } from '../../../src/egress/accept/http-target.ts';
@@ -129,22 +129,21 @@ test('rules that end all at once', () => {
     ]),
   );
   const { network: rules } = parsePolicy(JSON.stringify({ version: 1, network_policies: network }), 'p');
-  const ending = rules.map((rule) => ({ ...rule, expires: Date.now() + 1 }));
-  return new Promise<void>((resolve, reject) => {
+  vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] });
+  try {
+    const expires = Date.now() + 1;
+    const facts: AuditFact[] = [];
     const watch = watchExpiry(
       () => 0,
-      (fact) => {
-        try {
-          expect(fact).toMatchObject({ rules: { length: FACT_LIMITS.expiredRules } });
-          factOver(fact);
-          resolve();
-        } catch (error) {
-          reject(error);
-        }
-      },
+      (fact) => facts.push(fact),
     );
-    watch.follow(ending);
-  });
+    watch.follow(rules.map((rule) => ({ ...rule, expires })));
+    vi.advanceTimersByTime(1);
+    expect(facts).toMatchObject([{ rules: { length: FACT_LIMITS.expiredRules } }]);
+    for (const fact of facts) factOver(fact);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('as many credentials as a file may list, with the longest names and placeholders', () => {
