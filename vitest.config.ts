@@ -3,7 +3,14 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/bench/**', 'test/clients/**', 'test/programs/**', 'test/vm/**', 'test/bundle/**'],
+    exclude: [
+      'test/bench/**',
+      'test/clients/**',
+      'test/programs/**',
+      'test/vm/**',
+      'test/bundle/**',
+      'test/helm/**',
+    ],
     // A real namespace, launcher or ssh client is part of most tests; the limit only stops a hang.
     testTimeout: 30_000,
     hookTimeout: 30_000,

@@ -9,7 +9,6 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const node = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node');
-const nodeDirectory = dirname(dirname(node));
 
 /** Debian packages by what proves that they are there; README lists the same names. */
 const packages = {
@@ -23,6 +22,14 @@ const packages = {
   'util-linux': ['/usr/bin/nsenter'],
   procps: ['/usr/bin/ps'],
   git: ['/usr/bin/git'],
+};
+/** What makes programs of the other architecture here, and starts them. */
+const [compiler, library] =
+  process.arch === 'arm64' ? ['x86_64-linux-gnu', 'amd64'] : ['aarch64-linux-gnu', 'arm64'];
+const crossPackages = {
+  [`g++-${compiler.replace('_', '-')}`]: [`/usr/bin/${compiler}-g++`],
+  [`libc6-dev-${library}-cross`]: [`/usr/${compiler}/include/stdio.h`],
+  'qemu-user': ['/usr/bin/qemu-aarch64'],
 };
 /** What single goals need besides. */
 const packagesOf = {
@@ -39,12 +46,19 @@ const packagesOf = {
     squid: ['/usr/sbin/squid'],
     haproxy: ['/usr/sbin/haproxy'],
   },
+  'test:helm': {
+    'golang-go': ['/usr/lib/go/bin/go'],
+    'golang-github-masterminds-sprig-dev': ['/usr/share/gocode/src/github.com/Masterminds/sprig'],
+    'golang-github-xeipuuv-gojsonschema-dev': ['/usr/share/gocode/src/github.com/xeipuuv/gojsonschema'],
+    'golang-k8s-sigs-yaml-dev': ['/usr/share/gocode/src/sigs.k8s.io/yaml'],
+  },
   'test:vm': {
     'qemu-system-x86': ['/usr/bin/qemu-system-x86_64'],
     cpio: ['/usr/bin/cpio'],
     kmod: ['/usr/sbin/depmod', '/sbin/depmod'],
-    'gcc-aarch64-linux-gnu': ['/usr/bin/aarch64-linux-gnu-gcc'],
-    'libc6-dev-arm64-cross': ['/usr/aarch64-linux-gnu/include/stdio.h'],
+    'qemu-system-arm': ['/usr/bin/qemu-system-aarch64'],
+    ...crossPackages,
+    systemd: ['/usr/lib/systemd/systemd'],
   },
   'test:bundle': {
     binutils: ['/usr/bin/strip'],
@@ -58,6 +72,8 @@ const packagesOf = {
     podman: ['/usr/bin/podman'],
     runc: ['/usr/sbin/runc'],
     netavark: ['/usr/lib/podman/netavark'],
+    ...crossPackages,
+    systemd: ['/usr/lib/systemd/systemd'],
   },
   'test:programs': {
     make: ['/usr/bin/make'],
@@ -94,6 +110,7 @@ const goals = {
   test: ['scripts/test.ts'],
   'test:programs': ['scripts/test.ts', '--suite', 'programs'],
   'test:clients': ['scripts/test.ts', '--suite', 'clients'],
+  'test:helm': ['scripts/test.ts', '--suite', 'helm'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
   bench: ['test/bench/main.ts'],
@@ -132,42 +149,31 @@ function once(name, inputs, proof, work) {
   writeFileSync(stamp, hex);
 }
 
-/** Packages with native parts: where, and what their own install scripts would have passed on. */
-function nativePackages() {
-  const openssl = spawnSync(node, ['-p', 'process.versions.openssl'], { encoding: 'utf8' }).stdout;
-  return [
-    ['node_modules/node-pty', []],
-    ['node_modules/ssh2/lib/protocol/crypto', [`--real_openssl_major=${Number.parseInt(openssl, 10)}`]],
-  ];
-}
-
-/** The registry's packages are installed without their scripts; the native ones are built here, without network. */
+/** The registry's packages are installed without their scripts; what those would have built is built here. */
 function installModules() {
-  once('modules', [join(root, 'package-lock.json'), fileURLToPath(import.meta.url)], node, () => {
+  const addons = join(root, 'scripts/addons.ts');
+  once('modules', [join(root, 'package-lock.json'), fileURLToPath(import.meta.url), addons], node, () => {
     run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
-    const gyp = join(root, 'node_modules/node-gyp/bin/node-gyp.js');
-    const env = {
-      ...process.env,
-      PATH: `${dirname(node)}:${process.env.PATH}`,
-      npm_config_nodedir: nodeDirectory,
-    };
-    for (const [directory, options] of nativePackages())
-      run(node, [gyp, 'rebuild', '--silent', '--release', `--nodedir=${nodeDirectory}`, ...options], {
-        cwd: join(root, directory),
-        env,
-        stdio: ['ignore', 'ignore', 'inherit'],
-      });
+    run(node, [addons]);
   });
 }
 
 const [goal, ...rest] = process.argv.slice(2);
 if (goal !== undefined && !(goal in goals))
   fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
-installPackages({ ...packages, ...packagesOf[goal] });
+/** The bundles that have to be there for a goal, by the arguments that make them. */
+const bundlesOf = {
+  'test:bundle': [[], ['--architecture', 'arm64']],
+  'test:vm': [['--architecture', 'arm64']],
+  bench: [[]],
+};
+const architecture = /--architecture[ =](\S+)/.exec(goal === 'bundle' ? rest.join(' ') : '')?.[1];
+const crosses = architecture !== undefined && architecture.replace('amd', 'x') !== process.arch;
+installPackages({ ...packages, ...packagesOf[goal], ...(crosses ? crossPackages : {}) });
 installModules();
-const needsBundle = ['bundle', 'test:bundle', 'bench'].includes(goal);
-run('make', ['-s', '-C', 'native', ...(needsBundle ? ['bundle'] : [])]);
-if (needsBundle && goal !== 'bundle') run(node, goals.bundle);
+const bundles = bundlesOf[goal] ?? [];
+run('make', ['-s', '-C', 'native', ...(goal === 'bundle' || bundles.length > 0 ? ['bundle'] : [])]);
+for (const args of bundles) run(node, [...goals.bundle, ...args]);
 if (goal !== undefined) {
   const result = spawnSync(node, [...goals[goal], ...rest], { cwd: root, stdio: 'inherit' });
   process.exitCode = result.status ?? 1;

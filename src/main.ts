@@ -7,6 +7,7 @@ import type { ParsedCommand } from './cli/parse.ts';
 import { parseArguments } from './cli/parse.ts';
 import type { Verb, VerbContext } from './cli/verb.ts';
 import { FORWARDED_SIGNALS, type SignalName, type Surroundings } from './config/surroundings.ts';
+import { readVariable } from './config/variables.ts';
 import { CastellanError } from './errors.ts';
 import { escapeText } from './lib/escape.ts';
 import { VERSION } from './version.ts';
@@ -32,8 +33,10 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
   'kubernetes render': () => import('./cli/kubernetes-render.ts'),
   'kubernetes validate': () => import('./cli/kubernetes-validate.ts'),
   'copy-self': () => import('./cli/copy-self.ts'),
+  'network-init': () => import('./cli/network-init.ts'),
   seed: () => import('./cli/seed.ts'),
   probe: () => import('./cli/probe.ts'),
+  'kubernetes webhook': () => import('./cli/kubernetes-webhook.ts'),
   completion: () => import('./cli/completion.ts'),
   man: () => import('./cli/man.ts'),
   'ssh-proxy': () => import('./cli/ssh-proxy.ts'),
@@ -41,10 +44,23 @@ const VERB_MODULES: Readonly<Record<VerbName, () => Promise<{ readonly verb: Ver
 };
 
 async function main(): Promise<number> {
-  const parsed = parseArguments(process.argv.slice(2));
+  const words = await ownWords(process.argv.slice(2));
+  if (words === undefined) return 0;
+  const parsed = parseArguments(words);
   if (parsed.kind === 'help') return print(helpText(parsed.verb));
   if (parsed.kind === 'version') return print(`castellan ${VERSION}\n`);
   return runVerb(parsed.command);
+}
+
+/**
+ * Under the name openshell-sandbox, others say what is to be done: native/launch/init.c puts it in front of their words. Undefined where they
+ * have been answered.
+ */
+async function ownWords(words: readonly string[]): Promise<readonly string[] | undefined> {
+  const [first, ...rest] = words;
+  if (first !== 'openshell-sandbox') return words;
+  const { castellanWords } = await import('./cli/openshell-sandbox.ts');
+  return castellanWords(rest, process);
 }
 
 async function runVerb(command: ParsedCommand): Promise<number> {
@@ -77,7 +93,7 @@ function surroundings(): Surroundings {
     groups: process.getgroups?.() ?? [],
     pid: process.pid,
     parentPid: process.ppid,
-    initPid: process.env['CASTELLAN_INIT'] === String(process.ppid) ? process.ppid : undefined,
+    initPid: readVariable(process.env, 'CASTELLAN_INIT') === String(process.ppid) ? process.ppid : undefined,
     workingDirectory: process.cwd(),
     environment: process.env,
     installRoot: dirname(dirname(fileURLToPath(import.meta.url))),

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -62,11 +63,26 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* The verb of the name under which OpenShell's drivers start their supervisor. */
+static char alias[] = "openshell-sandbox";
+
+/*
+ * Whether this is that supervisor: by the name of the file itself (a copy, a hard link), or of the link that was executed. argv[0],
+ * which callers choose as they like, is not asked.
+ */
+static bool is_alias(const char *own_name) {
+    const char *executed = (const char *)getauxval(AT_EXECFN);
+    const char *slash = executed == NULL ? NULL : strrchr(executed, '/');
+    const char *name = slash == NULL ? executed : slash + 1;
+    return strcmp(own_name, alias) == 0 || (name != NULL && strcmp(name, alias) == 0);
+}
+
 static pid_t start_node(char **arguments, int count, pid_t self) {
     char root[PATH_MAX];
     find_own_path(root);
-    for (int level = 0; level < LEVELS_TO_ROOT; level++) cut(root);
-    char **command = calloc((size_t)count + LOADER_ARGUMENTS + 1, sizeof *command);
+    bool by_alias = is_alias(cut(root));
+    for (int level = 1; level < LEVELS_TO_ROOT; level++) cut(root);
+    char **command = calloc((size_t)count + LOADER_ARGUMENTS + 2, sizeof *command);
     if (command == NULL) abort();
 #ifdef CASTELLAN_BUNDLE
     char *node = through_loader(root, "node", command);
@@ -76,6 +92,7 @@ static pid_t start_node(char **arguments, int count, pid_t self) {
     int next = 1;
 #endif
     command[next++] = below(root, MAIN_PATH, "", R_OK);
+    if (by_alias) command[next++] = alias;
     for (int i = 1; i < count; i++) command[next++] = arguments[i];
     strip_environment();
     pid_t child = fork();
@@ -142,11 +159,12 @@ static void end_descendants(pid_t self) {
     sigaddset(&child_ended, SIGCHLD);
     clock_gettime(CLOCK_MONOTONIC, &start);
     do {
-        if (self == 1) kill(-1, SIGKILL);
-        else kill_children(self);
         pid_t reaped;
         while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0) continue;
+        /* Who has no child has no descendant; nothing is looked for then. */
         if (reaped < 0 && errno == ECHILD) return;
+        if (self == 1) kill(-1, SIGKILL);
+        else kill_children(self);
         sigtimedwait(&child_ended, NULL, &pause);
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec - start.tv_sec < LAST_REAP_SECONDS);

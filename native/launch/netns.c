@@ -87,13 +87,13 @@ static void read_text(int from, struct text *text) {
     text->bytes[text->length] = '\0';
 }
 
-static void read_request(int from) {
+static void read_request(int from, bool here) {
     uint32_t magic;
     read_exactly(from, &magic, sizeof magic);
     if (le32toh(magic) != MAGIC) fail("request", EPROTO, "magic");
     struct text *const texts[] = {&links, &ruleset, &sockets, &ip_path, &nft_path};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) read_text(from, texts[i]);
-    if (ip_path.bytes[0] != '/' || nft_path.bytes[0] != '/') fail("request", EINVAL, "a tool's path is not absolute");
+    if (!here && (ip_path.bytes[0] != '/' || nft_path.bytes[0] != '/')) fail("request", EINVAL, "a tool's path is not absolute");
 }
 
 static void write_map(const char *path, const char *format, ...) {
@@ -310,21 +310,34 @@ static int open_namespace(const char *path) {
     return opened;
 }
 
+static void make_namespace(bool user_namespace) {
+    if (user_namespace) enter_user_namespace();
+    if (unshare(CLONE_NEWNET) != 0) fail("network-namespace", errno, "unshare");
+    run_tool("links", (char *[]){ip_path.bytes, "-batch", "-", NULL}, &links);
+    run_tool("ruleset", (char *[]){nft_path.bytes, "-f", "-", NULL}, &ruleset);
+}
+
+static void send_namespaces(int supervisor, bool user_namespace) {
+    /* A view that is made once, before the supervisor gives up the right to mount, and entered by every launch. */
+    if (unshare(CLONE_NEWNS) != 0) fail("mount-namespace", errno, "unshare");
+    send_descriptor(supervisor, open_namespace("/proc/self/ns/net"));
+    send_descriptor(supervisor, open_namespace("/proc/self/ns/mnt"));
+    if (user_namespace) send_descriptor(supervisor, open_namespace("/proc/self/ns/user"));
+}
+
 int main(int argc, char **argv) {
     bool user_namespace = argc == 3 && strcmp(argv[2], "--user-namespace") == 0;
+    bool here = argc == 3 && strcmp(argv[2], "--here") == 0;
     char *end;
     long number = argc > 1 ? strtol(argv[1], &end, 10) : -1;
-    if (argc < 2 || (argc > 2 && !user_namespace) || *argv[1] == '\0' || *end != '\0' || number < 3 || number > INT_MAX)
-        fail("arguments", EINVAL, "castellan-netns SOCKET_FD [--user-namespace]");
+    if (argc < 2 || (argc > 2 && !user_namespace && !here) || *argv[1] == '\0' || *end != '\0' || number < 3 ||
+        number > INT_MAX)
+        fail("arguments", EINVAL, "castellan-netns SOCKET_FD [--user-namespace | --here]");
     int supervisor = (int)number;
     if (fcntl(supervisor, F_SETFD, FD_CLOEXEC) != 0) fail("arguments", errno, "%s", argv[1]);
     die_with_parent("arguments");
-    read_request(supervisor);
-    if (user_namespace) enter_user_namespace();
-    if (unshare(CLONE_NEWNET) != 0) fail("network-namespace", errno, "unshare");
-
-    run_tool("links", (char *[]){ip_path.bytes, "-batch", "-", NULL}, &links);
-    run_tool("ruleset", (char *[]){nft_path.bytes, "-f", "-", NULL}, &ruleset);
+    read_request(supervisor, here);
+    if (!here) make_namespace(user_namespace);
 
     int made[MAX_SOCKETS];
     size_t count = 0;
@@ -334,11 +347,7 @@ int main(int argc, char **argv) {
         made[count++] = make_from_line(line);
     }
     for (size_t i = 0; i < count; i++) refuse_sharing(made[i]);
-    /* A view that is made once, before the supervisor gives up the right to mount, and entered by every launch. */
-    if (unshare(CLONE_NEWNS) != 0) fail("mount-namespace", errno, "unshare");
-    send_descriptor(supervisor, open_namespace("/proc/self/ns/net"));
-    send_descriptor(supervisor, open_namespace("/proc/self/ns/mnt"));
-    if (user_namespace) send_descriptor(supervisor, open_namespace("/proc/self/ns/user"));
+    if (!here) send_namespaces(supervisor, user_namespace);
     for (size_t i = 0; i < count; i++) send_descriptor(supervisor, made[i]);
     return 0;
 }

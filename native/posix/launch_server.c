@@ -82,29 +82,12 @@ static int send_bytes(struct launch *launch, const uint8_t *data, size_t length)
     return 0;
 }
 
-static int send_descriptors(struct launch *launch, const int *descriptors, size_t count) {
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(DESCRIPTORS_PER_MESSAGE * sizeof(int))];
-    } control = {0};
-    char payload = 0;
-    struct iovec vector = {&payload, 1};
-    struct msghdr message = {.msg_iov = &vector,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
-    memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof(int));
+static int send_in_time(struct launch *launch, const int *descriptors, size_t count) {
     for (;;) {
-        if (sendmsg(launch->connection, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1) return 0;
-        if (errno == EAGAIN) {
-            int error = wait_for(launch->connection, POLLOUT, launch->deadline);
-            if (error != 0) return error;
-        } else if (errno != EINTR) {
-            return errno;
-        }
+        int error = send_row(launch->connection, descriptors, count);
+        if (error == EAGAIN) error = wait_for(launch->connection, POLLOUT, launch->deadline);
+        else if (error == 0) return 0;
+        if (error != 0 && error != EINTR) return error;
     }
 }
 
@@ -116,7 +99,7 @@ static int send_spec(struct launch *launch) {
     for (size_t sent = 0; error == 0 && sent < launch->descriptor_count; sent += DESCRIPTORS_PER_MESSAGE) {
         size_t left = launch->descriptor_count - sent;
         size_t count = left < DESCRIPTORS_PER_MESSAGE ? left : DESCRIPTORS_PER_MESSAGE;
-        error = send_descriptors(launch, launch->descriptors + sent, count);
+        error = send_in_time(launch, launch->descriptors + sent, count);
     }
     return error;
 }

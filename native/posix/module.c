@@ -5,6 +5,7 @@ static const struct {
     const char *name;
     napi_callback function;
 } functions[] = {
+    {"adoptListener", adopt_listener},
     {"canMapIds", can_map_ids},
     {"close", close_descriptor},
     {"killScope", kill_scope},
@@ -19,13 +20,16 @@ static const struct {
     {"pipe", make_pipe},
     {"ownTree", own_tree},
     {"peerCredentials", peer_credentials},
+    {"probeDatagram", probe_datagram},
     {"receive", receive},
     {"receiveDescriptors", receive_descriptors},
     {"resetConnection", reset_connection},
     {"scopeSignals", scope_signals},
     {"sendDatagram", send_datagram},
+    {"sendDescriptors", send_descriptors},
     {"serveLaunch", serve_launch},
     {"setUndumpable", set_undumpable},
+    {"signalAsOwner", signal_as_owner},
     {"socketOwners", socket_owners},
     {"socketPair", socket_pair},
     {"spliceBegin", splice_begin},
@@ -33,6 +37,7 @@ static const struct {
     {"spliceStart", splice_start},
     {"spliceStop", splice_stop},
     {"spliceTunnel", splice_tunnel},
+    {"takeDescriptors", take_descriptors},
     {"tcpSocket", tcp_socket},
     {"watchReadable", watch_readable},
 };

@@ -17,6 +17,8 @@ struct search {
     struct job job;
     char link[48];
     char namespace_link[48];
+    /* A process with more system call filters than these is one of the sandbox; -1 where nobody of it can hide. */
+    int own_filters;
     size_t count;
     int owners[MAX_OWNERS];
 };
@@ -60,11 +62,44 @@ static bool in_namespace(const struct search *search, int task) {
     return leads_to(task, "ns/net", search->namespace_link);
 }
 
+/* The first number behind a label in the text of /proc/pid/status. */
+static bool status_number(const char *text, const char *label, long long *number) {
+    const char *line = strstr(text, label);
+    return line != NULL && sscanf(line + strlen(label), "%lld", number) == 1;
+}
+
+/*
+ * Whether a process has our uid, which nothing in the sandbox can change, and more system call filters than castellan, which nothing
+ * can take off. Everybody may read that; what cannot be told counts as one of the sandbox.
+ */
+static bool is_of_sandbox(int process, int own_filters) {
+    char text[4096];
+    int file = openat(process, "status", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return errno != ENOENT && errno != ESRCH;
+    ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    if (length < 0) return errno != ESRCH;
+    text[length] = '\0';
+    long long uid, filters;
+    if (!status_number(text, "\nUid:", &uid) || !status_number(text, "\nSeccomp_filters:", &filters)) return true;
+    return uid == (long long)getuid() && filters > own_filters;
+}
+
+/*
+ * A process that is not dumpable shows nothing to who merely has its uid. One of the sandbox could use such a connection beside
+ * a program that has rights: nobody is told to own it then.
+ */
+static bool hides(const struct search *search, int task) {
+    char target[48];
+    if (search->own_filters < 0 || readlinkat(task, "ns/net", target, sizeof target) >= 0) return false;
+    return (errno == EACCES || errno == EPERM) && is_of_sandbox(task, search->own_filters);
+}
+
 /*
  * Threads share one table of descriptors unless they asked for their own (unshare(2) CLONE_FILES), which would be
  * a way to hide a socket from a look at the first thread only.
  */
-static bool process_holds_socket(const struct search *search, int pid, DIR *tasks) {
+static bool process_holds_socket(struct search *search, int pid, DIR *tasks) {
     bool first = true;
     const struct dirent *entry;
     while ((entry = readdir(tasks)) != NULL) {
@@ -74,6 +109,7 @@ static bool process_holds_socket(const struct search *search, int pid, DIR *task
         int task = openat(dirfd(tasks), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (task < 0) continue;
         bool found = in_namespace(search, task) && holds_socket(search, task);
+        if (!found && hides(search, task)) job_failed(&search->job, EACCES, "readlinkat");
         close(task);
         if (found) return true;
         if (thread == pid) first = false;
@@ -117,12 +153,14 @@ napi_value socket_owners(napi_env env, napi_callback_info info) {
     napi_value values[MAX_ARGUMENTS];
     char socket[24];
     char namespace[24];
-    if (!arguments(env, info, 2, values) || !get_text(env, values[0], socket, sizeof socket) ||
-        !get_text(env, values[1], namespace, sizeof namespace))
+    int own_filters;
+    if (!arguments(env, info, 3, values) || !get_text(env, values[0], socket, sizeof socket) ||
+        !get_text(env, values[1], namespace, sizeof namespace) || !get_int(env, values[2], &own_filters))
         return NULL;
     struct search *search = calloc(1, sizeof *search);
     if (search == NULL) return throw_errno(env, ENOMEM, "calloc");
     search->job = (struct job){run_search, found_owners, discard_search, 0, NULL, NULL, NULL};
+    search->own_filters = own_filters;
     snprintf(search->namespace_link, sizeof search->namespace_link, "net:[%s]", namespace);
     snprintf(search->link, sizeof search->link, "socket:[%s]", socket);
     return start_job(env, &search->job, "socketOwners");

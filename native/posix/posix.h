@@ -14,6 +14,8 @@
 #include <stdint.h>
 
 #define MAX_ARGUMENTS 6
+/* The kernel's SCM_MAX_FD: no message can carry more descriptors. */
+#define MAX_PER_MESSAGE 253
 
 /* Reads exactly `count` arguments; false means that an exception is pending. */
 bool arguments(napi_env env, napi_callback_info info, size_t count, napi_value *values);
@@ -69,6 +71,10 @@ int64_t now_ms(void);
 /* poll(2) on one descriptor until `deadline`; 0, or an errno (ETIMEDOUT at the deadline). */
 int wait_for(int descriptor, short events, int64_t deadline);
 
+/* Sends up to MAX_PER_MESSAGE with one byte of payload, without waiting; 0 or an errno. */
+int send_row(int socket, const int *descriptors, size_t count);
+
+napi_value adopt_listener(napi_env env, napi_callback_info info);
 napi_value close_descriptor(napi_env env, napi_callback_info info);
 napi_value kill_scope(napi_env env, napi_callback_info info);
 napi_value can_map_ids(napi_env env, napi_callback_info info);
@@ -84,11 +90,14 @@ napi_value open_at_2(napi_env env, napi_callback_info info);
 napi_value original_destination(napi_env env, napi_callback_info info);
 napi_value own_tree(napi_env env, napi_callback_info info);
 napi_value peer_credentials(napi_env env, napi_callback_info info);
+napi_value probe_datagram(napi_env env, napi_callback_info info);
 napi_value receive(napi_env env, napi_callback_info info);
 napi_value receive_descriptors(napi_env env, napi_callback_info info);
 napi_value scope_signals(napi_env env, napi_callback_info info);
+napi_value send_descriptors(napi_env env, napi_callback_info info);
 napi_value serve_launch(napi_env env, napi_callback_info info);
 napi_value set_undumpable(napi_env env, napi_callback_info info);
+napi_value signal_as_owner(napi_env env, napi_callback_info info);
 napi_value socket_owners(napi_env env, napi_callback_info info);
 napi_value socket_pair(napi_env env, napi_callback_info info);
 napi_value reset_connection(napi_env env, napi_callback_info info);
@@ -97,6 +106,7 @@ napi_value splice_cancel(napi_env env, napi_callback_info info);
 napi_value splice_start(napi_env env, napi_callback_info info);
 napi_value splice_stop(napi_env env, napi_callback_info info);
 napi_value splice_tunnel(napi_env env, napi_callback_info info);
+napi_value take_descriptors(napi_env env, napi_callback_info info);
 napi_value tcp_socket(napi_env env, napi_callback_info info);
 napi_value watch_readable(napi_env env, napi_callback_info info);
 

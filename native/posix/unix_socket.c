@@ -9,8 +9,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* The kernel's SCM_MAX_FD: no message can carry more. */
-#define MAX_PER_MESSAGE 253
 #define MAX_RECEIVED 1024
 /* Peers of our own sockets come one by one; a longer queue would only serve a flood. */
 #define BACKLOG 64
@@ -64,8 +62,8 @@ napi_value peer_credentials(napi_env env, napi_callback_info info) {
     struct ucred peer;
     socklen_t length = sizeof peer;
     if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return throw_errno(env, errno, "getsockopt");
-    /* A socket that is not connected has no peer, and says so with pid 0 and uid -1. */
-    if (peer.pid == 0 || peer.uid == (uid_t)-1) return throw_errno(env, ENOTCONN, "getsockopt");
+    /* A socket that is not connected has no peer, and says so with uid -1. Pid 0 alone is a peer of a pid namespace that we cannot see. */
+    if (peer.uid == (uid_t)-1) return throw_errno(env, ENOTCONN, "getsockopt");
     napi_value result = NULL;
     napi_value uid = NULL;
     napi_value gid = NULL;
@@ -78,6 +76,40 @@ napi_value peer_credentials(napi_env env, napi_callback_info info) {
     return result;
 }
 
+int send_row(int socket, const int *descriptors, size_t count) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(MAX_PER_MESSAGE * sizeof(int))];
+    } control = {0};
+    char payload = 0;
+    struct iovec vector = {&payload, 1};
+    struct msghdr message = {.msg_iov = &vector,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof(int));
+    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 ? 0 : errno;
+}
+
+napi_value send_descriptors(napi_env env, napi_callback_info info) {
+    napi_value values[MAX_ARGUMENTS];
+    int socket;
+    uint32_t count;
+    int descriptors[MAX_PER_MESSAGE];
+    if (!arguments(env, info, 2, values) || !get_int(env, values[0], &socket)) return NULL;
+    if (napi_get_array_length(env, values[1], &count) != napi_ok || count == 0 || count > MAX_PER_MESSAGE)
+        return type_error(env, "not an array of 1 to 253 descriptors");
+    for (uint32_t i = 0; i < count; i++) {
+        napi_value element;
+        if (napi_get_element(env, values[1], i, &element) != napi_ok || !get_int(env, element, &descriptors[i])) return NULL;
+    }
+    int error = send_row(socket, descriptors, count);
+    return error == 0 ? NULL : throw_errno(env, error, "sendmsg");
+}
+
 struct receiving {
     struct job job;
     int socket;
@@ -88,7 +120,7 @@ struct receiving {
 };
 
 /* Takes the descriptors of one message into the job, which closes them if anything goes wrong later. */
-static int take_descriptors(struct receiving *receiving, struct msghdr *message) {
+static int keep_received(struct receiving *receiving, struct msghdr *message) {
     int error = message->msg_flags & MSG_CTRUNC ? EMSGSIZE : 0;
     size_t before = receiving->received;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL; header = CMSG_NXTHDR(message, header)) {
@@ -111,8 +143,6 @@ static int take_descriptors(struct receiving *receiving, struct msghdr *message)
 static void run_receiving(struct job *job) {
     struct receiving *receiving = (struct receiving *)job;
     while (receiving->received < receiving->wanted) {
-        int error = wait_for(receiving->socket, POLLIN, receiving->deadline);
-        if (error != 0) return job_failed(job, error, "poll");
         union {
             struct cmsghdr header;
             char space[CMSG_SPACE(MAX_PER_MESSAGE * sizeof(int))];
@@ -122,11 +152,15 @@ static void run_receiving(struct job *job) {
         struct msghdr message = {
             .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
         ssize_t length = recvmsg(receiving->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (length < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-        if (length < 0) return job_failed(job, errno, "recvmsg");
-        if (length == 0) return job_failed(job, ECONNRESET, "recvmsg");
-        error = take_descriptors(receiving, &message);
-        if (error != 0) return job_failed(job, error, "recvmsg");
+        if (length < 0 && errno == EAGAIN) {
+            int error = wait_for(receiving->socket, POLLIN, receiving->deadline);
+            if (error != 0) return job_failed(job, error, "poll");
+        } else if (length == 0 || (length < 0 && errno != EINTR)) {
+            return job_failed(job, length == 0 ? ECONNRESET : errno, "recvmsg");
+        } else if (length > 0) {
+            int error = keep_received(receiving, &message);
+            if (error != 0) return job_failed(job, error, "recvmsg");
+        }
     }
 }
 
@@ -165,4 +199,19 @@ napi_value receive_descriptors(napi_env env, napi_callback_info info) {
         return throw_errno(env, error, "fcntl");
     }
     return start_job(env, &receiving->job, "receiveDescriptors");
+}
+
+napi_value take_descriptors(napi_env env, napi_callback_info info) {
+    napi_value values[MAX_ARGUMENTS];
+    int count;
+    /* The deadline has passed: nothing is waited for. */
+    struct receiving receiving = {0};
+    if (!arguments(env, info, 2, values) || !get_int(env, values[0], &receiving.socket) || !get_int(env, values[1], &count))
+        return NULL;
+    if (count < 0 || count > MAX_RECEIVED) return throw_errno(env, EINVAL, "recvmsg");
+    receiving.wanted = (size_t)count;
+    run_receiving(&receiving.job);
+    if (receiving.job.error == 0) return make_int_array(env, receiving.descriptors, receiving.received);
+    close_all(receiving.descriptors, receiving.received);
+    return throw_errno(env, receiving.job.error, receiving.job.syscall);
 }

@@ -1,15 +1,8 @@
-/** The code of both roles, one file each, with what V8 makes of it and the native parts. */
-import { execFileSync } from 'node:child_process';
+/** The code of both roles, one file each, with the native parts. */
 import { copyFileSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { build, type Metafile, type Plugin } from 'esbuild';
-
-/** Native parts, by the name they have in a bundle. */
-const ADDONS = {
-  'posix.node': 'build/posix.node',
-  'pty.node': 'node_modules/node-pty/build/Release/pty.node',
-  'sshcrypto.node': 'node_modules/ssh2/lib/protocol/crypto/build/Release/sshcrypto.node',
-} as const;
+import type { Target } from './target.ts';
 
 /** The verbs that each role's file holds; the others stay out of it. */
 const ROLES = {
@@ -26,11 +19,15 @@ export interface Code {
 }
 
 /** Writes app/ and native/ below `bundle`, and the source maps, which users do not need, to `maps`. */
-export async function bundleCode(repository: string, bundle: string, maps: string): Promise<Code> {
+export async function bundleCode(
+  repository: string,
+  bundle: string,
+  maps: string,
+  { addons }: Target,
+): Promise<Code> {
   for (const directory of [join(bundle, 'app'), join(bundle, 'native'), maps])
     mkdirSync(directory, { recursive: true });
-  for (const [name, source] of Object.entries(ADDONS))
-    copyFileSync(join(repository, source), join(bundle, 'native', name));
+  for (const [name, source] of Object.entries(addons)) copyFileSync(source, join(bundle, 'native', name));
   copyFileSync(join(repository, 'scripts/bundle/loader.cjs'), join(bundle, 'app/castellan.cjs'));
   const inputs = new Set<string>();
   for (const [role, has] of Object.entries(ROLES)) {
@@ -39,16 +36,6 @@ export async function bundleCode(repository: string, bundle: string, maps: strin
   }
   const packages = [...inputs].flatMap((input) => packageOf(input) ?? []);
   return { packages: [...new Set(packages)].sort() };
-}
-
-/** By the bundle's own Node, which has to be there: only the very same V8 takes what it compiled. */
-export function compileCode(repository: string, bundle: string): void {
-  for (const role of Object.keys(ROLES)) {
-    const file = join(bundle, 'app', role);
-    const compile = join(repository, 'scripts/bundle/compile.cjs');
-    const argv = ['--predictable', compile, `${file}.cjs`, `${file}.cache`];
-    execFileSync(join(bundle, 'libexec/node'), argv, { env: { OPENSSL_CONF: '/dev/null' } });
-  }
 }
 
 async function bundleRole(
@@ -65,9 +52,12 @@ async function bundleRole(
     platform: 'node',
     target: 'node24',
     format: 'cjs',
-    minify: true,
-    // Class names are in messages and events.
-    keepNames: true,
+    minifySyntax: true,
+    minifyWhitespace: true,
+    // Names are in messages and events, and to keep them otherwise is a call for each function at every start.
+    minifyIdentifiers: false,
+    // What Node brings is loaded by the loader's own require(): import() there is an experiment that Node warns of.
+    supported: { 'dynamic-import': false },
     legalComments: 'none',
     sourcemap: 'external',
     metafile: true,
@@ -80,6 +70,8 @@ async function bundleRole(
     footer: { js: '})' },
     plugins: [nativeParts(), verbsOf(has)],
   });
+  // esbuild escapes what is not ASCII, but not in expressions: one character would double what the code takes in memory.
+  if (/[^\0-\x7f]/.test(readFileSync(outfile, 'utf8'))) throw new Error(`${outfile} is not ASCII`);
   renameSync(`${outfile}.map`, join(maps, `${basename(outfile)}.map`));
   return metafile;
 }

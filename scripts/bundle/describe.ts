@@ -8,10 +8,10 @@ import { manPage } from '../../src/cli/man-page.ts';
 import { type BundleManifest, MANIFEST_FILE } from '../../src/config/bundle-manifest.ts';
 import { VERSION, VERSION_DATE } from '../../src/version.ts';
 import { packageFacts } from './code.ts';
-import type { DebianPackage } from './system.ts';
+import type { DebianPackage } from './debian.ts';
 
 export interface Parts {
-  /** Below node_modules, Node's own package included. */
+  /** Directories of npm packages below the repository, Node's own included. */
   readonly packages: readonly string[];
   readonly debian: readonly DebianPackage[];
 }
@@ -30,8 +30,7 @@ export function writeLicences(repository: string, bundle: string, { packages, de
     if (file === undefined) writeFileSync(target, `${license ?? 'unknown'}\n`);
     else copyFileSync(join(home, file), target);
   }
-  for (const { name } of debian)
-    copyFileSync(`/usr/share/doc/${name}/copyright`, join(directory, `debian_${name}`));
+  for (const { name, copyright } of debian) copyFileSync(copyright, join(directory, `debian_${name}`));
 }
 
 /** CycloneDX 1.6, without a serial number or a date, so that two builds agree. */
@@ -70,7 +69,7 @@ export function writeManual(bundle: string): void {
 }
 
 /** Last of all: whatever is not in it is not part of the bundle. */
-export function writeManifest(bundle: string): BundleManifest {
+export function writeManifest(bundle: string, architecture: BundleManifest['architecture']): BundleManifest {
   const files = readdirSync(bundle, { recursive: true, encoding: 'utf8' })
     .filter((path) => statSync(join(bundle, path)).isFile())
     .sort()
@@ -83,7 +82,6 @@ export function writeManifest(bundle: string): BundleManifest {
         sha256: createHash('sha256').update(bytes).digest('hex'),
       };
     });
-  const architecture = process.arch === 'arm64' ? 'arm64' : 'x64';
   const manifest: BundleManifest = { format: 1, version: VERSION, architecture, files };
   writeFileSync(join(bundle, MANIFEST_FILE), `${JSON.stringify(manifest, undefined, 1)}\n`);
   return manifest;

@@ -4,16 +4,34 @@
 const { readFileSync } = require('node:fs');
 const { isBuiltin } = require('node:module');
 const { dirname, join } = require('node:path');
-const { constants, Script } = require('node:vm');
+const { Script } = require('node:vm');
 
 const filename = join(__dirname, process.argv[2] === 'network-role' ? 'network.cjs' : 'process.cjs');
+
+// Parts of Node that take a millisecond or more to load, and that a start does not use: they come with the first use of what they export.
+const LATE = /^(?:node:)?(?:dns\/promises|http2|https|tls|zlib)$/;
 
 const addons = new Map();
 
 function load(name) {
-  if (isBuiltin(name)) return require(name);
+  if (isBuiltin(name)) return LATE.test(name) ? late(name) : require(name);
   if (/^\.\.\/native\/[a-z]+\.node$/.test(name)) return loadAddon(join(dirname(__dirname), name.slice(3)));
   throw Object.assign(new Error(`${name} is not part of castellan`), { code: 'MODULE_NOT_FOUND' });
+}
+
+function late(name) {
+  let loaded;
+  const module = () => (loaded ??= require(name));
+  return new Proxy(Object.create(null), {
+    get: (_, key) => module()[key],
+    has: (_, key) => key in module(),
+    ownKeys: () => Reflect.ownKeys(module()),
+    getOwnPropertyDescriptor(_, key) {
+      const property = Object.getOwnPropertyDescriptor(module(), key);
+      // What the stand-in does not have itself has to be configurable.
+      return property && { ...property, configurable: true };
+    },
+  });
 }
 
 // Not by require(), which would look for a package.json all the way up.
@@ -24,10 +42,10 @@ function loadAddon(path) {
   return module.exports;
 }
 
-const script = new Script(readFileSync(filename, 'utf8'), {
+// The code is ASCII throughout, which V8 keeps in a byte a character.
+const script = new Script(readFileSync(filename, 'latin1'), {
   filename,
   // A cache that does not fit is passed over by V8: the code is then compiled as it is used.
   cachedData: readFileSync(filename.replace(/cjs$/, 'cache')),
-  importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
 });
 script.runInThisContext()(load, { exports: {} }, filename, __dirname);

@@ -1,7 +1,9 @@
 /**
  * ld.so(8) without a way to what an image brings: the file that names libraries to preload, which no option turns off, and the
- * directories that it searches last. Each path is written over by one of the same length at which nothing can be.
+ * directories that it searches last; and programs that nothing but this loader can start. Each path is written over by one of the same
+ * length at which nothing can be.
  */
+import { readElf } from './elf.ts';
 
 const PRELOAD = '/etc/ld.so.preload';
 /** As glibc of Debian has them, one after the other with a NUL behind each; the name of the machine is between. */
@@ -21,6 +23,14 @@ export function sealLoader(loader: Buffer): Buffer {
     .replaceAll(`${PRELOAD}\0`, `${nowhere(PRELOAD.length)}\0`)
     .replaceAll(DIRECTORIES, (all) => all.replaceAll(/[^\0]+/g, (path) => nowhere(path.length)));
   return Buffer.from(sealed, 'latin1');
+}
+
+/** A program or library of ELF without the image's loader, by which the kernel would start it with the image's libraries. */
+export function sealInterpreter(file: Buffer): Buffer {
+  const { interpreter } = readElf(file);
+  const sealed = Buffer.from(file);
+  if (interpreter !== undefined) sealed.write(nowhere(interpreter.path.length), interpreter.offset, 'latin1');
+  return sealed;
 }
 
 function nowhere(length: number): string {

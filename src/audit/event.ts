@@ -3,10 +3,11 @@
  * into its OCSF class. A fact carries raw values: escaping and redaction happen where it is written.
  */
 import type { RunMode } from '../config/config.ts';
-import type { Identity, Intent, RequestLine, TlsFacts } from '../egress/stages.ts';
+import type { Caller, Intent, RequestLine, TlsFacts } from '../egress/stages.ts';
 import type { DenyReason } from '../policy/verdict.ts';
 
-export type SessionKind = 'main' | 'shell' | 'exec';
+export const SESSION_KINDS = ['main', 'shell', 'exec'] as const;
+export type SessionKind = (typeof SESSION_KINDS)[number];
 
 export interface LaunchedProcess {
   readonly pid: number;
@@ -20,23 +21,33 @@ export interface LaunchedProcess {
 }
 
 /** One enforcement measure, as `doctor` and the start event name it. */
-export type Control =
-  | 'sealed-namespace'
-  | 'user-namespace'
-  | 'mount-view'
-  | 'landlock'
-  | 'seccomp'
-  | 'privileges'
-  | 'network-role'
-  | 'account-view'
-  | 'trust-store'
-  | 'upstream-proxy'
-  | 'limits'
-  | 'teardown';
+export const CONTROLS = [
+  'sealed-namespace',
+  'user-namespace',
+  'mount-view',
+  'landlock',
+  'seccomp',
+  'privileges',
+  'network-role',
+  'account-view',
+  'trust-store',
+  'upstream-proxy',
+  'binary-identity',
+  'bypass-watch',
+  'control-wire',
+  'limits',
+  'teardown',
+] as const;
+export type Control = (typeof CONTROLS)[number];
 
 export type AuditFact =
   | { readonly kind: 'supervisor-started'; readonly mode: RunMode; readonly pid: number }
-  | { readonly kind: 'supervisor-ready'; readonly sshSocket: string; readonly durationMs: number }
+  | {
+      readonly kind: 'supervisor-ready';
+      /** Absent where no session can be opened: in the sidecar of a pod. */
+      readonly sshSocket: string | undefined;
+      readonly durationMs: number;
+    }
   | { readonly kind: 'supervisor-stopped'; readonly exitCode: number; readonly reason: string }
   | {
       readonly kind: 'supervisor-failed';
@@ -123,7 +134,7 @@ export type AuditFact =
   | {
       readonly kind: 'connection-allowed';
       readonly intent: Intent;
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly rule: string;
       /** Undefined for a tunnel that is opened: its requests are dialled one by one; and where the operator's proxy was told the name. */
       readonly address: string | undefined;
@@ -137,14 +148,14 @@ export type AuditFact =
       /** What a client asks for over a WebSocket that is open already: an operation, or its first text. */
       readonly kind: 'message-allowed';
       readonly intent: Intent & { readonly http: RequestLine };
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly rule: string;
     }
   | {
       /** A request that no rule allows, or that one refuses, and that passes because its endpoint is in audit. */
       readonly kind: 'request-violation';
       readonly intent: Intent & { readonly http: RequestLine };
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly reason: DenyReason;
       readonly detail: string;
       readonly rule: string;
@@ -153,7 +164,7 @@ export type AuditFact =
       readonly kind: 'connection-denied';
       readonly intent: Intent;
       /** Absent where it could not be established; then `detail` says why. */
-      readonly identity: Identity | undefined;
+      readonly identity: Caller | undefined;
       readonly reason: DenyReason;
       readonly detail: string;
       readonly rule: string | undefined;
@@ -161,14 +172,14 @@ export type AuditFact =
   | {
       readonly kind: 'connection-failed';
       readonly intent: Intent;
-      readonly identity: Identity | undefined;
+      readonly identity: Caller | undefined;
       readonly rule: string | undefined;
       readonly detail: string;
     }
   | {
       readonly kind: 'connection-closed';
       readonly intent: Intent;
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly rule: string;
       readonly address: string | undefined;
       readonly bytesOut: number;
@@ -208,7 +219,7 @@ export type AuditFact =
       /** A request to a model by the operator's route: never what was asked, nor with which key. */
       readonly kind: 'model-called';
       readonly intent: Intent & { readonly http: RequestLine };
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly rule: string;
       readonly route: string;
       readonly provider: string;
@@ -229,7 +240,7 @@ export type AuditFact =
       readonly kind: 'policy-proposal';
       readonly state: ProposalState;
       readonly intent: Intent;
-      readonly identity: Identity;
+      readonly identity: Caller;
       readonly id: string;
       readonly ruleName: string;
       /** The program's own words. */
@@ -277,12 +288,20 @@ export type AuditFact =
       readonly peer: PeerProcess;
       readonly reason: string;
     }
+  | {
+      /** Somebody else than the process role at the control socket of a pod. */
+      readonly kind: 'control-refused';
+      readonly peer: PeerProcess;
+      readonly reason: string;
+    }
   | { readonly kind: 'internal-error'; readonly where: string; readonly message: string };
 
 /** Why somebody is no longer attached: the keys, the client is gone, it fell behind, the process ended. */
-export type DetachReason = 'keys' | 'gone' | 'lagged' | 'exited';
+export const DETACH_REASONS = ['keys', 'gone', 'lagged', 'exited'] as const;
+export type DetachReason = (typeof DETACH_REASONS)[number];
 
-export type ProposalState = 'pending' | 'approved' | 'superseded';
+export const PROPOSAL_STATES = ['pending', 'approved', 'superseded'] as const;
+export type ProposalState = (typeof PROPOSAL_STATES)[number];
 
 /** Refusals of one destination to one program. Times are milliseconds since the epoch. */
 export interface DenialCount {

@@ -1,11 +1,12 @@
 /** Records of the log, read back for what they say about the network. A log may come from anywhere: every value is checked. */
 import { at } from '../lib/json.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import type { Observation, ObservedPath, ObservedRequest } from '../policy/learn/observation.ts';
 import { canonicalHost } from '../policy/match/host.ts';
 import { parsePath } from '../policy/path.ts';
 import type { GraphqlOperation } from '../policy/request.ts';
-import { MAX_NAMES, type RequestNames } from '../policy/request-names.ts';
+import type { RequestNames } from '../policy/request-names.ts';
 import { CLASSES } from './ocsf/base.ts';
 
 /** `nothing`: about something else. `unusable`: cut when it was recorded, or not of a form that castellan writes. */
@@ -127,7 +128,7 @@ function callOf(value: unknown): { readonly method: string; readonly tool?: stri
 /** Empty where there is none; undefined where something in it cannot be read, or may be missing. */
 function listOf<T>(value: unknown, read: (item: unknown) => T | undefined): T[] | undefined {
   if (value === undefined) return [];
-  if (!Array.isArray(value) || value.length > MAX_NAMES) return undefined;
+  if (!Array.isArray(value) || value.length > FACT_LIMITS.names) return undefined;
   const items = value.map(read);
   return items.every((item) => item !== undefined) ? items : undefined;
 }

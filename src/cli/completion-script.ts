@@ -1,5 +1,6 @@
 /** Completions for three shells, from the one table of the command line. */
-import { GLOBAL_OPTIONS, type OptionDefinition, VERBS, type VerbDefinition } from './definition.ts';
+import type { OptionDefinition } from './cell-options.ts';
+import { GLOBAL_OPTIONS, VERBS, type VerbDefinition } from './definition.ts';
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];

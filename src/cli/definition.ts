@@ -1,12 +1,5 @@
 /** The command line, told once: the parser, `--help` and later the man page and completions read this table. */
-
-export interface OptionDefinition {
-  readonly name: string;
-  /** Placeholder of the value; a switch has none. */
-  readonly value?: string;
-  readonly repeatable?: boolean;
-  readonly help: string;
-}
+import { CELL_OPTIONS, type OptionDefinition } from './cell-options.ts';
 
 export interface VerbDefinition {
   readonly name: string;
@@ -25,83 +18,6 @@ const SANDBOX: OptionDefinition = {
   help: 'which running sandbox; may be left out when there is only one',
 };
 const JSON_OUTPUT: OptionDefinition = { name: 'json', help: 'print JSON' };
-
-/** What decides how a sandbox is made; the same for running it and for only looking. */
-const CELL_OPTIONS: readonly OptionDefinition[] = [
-  {
-    name: 'policy',
-    value: 'FILE',
-    help: 'policy file (default /etc/castellan/policy.yaml, else a policy without network)',
-  },
-  { name: 'workdir', value: 'DIR', help: 'working directory of the command (default: the current one)' },
-  { name: 'name', value: 'NAME', help: 'name of the sandbox (default: a random one)' },
-  {
-    name: 'env',
-    value: 'NAME[=VALUE]',
-    repeatable: true,
-    help: 'give a variable to the command; without =VALUE, the one castellan has',
-  },
-  {
-    name: 'credentials',
-    value: 'FILE',
-    help: 'secrets, and where they may go: the command has placeholders of them, which the proxy replaces',
-  },
-  {
-    name: 'audit-file',
-    value: 'FILE',
-    help: 'where to write OCSF events (default: a new file in the log directory)',
-  },
-  {
-    name: 'proxy-uid',
-    value: 'UID',
-    help: 'uid of the network role when started as root (default 1337)',
-  },
-  {
-    name: 'roles',
-    value: 'ROLES',
-    help: 'network,process (default), or process alone where a sidecar fences the network',
-  },
-  {
-    name: 'ownership',
-    value: 'METHOD',
-    help: 'how the working directory becomes the sandbox user’s: auto, chown, idmap or none (default: auto when the platform names the user, else none); takes root',
-  },
-  {
-    name: 'limit',
-    value: 'NAME=VALUE',
-    repeatable: true,
-    help: 'bound memory, pids, cpu (together) or cputime, fsize, stack, nproc, nofile, memlock, as (each process)',
-  },
-  {
-    name: 'upstream-proxy',
-    value: 'URL',
-    help: 'reach origins through this proxy (http:// or https://), by CONNECT',
-  },
-  {
-    name: 'upstream-no-proxy',
-    value: 'LIST',
-    repeatable: true,
-    help: 'what is reached without it: names (with all below), .suffixes, addresses, CIDR blocks, each with or without :PORT; or *',
-  },
-  {
-    name: 'upstream-proxy-auth-file',
-    value: 'FILE',
-    help: 'file with user:password for it; only the network role reads it',
-  },
-  {
-    name: 'upstream-proxy-auth-allow-insecure',
-    help: 'send that password to an http:// proxy, unencrypted',
-  },
-  {
-    name: 'upstream-proxy-connect-by-hostname',
-    help: 'tell it names, and not the addresses that were checked: it may then connect elsewhere',
-  },
-  {
-    name: 'inference-routes',
-    value: 'FILE',
-    help: 'models that inference.local answers with, and their keys (read by the network role alone)',
-  },
-];
 
 export const VERBS = [
   {
@@ -130,8 +46,33 @@ export const VERBS = [
       },
       {
         name: 'health-listen',
-        value: 'ADDRESS:PORT',
-        help: 'answer probes over HTTP there too (/live, /startup, /ready); the command cannot reach it',
+        value: 'PLACE',
+        help: 'answer probes over HTTP at ADDRESS:PORT or unix:PATH too (/live, /startup, /ready); the command cannot reach it',
+      },
+      {
+        name: 'metrics-listen',
+        value: 'PLACE',
+        help: 'answer /metrics over HTTP there, for Prometheus; the command cannot reach it',
+      },
+      {
+        name: 'ssh-socket',
+        value: 'PATH|@NAME',
+        help: 'answer SSH there too: a socket at a path that the policy grants nobody, or one with an abstract name',
+      },
+      {
+        name: 'control-socket',
+        value: 'PATH',
+        help: 'in a pod: where the sidecar (--roles network) and the agent’s container (--roles process) meet',
+      },
+      {
+        name: 'sandbox-uid',
+        value: 'UID',
+        help: 'in the sidecar: who the agent’s container runs as (default: anybody but root and the network role)',
+      },
+      {
+        name: 'binary-identity',
+        value: 'BY',
+        help: 'in the sidecar: who finds out which program asks: process (default), sidecar (takes a shared process namespace, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH), or none: rules hold for every program',
       },
       { name: 'policy-proposals', help: 'let programs ask for rules at http://policy.local/' },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },
@@ -169,10 +110,13 @@ export const VERBS = [
   },
   {
     name: 'doctor',
-    synopsis: 'castellan doctor [--json]',
+    synopsis: 'castellan doctor [--env] [--json]',
     summary: 'tell what this machine can enforce',
     operands: 'none',
-    options: [JSON_OUTPUT],
+    options: [
+      { name: 'env', help: 'tell which variables castellan knows, which are set here, and what they decide' },
+      JSON_OUTPUT,
+    ],
   },
   {
     name: 'policy',
@@ -321,6 +265,33 @@ export const VERBS = [
     ],
   },
   {
+    name: 'kubernetes webhook',
+    synopsis: 'castellan kubernetes webhook --config FILE --tls-certificate FILE --tls-key FILE [OPTIONS]',
+    summary: 'put castellan into the pods of a cluster that ask for it, as an admission webhook',
+    operands: 'none',
+    options: [
+      { name: 'config', value: 'FILE', help: 'how pods are changed, and what a pod may choose' },
+      { name: 'tls-certificate', value: 'FILE', help: 'certificate chain as PEM; followed as it changes' },
+      { name: 'tls-key', value: 'FILE', help: 'its key as PEM' },
+      {
+        name: 'client-ca',
+        value: 'FILE',
+        help: 'API servers have to show a certificate of these authorities (default: none is asked for)',
+      },
+      { name: 'listen', value: 'ADDRESS:PORT', help: 'where to serve reviews (default 0.0.0.0:8443)' },
+      {
+        name: 'health-listen',
+        value: 'ADDRESS:PORT',
+        help: 'answer probes over HTTP there (/live, /startup, /ready)',
+      },
+      {
+        name: 'grace',
+        value: 'SECONDS',
+        help: 'time after a stop signal in which reviews still come, until the cluster knows (default 10)',
+      },
+    ],
+  },
+  {
     name: 'completion',
     synopsis: 'castellan completion bash|zsh|fish',
     summary: 'print completions for a shell',
@@ -336,10 +307,46 @@ export const VERBS = [
   },
   {
     name: 'copy-self',
-    synopsis: 'castellan copy-self DIRECTORY',
+    synopsis: 'castellan copy-self [--openshell] DIRECTORY',
     summary: 'put this bundle into a directory that other containers mount',
     operands: 'one',
-    options: [],
+    options: [
+      {
+        name: 'openshell',
+        help: 'what is put there is openshell-sandbox: DIRECTORY is where, or its path, as OpenShell’s drivers say it',
+      },
+    ],
+  },
+  {
+    name: 'network-init',
+    synopsis: 'castellan network-init [OPTIONS]',
+    summary:
+      'fence the network namespace of a pod: only the network role’s uid leaves it (takes root, NET_ADMIN and CHOWN)',
+    operands: 'none',
+    options: [
+      {
+        name: 'proxy-uid',
+        value: 'UID',
+        help: 'uid of the network role, which the fence exempts (default 1337)',
+      },
+      { name: 'proxy-gid', value: 'GID', help: 'group of its state directory (default: as the uid)' },
+      {
+        name: 'state-directory',
+        value: 'DIR',
+        help: 'an empty directory to give to the network role, which others may only pass through',
+      },
+      {
+        name: 'allow-inbound',
+        value: 'PORT',
+        repeatable: true,
+        help: 'TCP port of the network role that may be reached from outside (health, metrics)',
+      },
+      {
+        name: 'whole-machine',
+        help: 'fence even the network of the machine itself (a virtual machine that holds one pod)',
+      },
+      JSON_OUTPUT,
+    ],
   },
   {
     name: 'seed',

@@ -1,10 +1,17 @@
 import { installPaths } from '../config/install.ts';
 import { type Fact, type KernelFacts, probeKernel } from '../kernel/probe.ts';
 import { escapeText } from '../lib/escape.ts';
+import { describeVariables, reportVariables } from './variables.ts';
 import { printJson, type Verb } from './verb.ts';
 
 /** `castellan doctor`: what this machine can enforce, and what castellan will therefore do. Exit code 1 when a run would be refused. */
 export const verb: Verb = async (command, { surroundings, stdout }) => {
+  if (command.options.has('env')) {
+    const variables = reportVariables(surroundings.environment);
+    if (command.options.has('json')) printJson(stdout, { variables });
+    else stdout.write(describeVariables(variables));
+    return 0;
+  }
   const { netnsHelper, toolDirectories } = installPaths(surroundings);
   const facts = await probeKernel({ helper: netnsHelper, toolDirectories });
   const consequences = consequencesOf(facts);
@@ -29,7 +36,11 @@ export function consequencesOf(facts: KernelFacts): Consequence[] {
           effect: 'enforced',
           detail: `sealed network namespace, made ${facts.sealedNamespace.value}`,
         }
-      : { control: 'egress', effect: 'refused', detail: facts.sealedNamespace.reason },
+      : {
+          control: 'egress',
+          effect: 'refused',
+          detail: `${facts.sealedNamespace.reason}; the containers of a pod (--control-socket) need no such namespace`,
+        },
     abi.ok
       ? {
           control: 'files',

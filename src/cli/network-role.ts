@@ -1,4 +1,4 @@
-import { CONTROL_DESCRIPTOR } from '../roles/message.ts';
+import { CONTROL_DESCRIPTOR, HANDOVER_DESCRIPTOR } from '../roles/message.ts';
 import { runNetworkRole } from '../start/network-role.ts';
 import type { Verb } from './verb.ts';
 
@@ -6,5 +6,9 @@ import type { Verb } from './verb.ts';
 export const verb: Verb = async (_command, { onSignal }) => {
   // The process role decides when to stop; a terminal's Ctrl-C must not take the proxy away before the agent.
   using _ignored = onSignal(() => {});
-  return runNetworkRole({ controlDescriptor: CONTROL_DESCRIPTOR });
+  // Awaited: the signals are ignored until it has ended.
+  return await runNetworkRole({
+    controlDescriptor: CONTROL_DESCRIPTOR,
+    handoverDescriptor: HANDOVER_DESCRIPTOR,
+  });
 };

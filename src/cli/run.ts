@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { INSTALLED_POLICY, readRunConfig } from '../config/config.ts';
 import { installPaths } from '../config/install.ts';
-import { explain } from '../start/explain.ts';
 import { start } from '../start/start.ts';
 import { printJson, type Verb } from './verb.ts';
 
@@ -10,6 +9,7 @@ export const verb: Verb = async (command, { surroundings, onSignal, stdin, stdou
   const config = readRunConfig(command, surroundings, existsSync(INSTALLED_POLICY), new Date());
   const install = installPaths(surroundings);
   if (command.options.has('explain')) {
+    const { explain } = await import('../start/explain.ts');
     printJson(stdout, await explain({ config, surroundings, install }));
     return 0;
   }

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { runBase, type VerbArguments } from '../config/config.ts';
 import { installPaths } from '../config/install.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
@@ -21,6 +22,12 @@ export async function runSsh(
   request: Pick<SshArguments, 'tty' | 'command' | 'subsystem'>,
 ): Promise<number> {
   const run = chooseRun(await knownRuns(runBase(surroundings)), options.get('sandbox')?.[0], 'ready');
+  if (!existsSync(sshSocketIn(run.path)))
+    throw new CastellanError('no_sandbox', `${run.state.name} is a sidecar: its command runs elsewhere`, {
+      step: 'ssh',
+      object: run.state.name,
+      remedy: 'do this in the agent’s container, as the user it runs as',
+    });
   const argv = sshArguments({
     name: run.state.name,
     user: run.state.user,

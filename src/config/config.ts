@@ -1,14 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { isIP } from 'node:net';
 import { isAbsolute, join, resolve } from 'node:path';
-import { CastellanError } from '../errors.ts';
 import { MAX_ID } from '../lib/id.ts';
 import { type DriverIdentity, readDriverIdentity } from './driver-identity.ts';
 import { type Limits, readLimits } from './limits.ts';
 import { mainProcessSpec } from './main-process-spec.ts';
+import { type Place, readPlace } from './place.ts';
+import { checkSidecarUids, NO_COMMAND, type PodConfig, readPod, refuseForeign } from './pod.ts';
 import { SECRET_FILE_NAMES, SECRET_FILE_OPTIONS, type SecretFileName } from './secret-files.ts';
+import { readSshAddress, type SshAddress } from './ssh-socket.ts';
 import type { Surroundings } from './surroundings.ts';
 import { readUpstreamProxy, type UpstreamProxy } from './upstream-proxy.ts';
+import { readInteger, readWord, usage } from './values.ts';
+import { readVariable, refuseUnknownVariables } from './variables.ts';
 
 /** The words of the command line after the verb. */
 export interface VerbArguments {
@@ -19,13 +22,15 @@ export interface VerbArguments {
 
 /**
  * `root` and `rootless` hold both roles. `process-only` holds the process role alone, as the sandbox's own user, in a container
- * whose network somebody else fences.
+ * whose network somebody else fences. `sidecar` holds the network role alone, in the container of a pod beside such a one.
  */
-export type RunMode = 'root' | 'rootless' | 'process-only';
+export type RunMode = 'root' | 'rootless' | 'process-only' | 'sidecar';
 
 /** Everything a run depends on, read once and frozen. */
 export interface RunConfig {
   readonly mode: RunMode;
+  /** How the two containers of a pod are one sandbox; undefined where one container is all. */
+  readonly pod: PodConfig | undefined;
   readonly name: string;
   /** Undefined: the sandbox user's login shell. */
   readonly command: readonly [string, ...string[]] | undefined;
@@ -38,6 +43,8 @@ export interface RunConfig {
   readonly workingDirectory: string;
   /** Variables the operator gave to the command with --env. */
   readonly environment: Readonly<Record<string, string>>;
+  /** The same with --shared-env, for sessions too. */
+  readonly sharedEnvironment: Readonly<Record<string, string>>;
   readonly auditPath: string;
   /** Where this user's audit files go by default. */
   readonly logDirectory: string;
@@ -51,7 +58,11 @@ export interface RunConfig {
   /** Undefined: the policy stays as it was at the start. */
   readonly reload: ReloadConfig | undefined;
   /** Where probes are answered besides the socket in the run directory. */
-  readonly healthListener: HealthListener | undefined;
+  readonly healthListener: Place | undefined;
+  /** The same for metrics. */
+  readonly metricsListener: Place | undefined;
+  /** Where SSH is answered besides the socket in the run directory. */
+  readonly sshAddress: SshAddress | undefined;
   /** Paths of files that only the network role reads. */
   readonly secretFiles: Readonly<Partial<Record<SecretFileName, string>>>;
   /** Undefined: origins are dialled from this machine. */
@@ -59,11 +70,6 @@ export interface RunConfig {
   /** Whether programs of the sandbox may ask for rules. */
   readonly takesProposals: boolean;
   readonly quiet: boolean;
-}
-
-export interface HealthListener {
-  readonly host: string;
-  readonly port: number;
 }
 
 /** How the working directory becomes the agent's; `undefined` leaves it to where the identity came from. */
@@ -101,33 +107,48 @@ export function readRunConfig(
   installedPolicy: boolean,
   now: Date,
 ): RunConfig {
+  refuseUnknownVariables(surroundings.environment, 'CASTELLAN_');
   const option = (name: string) => command.options.get(name)?.[0];
   const name = option('name') ?? `run-${randomBytes(4).toString('hex')}`;
   if (!isSandboxName(name))
     throw usage(`--name ${name}: use up to 31 of a-z, 0-9 and -, starting with a letter or digit`);
   const absolute = (path: string) => resolve(surroundings.workingDirectory, path);
   const policy = option('policy');
+  const mode = readMode(option('roles'), surroundings.uid);
+  refuseForeign(command, mode);
+  // The sidecar has the policy.
+  const isInstalled = installedPolicy && !(mode === 'process-only' && command.options.has('control-socket'));
   const audit = option('audit-file');
+  const ssh = option('ssh-socket');
+  const pod = readPod(command.options, mode, absolute);
+  // A sidecar that is not root is the network role's uid itself.
+  const ownUid = mode === 'sidecar' && surroundings.uid !== 0 ? surroundings.uid : DEFAULT_NETWORK_ROLE_UID;
+  const networkRoleUid = readInteger('proxy-uid', option('proxy-uid'), ownUid, 1, MAX_ID);
+  if (mode === 'sidecar') checkSidecarUids(networkRoleUid, surroundings.uid, pod?.sandboxUid);
   const stamp = now.toISOString().replaceAll(/[-:]|\.\d+/g, '');
   return Object.freeze({
-    mode: readMode(option('roles'), surroundings.uid),
+    mode,
+    pod,
     name,
-    ...readMain(command, surroundings),
+    ...(mode === 'sidecar' ? NO_COMMAND : readMain(command, surroundings)),
     timeLimitMs: readInteger('timeout', option('timeout'), 0, 0, MAX_TIME_LIMIT_S) * 1000 || undefined,
-    policyPath: policy === undefined ? (installedPolicy ? INSTALLED_POLICY : undefined) : absolute(policy),
+    policyPath: policy === undefined ? (isInstalled ? INSTALLED_POLICY : undefined) : absolute(policy),
     workingDirectory: absolute(option('workdir') ?? '.'),
-    environment: readEnvironment(command.options.get('env') ?? [], surroundings.environment),
+    environment: readEnvironment('env', command, surroundings),
+    sharedEnvironment: readEnvironment('shared-env', command, surroundings),
     auditPath:
       audit === undefined ? join(logDirectory(surroundings), `${name}-${stamp}.jsonl`) : absolute(audit),
     logDirectory: logDirectory(surroundings),
     runBase: runBase(surroundings),
-    networkRoleUid: readInteger('proxy-uid', option('proxy-uid'), DEFAULT_NETWORK_ROLE_UID, 1, MAX_ID),
+    networkRoleUid,
     driverIdentity: readDriverIdentity(surroundings.environment),
     limits: readLimits(command.options.get('limit') ?? []),
     graceMs: readInteger('grace', option('grace'), DEFAULT_GRACE_S, 0, MAX_GRACE_S) * 1000,
     ownership: readOwnership(option('ownership')),
     reload: readReload(option('reload'), option('on-invalid-policy')),
-    healthListener: readHealthListener(option('health-listen'), option('roles')),
+    healthListener: readPlace('health-listen', command, absolute),
+    metricsListener: readPlace('metrics-listen', command, absolute),
+    sshAddress: ssh === undefined ? undefined : readSshAddress(ssh, absolute),
     secretFiles: readSecretFiles(command, absolute),
     upstreamProxy: readUpstreamProxy(command.options),
     takesProposals: readProposals(command),
@@ -135,32 +156,41 @@ export function readRunConfig(
   });
 }
 
+/** Paths of sockets outside the run directory. */
+export function socketPaths({ healthListener, metricsListener }: RunConfig): string[] {
+  return [healthListener, metricsListener].flatMap((place) =>
+    place !== undefined && 'path' in place ? [place.path] : [],
+  );
+}
+
 function readMode(roles: string | undefined, uid: number): RunMode {
   switch (roles) {
     case undefined:
     case 'network,process':
       return uid === 0 ? 'root' : 'rootless';
+    case 'network':
+      return 'sidecar';
     case 'process':
       if (uid !== 0) return 'process-only';
       throw usage('--roles process is for a container that runs as the sandbox’s own user, not as root');
     default:
-      throw usage(`--roles ${roles}: one of network,process and process`);
+      throw usage(`--roles ${roles}: one of network,process, network and process`);
   }
 }
 
 /** Where running sandboxes of this user keep their sockets and state. */
 export function runBase({ uid, environment }: Surroundings): string {
   if (uid === 0) return '/run/castellan';
-  const runtime = environment['XDG_RUNTIME_DIR'];
+  const runtime = readVariable(environment, 'XDG_RUNTIME_DIR');
   return runtime !== undefined && isAbsolute(runtime) ? join(runtime, 'castellan') : `/tmp/castellan-${uid}`;
 }
 
 /** Where audit files go that were not named on the command line. */
 export function logDirectory({ uid, environment }: Surroundings): string {
   if (uid === 0) return '/var/log/castellan';
-  const state = environment['XDG_STATE_HOME'];
+  const state = readVariable(environment, 'XDG_STATE_HOME');
   if (state !== undefined && isAbsolute(state)) return join(state, 'castellan');
-  const home = environment['HOME'];
+  const home = readVariable(environment, 'HOME');
   return home !== undefined && isAbsolute(home)
     ? join(home, '.local/state/castellan')
     : `/tmp/castellan-${uid}/log`;
@@ -171,35 +201,23 @@ export function isSandboxName(name: string): boolean {
   return /^[a-z0-9][a-z0-9-]{0,30}$/.test(name);
 }
 
+/** `NAME=VALUE`, or `NAME` for the value that castellan itself has. */
 function readEnvironment(
-  assignments: readonly string[],
-  own: Readonly<Record<string, string | undefined>>,
+  option: 'env' | 'shared-env',
+  { options }: VerbArguments,
+  { environment }: Surroundings,
 ): Readonly<Record<string, string>> {
-  const chosen: Record<string, string> = {};
-  for (const assignment of assignments) {
-    const equals = assignment.indexOf('=');
-    const name = equals < 0 ? assignment : assignment.slice(0, equals);
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw usage(`--env ${name}: not a variable name`);
-    const value = equals < 0 ? own[name] : assignment.slice(equals + 1);
-    if (value === undefined)
-      throw usage(`--env ${name}: castellan itself has no such variable; write ${name}=VALUE`);
-    chosen[name] = value;
-  }
-  return chosen;
-}
-
-function readInteger(
-  option: string,
-  text: string | undefined,
-  fallback: number,
-  low: number,
-  high: number,
-): number {
-  if (text === undefined) return fallback;
-  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= low && value <= high))
-    throw usage(`--${option} ${text}: a whole number from ${low} to ${high}`);
-  return value;
+  return Object.fromEntries(
+    (options.get(option) ?? []).map((assignment) => {
+      const equals = assignment.indexOf('=');
+      const name = equals < 0 ? assignment : assignment.slice(0, equals);
+      if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw usage(`--${option} ${name}: not a variable name`);
+      const value = equals < 0 ? environment[name] : assignment.slice(equals + 1);
+      if (value === undefined)
+        throw usage(`--${option} ${name}: castellan itself has no such variable; write ${name}=VALUE`);
+      return [name, value];
+    }),
+  );
 }
 
 function readOwnership(text: string | undefined): OwnershipMethod | undefined {
@@ -217,18 +235,6 @@ function readReload(when: string | undefined, invalid: string | undefined): Relo
   };
 }
 
-function readHealthListener(text: string | undefined, roles: string | undefined): HealthListener | undefined {
-  if (text === undefined) return undefined;
-  const parts = /^(?:\[(?<six>[0-9A-Fa-f:.]+)\]|(?<four>[0-9.]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
-  const host = parts?.['six'] ?? parts?.['four'] ?? '';
-  const port = Number(parts?.['port']);
-  if (isIP(host) === 0 || !(port >= 1 && port <= 65_535))
-    throw usage(`--health-listen ${text}: an IP address and a port, as 127.0.0.1:8080 or [::]:8080`);
-  if (roles === 'process')
-    throw usage('--health-listen takes a network of castellan’s own, which the command does not share');
-  return { host, port };
-}
-
 function readSecretFiles(
   { options }: VerbArguments,
   absolute: (path: string) => string,
@@ -237,24 +243,13 @@ function readSecretFiles(
   for (const file of SECRET_FILE_NAMES) {
     const path = options.get(SECRET_FILE_OPTIONS[file])?.[0];
     if (path === undefined) continue;
-    if (options.get('roles')?.[0] === 'process')
-      throw usage(`--${SECRET_FILE_OPTIONS[file]} takes the network role, which this run has not`);
     files[file] = absolute(path);
   }
   return files;
 }
 
 function readProposals({ options }: VerbArguments): boolean {
-  const wanted = options.has('policy-proposals');
-  if (wanted && options.get('roles')?.[0] === 'process')
-    throw usage('--policy-proposals takes the network role, which this run has not');
-  return wanted;
-}
-
-function readWord<Word extends string>(option: string, text: string, words: readonly Word[]): Word {
-  const word = words.find((known) => known === text);
-  if (word === undefined) throw usage(`--${option} ${text}: one of ${words.join(', ')}`);
-  return word;
+  return options.has('policy-proposals');
 }
 
 /** What runs and on whose streams: the command line, else the environment, else a login shell for a person. */
@@ -275,8 +270,4 @@ function readMain(
     command: first === undefined ? undefined : [first, ...rest],
     retain: wanted ? { terminal: tty || (stdinIsTerminal && stdoutIsTerminal) } : undefined,
   };
-}
-
-function usage(message: string): CastellanError {
-  return new CastellanError('usage', message, { step: 'arguments' });
 }

@@ -1,6 +1,7 @@
 /** Whom the platform that made the container wants the sandbox to run as. It tells by environment variables. */
 import { CastellanError } from '../errors.ts';
 import { MAX_ID, parseId } from '../lib/id.ts';
+import { type Environment, readSpellings, type SetVariable, type VariableName } from './variables.ts';
 
 /**
  * What a platform may inject: everything but root. To the kernel no other number is special; images have accounts of their own far
@@ -14,25 +15,18 @@ export type DriverIdentity =
   /** The USER of the image: `name`, `uid`, `name:group` or `uid:gid`; empty where the image declares none. */
   | { readonly kind: 'image-user'; readonly text: string };
 
-/** Each with the name that the OpenShell drivers write, and the plain one. */
-const UID_NAMES = ['OPENSHELL_SANDBOX_UID', 'SANDBOX_UID'] as const;
-const GID_NAMES = ['OPENSHELL_SANDBOX_GID', 'SANDBOX_GID'] as const;
-const IMAGE_USER_NAMES = ['OPENSHELL_OCI_IMAGE_USER', 'OCI_IMAGE_USER'] as const;
-
-type Variables = Readonly<Record<string, string | undefined>>;
-
 /**
  * Reads the platform's choice; undefined when it made none.
  * @throws CastellanError `identity_invalid` for half a pair, two spellings or two kinds that contradict, or a number out of range
  */
-export function readDriverIdentity(variables: Variables): DriverIdentity | undefined {
-  const uid = readId(variables, UID_NAMES);
-  const gid = readId(variables, GID_NAMES);
-  const user = readOne(variables, IMAGE_USER_NAMES);
+export function readDriverIdentity(variables: Environment): DriverIdentity | undefined {
+  const uid = readId(variables, 'SANDBOX_UID');
+  const gid = readId(variables, 'SANDBOX_GID');
+  const user = readOne(readSpellings(variables, 'OCI_IMAGE_USER'));
   if (uid === undefined && gid === undefined)
     return user === undefined ? undefined : { kind: 'image-user', text: user.value };
-  if (uid === undefined) throw refused(`${gid?.name} is set without ${UID_NAMES[1]}`, gid?.name);
-  if (gid === undefined) throw refused(`${uid.name} is set without ${GID_NAMES[1]}`, uid.name);
+  if (uid === undefined) throw refused(`${gid?.name} is set without SANDBOX_UID`, gid?.name);
+  if (gid === undefined) throw refused(`${uid.name} is set without SANDBOX_GID`, uid.name);
   // Drivers that give numbers clear an image's declaration by setting it to nothing.
   if (user !== undefined && user.value !== '')
     throw refused(`${uid.name} and ${user.name} both say whom to run as`, user.name);
@@ -40,10 +34,11 @@ export function readDriverIdentity(variables: Variables): DriverIdentity | undef
 }
 
 function readId(
-  variables: Variables,
-  names: readonly string[],
+  variables: Environment,
+  variable: VariableName,
 ): { readonly name: string; readonly value: number } | undefined {
-  const found = readOne(variables, names);
+  // Drivers that leave the choice to the image clear the numbers by setting them to nothing.
+  const found = readOne(readSpellings(variables, variable).filter(({ value }) => value !== ''));
   if (found === undefined) return undefined;
   const { name, value: text } = found;
   const value = parseId(text);
@@ -53,14 +48,7 @@ function readId(
   return { name, value };
 }
 
-function readOne(
-  variables: Variables,
-  names: readonly string[],
-): { readonly name: string; readonly value: string } | undefined {
-  const [first, second] = names.flatMap((name) => {
-    const value = variables[name];
-    return value === undefined ? [] : [{ name, value }];
-  });
+function readOne([first, second]: readonly SetVariable[]): SetVariable | undefined {
   if (first !== undefined && second !== undefined && first.value !== second.value)
     throw refused(`${first.name} and ${second.name} contradict each other`, second.name);
   return first;

@@ -1,15 +1,13 @@
 /** The main process as an image or an orchestrator names it: one environment variable, read when the command line has no command. */
 import * as v from 'valibot';
 import { CastellanError } from '../errors.ts';
+import { type Environment, readSpellings } from './variables.ts';
 
 export interface MainProcessSpec {
   readonly command: readonly [string, ...string[]];
   /** On a terminal of its own, instead of pipes. */
   readonly tty: boolean;
 }
-
-/** Ours first; the other is OpenShell's name for the same. */
-export const SPEC_VARIABLES = ['CASTELLAN_MAIN_PROCESS_SPEC', 'OPENSHELL_MAIN_PROCESS_SPEC'] as const;
 
 const ENCODED = 'base64url:';
 /** One variable and its name have to fit into the 128 KiB that execve(2) takes for a string. */
@@ -34,18 +32,12 @@ const SpecSchema = v.strictObject({
  * The main process of the environment; undefined when no variable names one.
  * @throws CastellanError `usage`, naming the variable, when it is malformed or the two contradict each other
  */
-export function mainProcessSpec(
-  environment: Readonly<Record<string, string | undefined>>,
-): MainProcessSpec | undefined {
-  const given = SPEC_VARIABLES.flatMap((name) => {
-    const text = environment[name];
-    return text === undefined ? [] : [{ name, text }];
-  });
-  const [first, second] = given;
+export function mainProcessSpec(environment: Environment): MainProcessSpec | undefined {
+  const [first, second] = readSpellings(environment, 'CASTELLAN_MAIN_PROCESS_SPEC');
   if (first === undefined) return undefined;
-  if (second !== undefined && second.text !== first.text)
+  if (second !== undefined && second.value !== first.value)
     throw invalid(`${first.name} and ${second.name}`, 'are both set and differ');
-  return parseMainProcessSpec(first.name, first.text);
+  return parseMainProcessSpec(first.name, first.value);
 }
 
 /**

@@ -1,3 +1,5 @@
+import type { Environment } from './variables.ts';
+
 /** What the process was started with; main.ts reads it once, nobody else looks at `process`. */
 export interface Surroundings {
   readonly uid: number;
@@ -8,7 +10,8 @@ export interface Surroundings {
   /** Castellan's own init, which adopts orphans; undefined where something else started us. */
   readonly initPid: number | undefined;
   readonly workingDirectory: string;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Read by config/variables.ts. */
+  readonly environment: Environment;
   /** Directory that holds src (or the bundle), build and node_modules. */
   readonly installRoot: string;
   /** The Node binary that runs us. */

@@ -48,8 +48,6 @@ export function readUpstreamProxy(
     if (lost !== undefined) throw usage(`--${lost} takes --upstream-proxy`);
     return undefined;
   }
-  if (options.get('roles')?.[0] === 'process')
-    throw usage('--upstream-proxy takes the network role, which this run has not');
   const address = parseProxyUrl(text);
   if (
     address.scheme === 'http' &&

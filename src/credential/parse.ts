@@ -5,6 +5,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { CastellanError } from '../errors.ts';
 import type { SourcePosition } from '../policy/document.ts';
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import { PATH_GLOB, parseGlob } from '../policy/match/glob.ts';
 import { parseHostPattern } from '../policy/match/host.ts';
 import { didYouMean, isAbsent } from '../policy/source/fields.ts';
@@ -16,8 +17,6 @@ import { isCredentialName, mentionsPlaceholder, placeholderOf } from './placehol
 
 const START: SourcePosition = { line: 1, column: 1 };
 const DEFAULT_PORT = 443;
-/** Of one sandbox; each is looked for in every record. */
-const MAX_CREDENTIALS = 256;
 /** execve(2) takes less as one variable, and no header is as long. */
 const MAX_SECRET_LENGTH = 64 * 1024;
 
@@ -48,8 +47,8 @@ function readSet(text: string, findings: Findings): CredentialSet {
   if (version?.kind !== 'scalar' || version.value !== 1)
     refuse(findings, version?.position ?? START, 'the file needs "version: 1"');
   const entries = entriesOf(fields.get('credentials'), 'credentials', findings);
-  if (entries.size > MAX_CREDENTIALS)
-    refuse(findings, tree.position, `the file has more than ${MAX_CREDENTIALS} credentials`);
+  if (entries.size > FACT_LIMITS.credentials)
+    refuse(findings, tree.position, `the file has more than ${FACT_LIMITS.credentials} credentials`);
   const credentials = [...entries].flatMap(([name, entry]) => {
     if (isCredentialName(name)) return readCredential(name, entry.value, findings) ?? [];
     return refuse(findings, entry.keyPosition, 'the name of a credential must be that of a variable') ?? [];

@@ -4,12 +4,12 @@ import type { UpstreamProxy } from '../config/upstream-proxy.ts';
 import { CredentialStore } from '../credential/store.ts';
 import type { Decider } from '../policy/compile.ts';
 import { checkDestination } from '../policy/destination.ts';
-import { openAdapters } from './accept/adapters.ts';
+import { type EntranceFigures, openAdapters } from './accept/adapters.ts';
 import type { Listeners } from './accept/listeners.ts';
 import { kernelDestination, type OriginalDestination } from './accept/transparent.ts';
 import { decide } from './decide/decide.ts';
-import { createLiveConnections, type LiveConnections } from './decide/live.ts';
-import { createSystemResolver, type Resolver } from './decide/lookup.ts';
+import { createLiveConnections, type LiveConnections, type LiveFigures } from './decide/live.ts';
+import { createSystemResolver, type LookupFigures, type Resolver } from './decide/lookup.ts';
 import { createProcessQuota, type ProcessQuota } from './identify/quota.ts';
 import { conceal, opensFor } from './inject/conceal.ts';
 import { inject } from './inject/inject.ts';
@@ -57,6 +57,9 @@ export interface EgressOptions {
   readonly limits?: Partial<EgressLimits>;
 }
 
+/** How much there is of each just now. */
+export type EgressFigures = EntranceFigures & LiveFigures & LookupFigures;
+
 export interface Egress {
   /** PEM of the certificate authority by which opened TLS is proved to clients; undefined where none is opened. */
   readonly authority: string | undefined;
@@ -68,6 +71,7 @@ export interface Egress {
   replacePolicy(decider: Decider): number;
   /** Puts other routes to models in force; requests under way go on by theirs. */
   replaceModelRoutes(routes: readonly ModelRoute[]): void;
+  figures(): EgressFigures;
   /** Takes no new connections, waits a while for those under way, then closes the rest. */
   close(): Promise<void>;
 }
@@ -123,6 +127,11 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
       house.local.policyChanged();
       return closed;
     },
+    figures: () => ({
+      ...adapters.figures(),
+      ...live.figures(),
+      ...(house.resolve.figures?.() ?? NO_LOOKUPS),
+    }),
     async close() {
       await adapters.close();
       // What has just been cut still has its end to tell.
@@ -131,6 +140,8 @@ export async function startEgress(options: EgressOptions): Promise<Egress> {
     },
   };
 }
+
+const NO_LOOKUPS: LookupFigures = { lookupsRunning: 0, lookupsWaiting: 0, namesRemembered: 0 };
 
 function proxyRoute(
   { credentials, ...proxy }: NonNullable<EgressOptions['upstreamProxy']>,

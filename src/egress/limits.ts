@@ -1,3 +1,4 @@
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import { MAX_CLIENT_HELLO_BYTES } from '../protocol/tls-client-hello.ts';
 
 /** Every limit and deadline of the egress flow. Times are milliseconds. */
@@ -116,8 +117,8 @@ export const EGRESS_LIMITS = {
   recentDenials: 100,
   /** Destinations and programs whose refusals are counted apart, and told in one fact, which an event holds; requests told of each. */
   countedDenials: 256,
-  listedDenials: 16,
-  denialRequests: 6,
+  listedDenials: FACT_LIMITS.denials,
+  denialRequests: FACT_LIMITS.deniedRequests,
   /** How often they are told: each is on record already, this is the sum. */
   denialCountMs: 60_000,
 

@@ -1,12 +1,13 @@
 /** The record of one connection or request: what became of it, in the words of the audit. */
 import type { AuditFact, Report } from '../audit/event.ts';
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import type { RequestVerdict } from '../policy/judge.ts';
 import type { RequestNames } from '../policy/request-names.ts';
 import type { DenyVerdict } from '../policy/verdict.ts';
-import type { Grant, Identity, Intent, Outcome, Refusal, Upstream } from './stages.ts';
+import type { Caller, Grant, Intent, Outcome, Refusal, Upstream } from './stages.ts';
 
 export interface ConnectionRecord {
-  refused(refusal: Refusal, identity: Identity | undefined, rule: string | undefined): void;
+  refused(refusal: Refusal, identity: Caller | undefined, rule: string | undefined): void;
   /** `address` is undefined for a tunnel whose requests are dialled one by one. */
   allowed(
     grant: Grant,
@@ -112,15 +113,11 @@ export function startRecord(arrived: Intent, report: Report): ConnectionRecord {
   };
 }
 
-/** As much as a text of a fact may have on its way to the log. */
-const MAX_TEXT = 16 * 1024;
-/** The same for a host: what stands for a secret may be longer than the secret. */
-const MAX_NAME = 255;
-
 /** Facts as the process role takes them, without secrets in what the agent or an origin had a say in. */
 export function cleanReport(report: Report, redact: (text: string) => string): Report {
-  const clean = (text: string): string => redact(text).slice(0, MAX_TEXT);
-  const cleanName = (text: string): string => redact(text).slice(0, MAX_NAME);
+  const clean = (text: string): string => redact(text).slice(0, FACT_LIMITS.text);
+  // Cut after it: what stands for a secret may be longer than the secret.
+  const cleanName = (text: string): string => redact(text).slice(0, FACT_LIMITS.host);
   return (fact) => {
     const texts = Object.entries(fact).map(([key, value]) => [
       key,

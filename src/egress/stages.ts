@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Transform } from 'node:stream';
+import type { ANY_PROGRAM } from '../policy/any-program.ts';
 import type { RequestNames } from '../policy/request-names.ts';
 import type { AllowVerdict, DenyReason, DenyVerdict } from '../policy/verdict.ts';
 import type { ClientExchange } from './exchange.ts';
@@ -65,19 +66,25 @@ export interface Identity {
   readonly heirs?: readonly Identity[];
 }
 
-export type IdentityResult =
+/** Who asks: a program, or any where programs are not told apart. */
+export type Caller = Identity | typeof ANY_PROGRAM;
+
+/** What a look at processes finds. */
+export type LookResult =
   | { readonly ok: true; readonly identity: Identity }
   | { readonly ok: false; readonly reason: string };
+
+export type IdentityResult = LookResult | { readonly ok: true; readonly identity: typeof ANY_PROGRAM };
 
 /** The right to one connection: what the policy said, and of whom. */
 export interface Grant {
   readonly verdict: AllowVerdict;
-  readonly identity: Identity;
+  readonly identity: Caller;
 }
 
 export type Decision =
   | { readonly ok: true; readonly grant: Grant }
-  | { readonly ok: false; readonly verdict: DenyVerdict; readonly identity: Identity | undefined };
+  | { readonly ok: false; readonly verdict: DenyVerdict; readonly identity: Caller | undefined };
 
 declare const approved: unique symbol;
 

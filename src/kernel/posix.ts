@@ -72,8 +72,12 @@ export interface Posix {
   pipe(): [number, number];
   /** cfmakeraw(3) on a terminal; Node's own raw mode goes on turning line feeds into CR LF. */
   makeRaw(terminal: number): void;
+  /** Sends up to 253 descriptors in one message (SCM_RIGHTS, one payload byte); throws EAGAIN rather than wait. */
+  sendDescriptors(socket: number, descriptors: readonly number[]): void;
   /** Receives exactly `count` descriptors sent with SCM_RIGHTS; the payload byte per message is dropped. */
   receiveDescriptors(socket: number, count: number, timeoutMs: number): Promise<number[]>;
+  /** The same of descriptors that lie in the socket already; throws ETIMEDOUT where they do not. */
+  takeDescriptors(socket: number, count: number): number[];
   /** bind+listen on a pathname Unix stream socket; the mode is set before the socket can be reached. */
   listenUnix(path: string, mode: number): number;
   /**
@@ -90,7 +94,12 @@ export interface Posix {
   ): Promise<Uint8Array>;
   /** Sends `text` to the Unix datagram socket at a pathname, or at an abstract name where it begins with `@`. Never waits. */
   sendDatagram(path: string, text: string): void;
-  /** SO_PEERCRED of a connected Unix socket. */
+  /**
+   * Sends one datagram of an IP protocol to an address (IPv6: with `%interface` where it is link-local). The error's `syscall` is
+   * `socket` where there is no such protocol, `connect` where there is no route, and `send` where the datagram was refused.
+   */
+  probeDatagram(family: 4 | 6, protocol: number, address: string, port: number): void;
+  /** SO_PEERCRED of a connected Unix socket; `pid` is 0 for a peer in a pid namespace that cannot be seen from here. */
   peerCredentials(socket: number): { pid: number; uid: number; gid: number };
   /** SO_ORIGINAL_DST / IP6T_SO_ORIGINAL_DST of an accepted, redirected TCP socket. */
   originalDestination(socket: number, family: 4 | 6): { address: string; port: number };
@@ -133,9 +142,10 @@ export interface Posix {
   ): { inode: string; uid: number } | undefined;
   /**
    * Processes with a thread in the network namespace of inode `namespaceInode` that holds `socket:[socketInode]` open.
-   * On the pool, because an agent decides how long the search is; more than 256 owners fail with `E2BIG`.
+   * On the pool, because an agent decides how long the search is; more than 256 owners fail with `E2BIG`. A process with more
+   * system call filters than `ownFilters` that does not show what it holds fails it with `EACCES`; -1 looks for none.
    */
-  socketOwners(socketInode: string, namespaceInode: string): Promise<number[]>;
+  socketOwners(socketInode: string, namespaceInode: string, ownFilters: number): Promise<number[]>;
   /**
    * The process and its ancestors, nearest first, ending below the supervisor and the supervisor's parent, at most 65. Each
    * is read through one descriptor, at its own moment. Rejects when one is gone (`ENOENT`, `ESRCH`) or malformed (`EPROTO`).
@@ -158,12 +168,23 @@ export interface Posix {
   mapIds(diskUid: number, diskGid: number, uid: number, gid: number): number;
   /** Tries mount_setattr(2) MOUNT_ATTR_IDMAP on a clone that is attached nowhere. */
   canMapIds(descriptor: number, userNamespace: number): void;
+  /** kill(2) by a thread that has the real uid of the process, or of the group's leader where `pid` is negative. Takes CAP_SETUID. */
+  signalAsOwner(pid: number, signal: number): void;
   /** Restricts this thread, and all that it starts from now on, to signals among themselves. Landlock ABI 6. */
   scopeSignals(): void;
   /** KILL to everything that this thread has started since scopeSignals(), at once. Throws EPERM without such a scope. */
   killScope(): void;
   /** The ABI version by landlock_create_ruleset(2). Throws ENOSYS, EOPNOTSUPP or EPERM where there is none. */
   landlockAbi(): number;
+  /**
+   * Makes a socket that was inherited close-on-exec, and tells what it is: whether it is a stream socket that listens, and of a Unix
+   * socket the pathname, empty where it has none. Throws EBADF or ENOTSOCK.
+   */
+  adoptListener(descriptor: number): {
+    readonly family: 'unix' | 'ipv4' | 'ipv6' | 'other';
+    readonly isListening: boolean;
+    readonly path: string;
+  };
   /** Closes a descriptor that no Node object owns. */
   close(descriptor: number): void;
 }

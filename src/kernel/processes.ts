@@ -1,6 +1,9 @@
 /** Finding and ending processes by what the kernel says of them in /proc (proc(5)). */
+import { readFileSync } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { errnoOf } from '../errors.ts';
+import { posix } from './posix.ts';
 
 /**
  * Fields 3, 4 and 22 of /proc/pid/stat as they stand, empty where there are too few. The command name in field 2 is the
@@ -22,6 +25,14 @@ export async function processStartTime(pid: number): Promise<string | undefined>
   const { state, startTime } = statFields(stat);
   // Whoever should reap a dead process may never do it: its entry stays, and means nothing.
   return /^[ZX]$/.test(state) ? undefined : startTime;
+}
+
+/** How many seccomp filters a process has. @throws the system's error, and Error where the kernel does not count them */
+export async function countSystemCallFilters(pid: number | 'self'): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'latin1');
+  const count = /^Seccomp_filters:\s+(\d+)$/m.exec(status)?.[1];
+  if (count === undefined) throw new Error('this kernel does not count filters');
+  return Number(count);
 }
 
 /** Processes whose network namespace has this inode. The caller keeps the namespace open, or the inode may be another's by now. */
@@ -63,13 +74,34 @@ export async function descendantsOf(ancestor: number, without: readonly number[]
   return found;
 }
 
-/** kill(2), of a group where `pid` is negative; what is gone already is fine. */
+/** kill(2), of a group where `pid` is negative, also without CAP_KILL; what is gone already is fine. */
 export function killProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
-    if (errnoOf(error) !== 'ESRCH') throw error;
+    if (errnoOf(error) === 'EPERM') signalAsOwner(pid, signal, error);
+    else if (errnoOf(error) !== 'ESRCH') throw error;
   }
+}
+
+/** `refusal` is what kill(2) said before. */
+function signalAsOwner(pid: number, signal: NodeJS.Signals, refusal: unknown): void {
+  // With that capability, it is not for want of it: a scope of signals refuses everybody.
+  if (!lacksKill()) throw refusal;
+  try {
+    posix().signalAsOwner(pid, constants.signals[signal]);
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw refusal;
+  }
+}
+
+const CAP_KILL = 5n;
+
+/** Whether this is root without CAP_KILL, whose signals reach processes of other users one by one only. */
+export function lacksKill(): boolean {
+  if (process.geteuid?.() !== 0) return false;
+  const effective = /^CapEff:\t([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
+  return effective === undefined || (BigInt(`0x${effective}`) & (1n << CAP_KILL)) === 0n;
 }
 
 /** Zombies have no namespace any more, so they are never among the results. */

@@ -1,8 +1,10 @@
 /** Which process is behind a connection, as /proc (proc(5)) and sock_diag(7) tell it. */
 import { lstat, stat } from 'node:fs/promises';
-import type { Flow, Identity, IdentityResult } from '../egress/stages.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Flow, Identity, LookResult } from '../egress/stages.ts';
 import { errnoOf } from '../errors.ts';
 import { putLast } from '../lib/put-last.ts';
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import { createExecutableTrust, type ExecutableTrust, openExecutable } from './executable-trust.ts';
 import { posix, type SeenProcess } from './posix.ts';
 
@@ -10,8 +12,6 @@ import { posix, type SeenProcess } from './posix.ts';
 const MAX_ATTEMPTS = 3;
 /** Processes whose hashes are known as long as nothing about them changes; the least recently used goes. */
 const MAX_KNOWN = 1024;
-/** Different programs on one connection: clients hand theirs down to a helper or two, without meaning to. */
-const MAX_HEIRS = 16;
 const DELETED = ' (deleted)';
 
 export interface IdentifierOptions {
@@ -20,10 +20,15 @@ export interface IdentifierOptions {
   readonly inode: string;
   /** Where chains of ancestors end; its parent, the init that adopts orphans, ends them too. */
   readonly supervisorPid: number;
+  /**
+   * Set where this process has the uid of the sandbox and no capability: what a process of it hides is then not seen. The number of
+   * system call filters that castellan itself has.
+   */
+  readonly ownFilters?: number;
 }
 
 /** Never rejects: whatever stands in the way of an identity is the reason of a refusal. */
-export type Identifier = (flow: Flow) => Promise<IdentityResult>;
+export type Identifier = (flow: Flow) => Promise<LookResult>;
 
 /**
  * An identifier with its own memory of executables (trust on first use). Every answer is from a look that began after the
@@ -32,8 +37,8 @@ export type Identifier = (flow: Flow) => Promise<IdentityResult>;
  */
 export function createIdentifier(options: IdentifierOptions): Identifier {
   const means: Means = { ...options, trust: createExecutableTrust(), known: new Map() };
-  const looks = new Map<string, { readonly now: Promise<IdentityResult>; next?: Promise<IdentityResult> }>();
-  const look = (key: string, flow: Flow): Promise<IdentityResult> => {
+  const looks = new Map<string, { readonly now: Promise<LookResult>; next?: Promise<LookResult> }>();
+  const look = (key: string, flow: Flow): Promise<LookResult> => {
     const now = identify(flow, means);
     const entry = { now };
     looks.set(key, entry);
@@ -53,17 +58,25 @@ interface Means extends IdentifierOptions {
   readonly known: Map<number, Observation>;
 }
 
-async function identify(flow: Flow, means: Means): Promise<IdentityResult> {
+async function identify(flow: Flow, means: Means): Promise<LookResult> {
+  let reason = 'the processes behind the connection keep changing';
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     try {
       return { ok: true, identity: await findOwner(flow, means) };
     } catch (error) {
-      if (!isChange(error))
+      if (errnoOf(error) === 'EACCES' && means.ownFilters !== undefined) {
+        reason = HIDDEN;
+        // One that is being launched hides for a moment.
+        await sleep(HIDDEN_RETRY_MS);
+      } else if (!isChange(error))
         return { ok: false, reason: error instanceof Error ? error.message : String(error) };
     }
   }
-  return { ok: false, reason: 'the processes behind the connection keep changing' };
+  return { ok: false, reason };
 }
+
+const HIDDEN = 'a process of the sandbox hides what it holds open';
+const HIDDEN_RETRY_MS = 30;
 
 /** Throws ProcessChanged, or an error of /proc, where trying again may help; the message of any other is the reason. */
 async function findOwner(flow: Flow, means: Means): Promise<Identity> {
@@ -71,7 +84,7 @@ async function findOwner(flow: Flow, means: Means): Promise<Identity> {
   const socket = posix().tcpSocket(means.diag, family, localAddress, localPort, remoteAddress, remotePort);
   if (socket === undefined) throw new Error('the workload has no such connection');
   const holders = new Map<string, Observation>();
-  for (const pid of await posix().socketOwners(socket.inode, means.inode)) {
+  for (const pid of await posix().socketOwners(socket.inode, means.inode, means.ownFilters ?? -1)) {
     const observation = await observe(pid, means);
     if (!holders.has(observation.key)) holders.set(observation.key, observation);
   }
@@ -80,7 +93,8 @@ async function findOwner(flow: Flow, means: Means): Promise<Identity> {
   );
   if (eldest === undefined) throw new Error('no process holds the connection');
   const heirs = others.map((other) => ({ ...heirOf(eldest, other), uid: socket.uid }));
-  if (heirs.length > MAX_HEIRS) throw new Error(`ambiguous: ${heirs.length} programs hold the connection`);
+  if (heirs.length > FACT_LIMITS.heirs)
+    throw new Error(`ambiguous: ${heirs.length} programs hold the connection`);
   return { ...eldest.process, uid: socket.uid, ...(heirs.length > 0 && { heirs }) };
 }
 

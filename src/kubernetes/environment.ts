@@ -3,13 +3,18 @@
  * left out is the image's to set: each is set in every container that starts castellan.
  */
 import type { V1EnvVar } from '@kubernetes/client-node';
-import { SPEC_VARIABLES } from '../config/main-process-spec.ts';
 import { PLACES } from './layout.ts';
 import { sandboxIds } from './security.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
-/** Empty means the same as absent to castellan. */
-const CLEARED: readonly string[] = [...SPEC_VARIABLES, 'NOTIFY_SOCKET', 'WATCHDOG_USEC'];
+/** Nothing comes of them where they are empty. */
+const CLEARED: readonly string[] = [
+  'CASTELLAN_MAIN_PROCESS_SPEC',
+  'OPENSHELL_MAIN_PROCESS_SPEC',
+  'NOTIFY_SOCKET',
+  'WATCHDOG_USEC',
+  'LISTEN_FDS',
+];
 
 const NUMBERS: readonly string[] = [
   'SANDBOX_UID',

@@ -5,7 +5,7 @@ import { at } from '../lib/json.ts';
 import { type Findings, inTextOrder } from '../policy/source/findings.ts';
 import { readTrees, type TreeNode } from '../policy/source/tree.ts';
 import { pathKeys } from './field-path.ts';
-import { plainValue } from './plain.ts';
+import { plainValue, withoutNulls } from './plain.ts';
 
 /** Objects that make pods: the model of the object, and where in it the pod is. */
 const POD_MAKERS: Readonly<Record<string, { readonly model: string; readonly pod: string }>> = {
@@ -102,15 +102,6 @@ function readObject(tree: TreeNode): ManifestObject | undefined {
       : [],
     lineOf: (path) => nearestLine(tree, pathKeys(path)),
   };
-}
-
-/** A key without a value counts as absent, as for the API server. */
-function withoutNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutNulls);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).flatMap(([key, child]) => (child === null ? [] : [[key, withoutNulls(child)]])),
-  );
 }
 
 function nameOf(value: unknown): string {

@@ -70,6 +70,9 @@ const DEFAULTED: ReadonlySet<string> = new Set([
   'protocol',
 ]);
 
+/** How much a container may use, not what it is: a LimitRange fills it in. */
+const QUANTITIES = 'resources';
+
 /** Whether everything that is expected is given, and nothing beside it but what the API server adds. An empty list counts as none. */
 export function sameButDefaults(given: unknown, expected: unknown): boolean {
   if (Array.isArray(expected))
@@ -83,8 +86,8 @@ export function sameButDefaults(given: unknown, expected: unknown): boolean {
   const before = new Map(Object.entries(given).filter(isSaid));
   const after = new Map(Object.entries(expected).filter(isSaid));
   return (
-    [...after].every(([key, value]) => sameButDefaults(before.get(key), value)) &&
-    [...before.keys()].every((key) => after.has(key) || DEFAULTED.has(key))
+    [...after].every(([key, value]) => key === QUANTITIES || sameButDefaults(before.get(key), value)) &&
+    [...before.keys()].every((key) => after.has(key) || key === QUANTITIES || DEFAULTED.has(key))
   );
 }
 

@@ -61,16 +61,20 @@ export function trustEnvironment(authority: string, bundle: string): Readonly<Re
 }
 
 /**
- * Checks what the operator adds with --env.
+ * Checks what the operator adds with --env or --shared-env.
  * @throws CastellanError `usage` for a malformed name, a value that execve(2) cannot carry, or a variable that loads code.
  */
 export function operatorEnvironment(
   additions: Readonly<Record<string, string>>,
+  option: '--env' | '--shared-env' = '--env',
 ): Readonly<Record<string, string>> {
   for (const [name, value] of Object.entries(additions)) {
     const problem = problemOf(name, value);
     if (problem !== undefined)
-      throw new CastellanError('usage', `--env ${name}: ${problem}`, { step: 'environment', object: name });
+      throw new CastellanError('usage', `${option} ${name}: ${problem}`, {
+        step: 'environment',
+        object: name,
+      });
   }
   return { ...additions };
 }

@@ -41,13 +41,23 @@ export interface LaunchPurpose {
   readonly identity: SandboxIdentity;
 }
 
+export interface LaunchOptions {
+  /** Kills the process while it is being launched, so that the launch fails, or gives one that is ending. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface Launcher {
   /**
    * Resolves once the command itself runs, confined. Without a purpose (castellan's own roles) nothing is reported.
    * @throws CastellanError `command_not_found`, `command_not_executable`, `kernel_feature_missing`, `launch_failed`,
    *   `timeout`, `install_incomplete`; the command has not run then.
    */
-  launch(spec: ConfinedSpec, io: LaunchIo, purpose?: LaunchPurpose): Promise<RunningProcess>;
+  launch(
+    spec: ConfinedSpec,
+    io: LaunchIo,
+    purpose?: LaunchPurpose,
+    options?: LaunchOptions,
+  ): Promise<RunningProcess>;
 }
 
 export interface LauncherOptions {
@@ -66,12 +76,15 @@ const SOCKET_MODE = 0o600;
 /** Makes the one launcher of a sandbox. */
 export function createLauncher({ launcherPath, runDirectory, report }: LauncherOptions): Launcher {
   return {
-    async launch(spec, io, purpose) {
+    async launch(spec, io, purpose, { signal } = {}) {
       const startedAt = performance.now();
       try {
         const started = await startConfined(spec, io, {
           launcherPath,
           directory: join(runDirectory, 'launch'),
+          // Castellan's own processes open none of their streams again, and to give them away takes CAP_CHOWN.
+          owner: purpose === undefined ? undefined : spec.credentials?.uid,
+          signal,
         });
         const running = runningProcess(started);
         if (purpose !== undefined) reportLife(running, spec, purpose, startedAt, report);
@@ -88,25 +101,31 @@ export function createLauncher({ launcherPath, runDirectory, report }: LauncherO
 interface LaunchPlace {
   readonly launcherPath: string;
   readonly directory: string;
+  /** Whose the standard streams become. */
+  readonly owner: number | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
 async function startConfined(
   spec: ConfinedSpec,
   io: LaunchIo,
-  { launcherPath, directory }: LaunchPlace,
+  { launcherPath, directory, owner, signal }: LaunchPlace,
 ): Promise<StartedLauncher> {
+  signal?.throwIfAborted();
   const { bytes, descriptors } = encodeSpec(spec);
   const socketPath = join(directory, `${randomBytes(8).toString('hex')}.sock`);
   const listener = posix().listenUnix(socketPath, SOCKET_MODE);
   try {
-    const started = await startLauncher(launcherPath, socketPath, io, spec.credentials?.uid);
+    const started = await startLauncher(launcherPath, socketPath, io, owner);
+    const kill = killerOf(started);
+    using _ = onAbort(signal, kill);
     try {
       const status = await posix().serveLaunch(listener, started.pid, bytes, descriptors, LAUNCH_DEADLINE_MS);
       const failure = parseStatus(status);
       if (failure === undefined) return started;
       throw new StepFailed(failure);
     } catch (error) {
-      await endLauncher(started);
+      await endLauncher(started, kill);
       throw error;
     }
   } finally {
@@ -132,14 +151,26 @@ function startLauncher(
 }
 
 /** It may not lead a process group yet, so it is killed by its own pid, which is ours until `exited`. */
-async function endLauncher({ pid, exited, discard }: StartedLauncher): Promise<void> {
+function killerOf({ pid, exited }: StartedLauncher): () => void {
   let alive = true;
   void exited.then(() => {
     alive = false;
   });
+  return () => {
+    if (alive) killProcess(pid, 'SIGKILL');
+  };
+}
+
+function onAbort(signal: AbortSignal | undefined, act: () => void): Disposable {
+  if (signal?.aborted) act();
+  signal?.addEventListener('abort', act);
+  return { [Symbol.dispose]: () => signal?.removeEventListener('abort', act) };
+}
+
+async function endLauncher({ exited, discard }: StartedLauncher, kill: () => void): Promise<void> {
   // Lets an exit that was waited for already be seen first.
   await within(exited, 0);
-  if (alive) killProcess(pid, 'SIGKILL');
+  kill();
   await within(exited, EXIT_DEADLINE_MS);
   discard();
 }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { CastellanError } from '../errors.ts';
 import { checkAmbiguity } from './ambiguity.ts';
 import type { NetworkRule, PolicyDocument, SourcePosition } from './document.ts';
+import { FACT_LIMITS } from './fact-limits.ts';
 import { readFilesystem } from './filesystem.ts';
 import { readLandlock } from './landlock.ts';
 import { refuseMiddlewares } from './middlewares.ts';
@@ -82,7 +83,7 @@ function readPolicy(
 ): PolicyDocument | undefined {
   if (Buffer.byteLength(text) > MAX_POLICY_BYTES)
     return refuse(findings, START, `the policy is larger than ${MAX_POLICY_BYTES} bytes`);
-  const tree = readTree(text, findings);
+  const tree = readTree(text, findings, FACT_LIMITS.text);
   if (tree === undefined) return undefined;
   if (isAbsent(tree)) return refuse(findings, START, 'the policy is empty; it needs at least "version: 1"');
   const fields = readFields(tree, 'the policy', SECTIONS, findings);

@@ -4,6 +4,7 @@ import type { Decider } from './compile.ts';
 import { covers, hostsMeet } from './covers.ts';
 import { classifyAddress } from './destination.ts';
 import type { Endpoint, NetworkRule } from './document.ts';
+import { FACT_LIMITS } from './fact-limits.ts';
 import { ruleMeaning } from './meaning.ts';
 import { checkPolicy } from './parse.ts';
 import { renderRules } from './render.ts';
@@ -29,11 +30,9 @@ type Present = Pick<Decider, 'rules' | 'now'>;
 
 /** A person reads them all. */
 const MAX_OPERATIONS = 8;
-const MAX_SUMMARY = 500;
 /** As written in JSON: one text of an event holds no more. */
 const MAX_YAML_BYTES = 4000;
-/** Lines of what is granted and noted; longer ones end in an ellipsis. */
-const MAX_LINES = 8;
+/** Of a line of what is granted and noted; a longer one ends in an ellipsis. */
 const MAX_LINE = 200;
 const MAX_TOLD = 10;
 /** Where RFC 6335 §6 puts what listens for a while. */
@@ -44,8 +43,8 @@ export function readProposal(value: unknown, { rules: current, now }: Present): 
   const problems: string[] = [];
   const proposal = readObject(value, 'the proposal', ['intent_summary', 'operations'], problems);
   const { intent_summary: summary = '', operations } = proposal;
-  if (typeof summary !== 'string' || summary.length > MAX_SUMMARY)
-    problems.push(`intent_summary must be a text of at most ${MAX_SUMMARY} characters`);
+  if (typeof summary !== 'string' || summary.length > FACT_LIMITS.proposalSummary)
+    problems.push(`intent_summary must be a text of at most ${FACT_LIMITS.proposalSummary} characters`);
   const list: readonly unknown[] = Array.isArray(operations) ? operations : [];
   if (list.length === 0 || list.length > MAX_OPERATIONS)
     problems.push(`operations must be a list of 1 to ${MAX_OPERATIONS}`);
@@ -125,8 +124,11 @@ function newMeaning(rule: NetworkRule, current: readonly NetworkRule[]): string[
 /** As an event holds them. */
 function told(lines: readonly string[]): string[] {
   const cut = lines.map((line) => (line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` : line));
-  return cut.length > MAX_LINES
-    ? [...cut.slice(0, MAX_LINES - 1), `and ${cut.length - MAX_LINES + 1} more`]
+  return cut.length > FACT_LIMITS.proposalLines
+    ? [
+        ...cut.slice(0, FACT_LIMITS.proposalLines - 1),
+        `and ${cut.length - FACT_LIMITS.proposalLines + 1} more`,
+      ]
     : cut;
 }
 

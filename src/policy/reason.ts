@@ -1,4 +1,5 @@
 /** A refusal in the form a program can act on: the body of the 403 answer. */
+import { ANY_PROGRAM_PATH } from './any-program.ts';
 import type { DenyReason, DenyVerdict, Query } from './verdict.ts';
 
 export interface DenialBody {
@@ -210,7 +211,8 @@ export function denialBody(
 ): DenialBody {
   const { reason, detail, nearest } = verdict;
   const { host, port, binaries } = query;
-  const binary = binaries[0] ?? null;
+  const [caller] = binaries;
+  const binary = caller === undefined || caller === ANY_PROGRAM_PATH ? null : caller;
   const advice = ADVICE[reason];
   return {
     error: 'policy_denied',

@@ -1,4 +1,5 @@
 import type { InspectedProtocol } from './document.ts';
+import { FACT_LIMITS } from './fact-limits.ts';
 import type { BodyFacts, GraphqlOperation } from './request.ts';
 
 /**
@@ -15,10 +16,7 @@ export interface RequestNames {
   readonly partial?: true;
 }
 
-/** A record keeps no longer lists. */
-export const MAX_NAMES = 16;
-/** Real names are far shorter, and a record has room for 16 KiB in all. */
-export const MAX_NAME_LENGTH = 256;
+/** A record has room for 16 KiB in all. */
 const MAX_CHARACTERS = 4096;
 
 /** What of a request goes into its record. */
@@ -30,8 +28,8 @@ export function requestNames(protocol: InspectedProtocol, body: BodyFacts): Requ
     ...(names.calls ?? []).flatMap(({ method, tool = '' }) => [method, tool]),
   ];
   const fits =
-    lists.every((list) => list.length <= MAX_NAMES) &&
-    texts.every((text) => text.length <= MAX_NAME_LENGTH) &&
+    lists.every((list) => list.length <= FACT_LIMITS.names) &&
+    texts.every((text) => text.length <= FACT_LIMITS.name) &&
     texts.reduce((sum, { length }) => sum + length, 0) <= MAX_CHARACTERS;
   return fits ? names : { protocol, partial: true };
 }

@@ -2,6 +2,7 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { certificatesIn } from '../protocol/pem.ts';
 import { type Endpoint, INSPECTED_PROTOCOLS, type TlsAuthority } from './document.ts';
+import { FACT_LIMITS } from './fact-limits.ts';
 import { parsePath } from './path.ts';
 import { readText } from './source/fields.ts';
 import { type Findings, notice, quote, refuse } from './source/findings.ts';
@@ -14,8 +15,6 @@ export interface PolicyFiles {
   readonly now: Date;
 }
 
-/** A whole system's bundle is four times as large: such a one is no pin. */
-const MAX_AUTHORITY_BYTES = 64 * 1024;
 /** Every endpoint carries its own over the wire between the roles, whose messages are limited. */
 export const MAX_ALL_AUTHORITIES_BYTES = 2 * 1024 * 1024;
 
@@ -43,7 +42,7 @@ export function readTlsAuthority(
   if ('problem' in parsed)
     return refuse(findings, position, `tls_authority ${quote(text)} ${parsed.problem}`);
   const { path } = parsed;
-  const read = findings.files?.read(path, MAX_AUTHORITY_BYTES) ?? { problem: 'cannot be read here' };
+  const read = findings.files?.read(path, FACT_LIMITS.certificates) ?? { problem: 'cannot be read here' };
   if ('problem' in read) return refuse(findings, position, `tls_authority ${quote(path)} ${read.problem}`);
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(read.text))
     return refuse(

@@ -13,22 +13,24 @@ export interface Query {
   readonly hashes?: readonly (string | undefined)[];
 }
 
-export type DenyReason =
-  | 'no_policy' // network_policies is empty
-  | 'host_not_listed' // no endpoint names the host on any port
-  | 'port_not_listed' // the host is named, but not on this port
-  | 'binary_not_listed' // host and port are named, but not for this binary
-  | 'binary_hash_differs' // host, port and binary are named, but the rule pins another content of it
-  | 'rule_expired' // a rule allowed it until some time ago
-  | 'identity_unknown' // the calling process could not be established
-  | 'address_not_allowed' // the destination check refused every resolved address or one of them
-  | 'name_mismatch' // SNI or Host differs from the name the connection was opened for
-  | 'destination_unknown' // transparent connection that names no host
-  | 'request_not_listed' // the destination's requests are inspected, and no rule allows this one
-  | 'request_refused' // a deny rule is about this request
-  | 'request_unreadable' // an inspected request that cannot be read in one way only
-  | 'credential_endpoint_mismatch' // a placeholder where its credential may not go
-  | 'protocol_not_inspected'; // something else than HTTP where requests are inspected
+export const DENY_REASONS = [
+  'no_policy', // network_policies is empty
+  'host_not_listed', // no endpoint names the host on any port
+  'port_not_listed', // the host is named, but not on this port
+  'binary_not_listed', // host and port are named, but not for this binary
+  'binary_hash_differs', // host, port and binary are named, but the rule pins another content of it
+  'rule_expired', // a rule allowed it until some time ago
+  'identity_unknown', // the calling process could not be established
+  'address_not_allowed', // the destination check refused every resolved address or one of them
+  'name_mismatch', // SNI or Host differs from the name the connection was opened for
+  'destination_unknown', // transparent connection that names no host
+  'request_not_listed', // the destination's requests are inspected, and no rule allows this one
+  'request_refused', // a deny rule is about this request
+  'request_unreadable', // an inspected request that cannot be read in one way only
+  'credential_endpoint_mismatch', // a placeholder where its credential may not go
+  'protocol_not_inspected', // something else than HTTP where requests are inspected
+] as const;
+export type DenyReason = (typeof DENY_REASONS)[number];
 
 export type Verdict =
   | {

@@ -10,9 +10,9 @@ export type Identify = (flow: Flow) => Promise<IdentityResult>;
  * Returns the function that takes one question. It settles as soon as the question has a place, not when it is answered:
  * a reader that awaits it reads no further while all places are taken, which slows the asker down.
  */
-export function createAnswerer(
-  identify: Identify,
-  send: (id: number, result: IdentityResult) => void,
+export function createAnswerer<Result extends IdentityResult>(
+  identify: (flow: Flow) => Promise<Result>,
+  send: (id: number, result: Result | Unanswered) => void,
   options: { readonly maxConcurrent?: number } = {},
 ): (id: number, flow: Flow) => Promise<void> {
   const { maxConcurrent = MAX_CONCURRENT } = options;
@@ -26,7 +26,12 @@ export function createAnswerer(
   };
 }
 
-async function answerOne(identify: Identify, flow: Flow): Promise<IdentityResult> {
+type Unanswered = Extract<IdentityResult, { readonly ok: false }>;
+
+async function answerOne<Result>(
+  identify: (flow: Flow) => Promise<Result>,
+  flow: Flow,
+): Promise<Result | Unanswered> {
   try {
     return await identify(flow);
   } catch (error) {

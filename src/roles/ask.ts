@@ -11,6 +11,8 @@ export interface Asker {
   identify(flow: Flow): Promise<IdentityResult>;
   /** Hands over an answer; one that comes too late is dropped. */
   settle(id: number, result: IdentityResult): void;
+  /** Questions without an answer yet. */
+  readonly waiting: number;
   /** Answers everything still open, and all later questions, with `reason`. */
   end(reason: string): void;
 }
@@ -27,6 +29,9 @@ export function createAsker(
   const settle = (id: number, result: IdentityResult): void => open.get(id)?.(result);
   return {
     settle,
+    get waiting() {
+      return open.size;
+    },
     identify(flow) {
       if (ended !== undefined) return Promise.resolve({ ok: false, reason: ended });
       if (open.size >= maxOutstanding)

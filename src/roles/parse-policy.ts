@@ -1,10 +1,8 @@
 /** The rules as they cross the wire. JSON leaves out what is undefined: such a key of the contract may be absent. */
 import * as v from 'valibot';
 import { INSPECTED_PROTOCOLS, type NetworkRule } from '../policy/document.ts';
-import { count, host, operationType, path, port, sha256, text } from './atoms.ts';
-
-/** What the parser of policies reads of one file. */
-const MAX_CERTIFICATE = 64 * 1024;
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
+import { count, host, limitedText, operationType, path, port, sha256, text } from './atoms.ts';
 
 const texts = v.array(text);
 const position = v.strictObject({ line: count, column: count });
@@ -48,7 +46,7 @@ const inspection = v.strictObject({
 
 const tlsAuthority = v.strictObject({
   path,
-  certificates: v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_CERTIFICATE))), v.minLength(1)),
+  certificates: v.pipe(v.array(limitedText(FACT_LIMITS.certificates)), v.minLength(1)),
   digest: text,
 });
 const credentialUse = v.strictObject({

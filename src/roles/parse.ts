@@ -4,34 +4,34 @@
  */
 import { isIP } from 'node:net';
 import * as v from 'valibot';
+import { PROPOSAL_STATES } from '../audit/event.ts';
 import { SECRET_FILE_NAMES } from '../config/secret-files.ts';
 import { MAX_PROXY_EXCEPTIONS } from '../config/upstream-proxy.ts';
 import type { Identity } from '../egress/stages.ts';
+import { ANY_PROGRAM } from '../policy/any-program.ts';
 import { INSPECTED_PROTOCOLS } from '../policy/document.ts';
-import { MAX_NAME_LENGTH, MAX_NAMES } from '../policy/request-names.ts';
-import { count, host, MAX_HOST, operationType, path, port, sha256, text } from './atoms.ts';
-import { FATAL_CODES, type ToNetworkRole, type ToProcessRole, WIRE_VERSION } from './message.ts';
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
+import { DENY_REASONS } from '../policy/verdict.ts';
+import { atMost, count, host, limitedText, operationType, path, port, sha256, text } from './atoms.ts';
+import {
+  FATAL_CODES,
+  MAX_HANDED_OVER,
+  type ToNetworkRole,
+  type ToProcessRole,
+  WIRE_VERSION,
+} from './message.ts';
 import { policyRules } from './parse-policy.ts';
-
-const MAX_ANCESTORS = 64;
-const MAX_HEIRS = 16;
-/** As many as the file of credentials may list. */
-const MAX_CREDENTIALS = 256;
-/** A proposal: what was said of it, and what one of its longest form grants. */
-const MAX_SUMMARY = 500;
-const MAX_LINES = 8;
-/** Of one sum of refusals. */
-const MAX_DENIALS = 16;
-const MAX_DENIED_REQUESTS = 6;
 
 const address = v.pipe(
   v.string(),
   v.check((value) => isIP(value) !== 0, 'not an IP address'),
 );
-const duration = v.pipe(v.number(), v.finite(), v.minValue(0));
-const descriptor = v.pipe(count, v.minValue(3));
+const figure = v.pipe(v.number(), v.finite(), v.minValue(0));
+export const duration = figure;
+/** Of a descriptor in the row that was handed over. */
+const place = v.pipe(count, v.maxValue(MAX_HANDED_OVER - 1));
 
-const flow = v.strictObject({
+export const flow = v.strictObject({
   family: v.picklist([4, 6]),
   localAddress: address,
   localPort: port,
@@ -45,7 +45,7 @@ const holder = {
   uid: count,
   executable: path,
   sha256,
-  ancestors: v.pipe(v.array(path), v.maxLength(MAX_ANCESTORS)),
+  ancestors: atMost(FACT_LIMITS.ancestors, path),
   ancestorHashes: v.array(v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{64})?$/))),
 };
 /** One too few would leave an ancestor without the mark that it is not trusted. */
@@ -56,17 +56,22 @@ const heir = v.pipe(
   v.check((each) => isAHashEach(each), 'not a hash each'),
 );
 const identity = v.pipe(
-  v.strictObject({ ...holder, heirs: v.exactOptional(v.pipe(v.array(heir), v.maxLength(MAX_HEIRS))) }),
+  v.strictObject({ ...holder, heirs: v.exactOptional(atMost(FACT_LIMITS.heirs, heir)) }),
   v.check((each) => isAHashEach(each), 'not a hash each'),
 );
 
-const identityResult = v.variant('ok', [
+/** Also where nobody looks which program asks: said by the sidecar alone. */
+const caller = v.union([v.literal(ANY_PROGRAM), identity]);
+const anyResult = v.strictObject({ ok: v.literal(true), identity: v.literal(ANY_PROGRAM) });
+
+/** What a look at processes finds. */
+export const identityResult = v.variant('ok', [
   v.strictObject({ ok: v.literal(true), identity }),
   v.strictObject({ ok: v.literal(false), reason: text }),
 ]);
 
-const name = v.pipe(v.string(), v.maxLength(MAX_NAME_LENGTH));
-const names = <Item extends v.GenericSchema>(item: Item) => v.pipe(v.array(item), v.maxLength(MAX_NAMES));
+const name = limitedText(FACT_LIMITS.name);
+const names = <Item extends v.GenericSchema>(item: Item) => atMost(FACT_LIMITS.names, item);
 const requestNames = v.strictObject({
   protocol: v.picklist(INSPECTED_PROTOCOLS),
   operations: v.exactOptional(
@@ -84,7 +89,7 @@ const requestNames = v.strictObject({
 });
 
 const requestLine = v.strictObject({
-  method: v.pipe(v.string(), v.maxLength(64)),
+  method: limitedText(FACT_LIMITS.method),
   path: text,
   scheme: v.picklist(['http', 'https']),
   inspected: v.exactOptional(requestNames),
@@ -100,25 +105,9 @@ const connection = {
 };
 const intent = v.strictObject({ ...connection, http: v.exactOptional(requestLine) });
 
-const denyReason = v.picklist([
-  'no_policy',
-  'host_not_listed',
-  'port_not_listed',
-  'binary_not_listed',
-  'binary_hash_differs',
-  'rule_expired',
-  'identity_unknown',
-  'address_not_allowed',
-  'name_mismatch',
-  'destination_unknown',
-  'request_not_listed',
-  'request_refused',
-  'request_unreadable',
-  'credential_endpoint_mismatch',
-  'protocol_not_inspected',
-]);
+const denyReason = v.picklist(DENY_REASONS);
 
-const shortText = v.pipe(v.string(), v.maxLength(256));
+const shortText = limitedText(FACT_LIMITS.tlsText);
 const tlsFacts = v.strictObject({
   version: shortText,
   cipher: shortText,
@@ -127,20 +116,20 @@ const tlsFacts = v.strictObject({
   issuer: v.optional(shortText),
   serialNumber: v.optional(shortText),
 });
-const variable = v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/));
-const usedCredentials = v.exactOptional(v.pipe(v.array(variable), v.maxLength(MAX_CREDENTIALS)));
+const variable = v.pipe(limitedText(FACT_LIMITS.credentialName), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/));
+const usedCredentials = v.exactOptional(atMost(FACT_LIMITS.credentials, variable));
 /** Characters of placeholders only: they become environment. */
-const placeholder = v.pipe(v.string(), v.regex(/^[\w.~:-]{1,256}$/));
-const placeholders = v.pipe(
+const placeholder = v.pipe(limitedText(FACT_LIMITS.placeholder), v.regex(/^[\w.~:-]+$/));
+export const placeholders = v.pipe(
   v.record(variable, placeholder),
-  v.check((all) => Object.keys(all).length <= MAX_CREDENTIALS, 'too many placeholders'),
+  v.check((all) => Object.keys(all).length <= FACT_LIMITS.credentials, 'too many placeholders'),
 );
 
 const rule = v.optional(text);
-const word = v.pipe(v.string(), v.maxLength(MAX_HOST + 1));
+const word = limitedText(FACT_LIMITS.modelWord);
 /** OCSF's integer_t. */
 const tokens = v.pipe(count, v.maxValue(2 ** 31 - 1));
-const lines = v.pipe(v.array(text), v.maxLength(MAX_LINES));
+const lines = atMost(FACT_LIMITS.proposalLines, text);
 const socketAddress = v.strictObject({ address, port });
 const dns = {
   name: host,
@@ -154,7 +143,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-allowed'),
     intent,
-    identity,
+    identity: caller,
     rule: text,
     address: v.optional(address),
     proxy: v.exactOptional(v.strictObject({ host, port })),
@@ -164,13 +153,13 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('message-allowed'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     rule: text,
   }),
   v.strictObject({
     kind: v.literal('request-violation'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     reason: denyReason,
     detail: text,
     rule: text,
@@ -178,7 +167,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-denied'),
     intent,
-    identity: v.optional(identity),
+    identity: v.optional(caller),
     reason: denyReason,
     detail: text,
     rule,
@@ -186,14 +175,14 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('connection-failed'),
     intent,
-    identity: v.optional(identity),
+    identity: v.optional(caller),
     rule,
     detail: text,
   }),
   v.strictObject({
     kind: v.literal('connection-closed'),
     intent,
-    identity,
+    identity: caller,
     rule: text,
     address: v.optional(address),
     bytesOut: count,
@@ -205,7 +194,7 @@ const networkFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('model-called'),
     intent: v.strictObject({ ...connection, http: requestLine }),
-    identity,
+    identity: caller,
     rule: text,
     route: word,
     provider: word,
@@ -220,12 +209,12 @@ const networkFact = v.variant('kind', [
   }),
   v.strictObject({
     kind: v.literal('policy-proposal'),
-    state: v.picklist(['pending', 'approved', 'superseded']),
+    state: v.picklist(PROPOSAL_STATES),
     intent,
-    identity,
+    identity: caller,
     id: v.pipe(v.string(), v.uuid()),
     ruleName: word,
-    summary: v.pipe(v.string(), v.maxLength(MAX_SUMMARY)),
+    summary: limitedText(FACT_LIMITS.proposalSummary),
     yaml: text,
     grants: lines,
     notes: lines,
@@ -235,20 +224,18 @@ const networkFact = v.variant('kind', [
     since: duration,
     total: count,
     unlisted: count,
-    denials: v.pipe(
-      v.array(
-        v.strictObject({
-          host,
-          port,
-          binary: v.optional(path),
-          reason: denyReason,
-          count,
-          firstSeen: duration,
-          lastSeen: duration,
-          requests: v.pipe(v.array(host), v.maxLength(MAX_DENIED_REQUESTS)),
-        }),
-      ),
-      v.maxLength(MAX_DENIALS),
+    denials: atMost(
+      FACT_LIMITS.denials,
+      v.strictObject({
+        host,
+        port,
+        binary: v.optional(path),
+        reason: denyReason,
+        count,
+        firstSeen: duration,
+        lastSeen: duration,
+        requests: atMost(FACT_LIMITS.deniedRequests, limitedText(FACT_LIMITS.deniedRequest)),
+      }),
     ),
   }),
   v.strictObject({ kind: v.literal('dns-answered'), ...dns, address: v.optional(address) }),
@@ -262,11 +249,23 @@ const networkFact = v.variant('kind', [
   }),
   v.strictObject({
     kind: v.literal('rules-expired'),
-    rules: v.pipe(v.array(text), v.maxLength(16)),
+    rules: atMost(FACT_LIMITS.expiredRules, text),
     closed: count,
   }),
   v.strictObject({ kind: v.literal('internal-error'), where: text, message: text }),
 ]);
+
+const figures = v.strictObject({
+  openDescriptors: v.exactOptional(figure),
+  ...v.entriesFromList(
+    [
+      ...(['cpuSeconds', 'residentBytes', 'heapBytes', 'lagP99Seconds', 'lagMaxSeconds'] as const),
+      ...(['clients', 'splicedTunnels', 'liveArriving', 'liveUnread', 'liveOpened', 'liveRequests'] as const),
+      ...(['lookupsRunning', 'lookupsWaiting', 'namesRemembered', 'identificationsWaiting'] as const),
+    ],
+    figure,
+  ),
+});
 
 const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('hello'), version: count, pid: count }),
@@ -278,6 +277,7 @@ const toProcessRole = v.variant('type', [
   v.strictObject({ type: v.literal('policy-applied'), generation: count, closed: count }),
   v.strictObject({ type: v.literal('identify'), id: count, flow }),
   v.strictObject({ type: v.literal('fact'), fact: networkFact }),
+  v.strictObject({ type: v.literal('figures'), id: count, figures }),
   v.strictObject({
     type: v.literal('fatal'),
     message: text,
@@ -290,39 +290,38 @@ const upstreamProxy = v.strictObject({
   scheme: v.picklist(['http', 'https']),
   host,
   port,
-  exceptions: v.pipe(
-    v.array(
-      v.strictObject({
-        kind: v.picklist(['any', 'domain', 'subdomains', 'block']),
-        value: host,
-        port: v.optional(port),
-      }),
-    ),
-    v.maxLength(MAX_PROXY_EXCEPTIONS),
+  exceptions: atMost(
+    MAX_PROXY_EXCEPTIONS,
+    v.strictObject({
+      kind: v.picklist(['any', 'domain', 'subdomains', 'block']),
+      value: host,
+      port: v.optional(port),
+    }),
   ),
   byHostName: v.boolean(),
 });
 
-const descriptors = v.pipe(v.array(descriptor), v.maxLength(8));
+const places = atMost(8, place);
 const policyUpdate = { generation: count, rules: policyRules };
 const toNetworkRole = v.variant('type', [
   v.strictObject({
     type: v.literal('start'),
     version: v.literal(WIRE_VERSION),
     listeners: v.strictObject({
-      proxy: descriptors,
-      transparent: descriptors,
-      dnsUdp: descriptors,
-      dnsTcp: descriptors,
-      nflog: descriptor,
+      proxy: places,
+      transparent: places,
+      dnsUdp: places,
+      dnsTcp: places,
+      nflog: v.exactOptional(place),
     }),
-    secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(descriptor))),
+    secrets: v.strictObject(v.entriesFromList(SECRET_FILE_NAMES, v.exactOptional(place))),
     upstreamProxy: v.exactOptional(upstreamProxy),
     policy: v.strictObject({ ...policyUpdate, mayChange: v.boolean() }),
     takesProposals: v.boolean(),
   }),
   v.strictObject({ type: v.literal('policy'), ...policyUpdate }),
-  v.strictObject({ type: v.literal('answer'), id: count, result: identityResult }),
+  v.strictObject({ type: v.literal('answer'), id: count, result: v.union([identityResult, anyResult]) }),
+  v.strictObject({ type: v.literal('measure'), id: count }),
   v.strictObject({ type: v.literal('stop') }),
 ]);
 

@@ -2,23 +2,31 @@
 import { roleLost } from './channel.ts';
 import type { ToNetworkRole, ToProcessRole } from './message.ts';
 
-/** `hello` → `starting` (the policy was sent) → `running` → `stopping` → `ended`. */
-export type Phase = 'hello' | 'starting' | 'running' | 'stopping' | 'ended';
+/** `hello` → `waiting` (it was said; there is nothing to serve yet) → `starting` (the policy was sent) → `running` → `stopping` → `ended`. */
+export type Phase = 'hello' | 'waiting' | 'starting' | 'running' | 'stopping' | 'ended';
 
 /** For each phase, the messages that may come in it and the phase each leads to. */
-type PhaseTable<Type extends string> = Readonly<Record<Phase, Partial<Readonly<Record<Type, Phase>>>>>;
+export type PhaseTable<Type extends string> = Readonly<Record<Phase, Partial<Readonly<Record<Type, Phase>>>>>;
 
 /** What the process role accepts. Questions come before `ready`: the listeners are open a moment earlier. */
 export const FROM_NETWORK_ROLE: PhaseTable<ToProcessRole['type']> = {
-  hello: { hello: 'starting', fatal: 'ended' },
+  hello: { hello: 'waiting', fatal: 'ended' },
+  waiting: { fatal: 'ended' },
   starting: { ready: 'running', identify: 'starting', fact: 'starting', fatal: 'ended' },
-  running: { identify: 'running', fact: 'running', 'policy-applied': 'running', fatal: 'ended' },
+  running: {
+    identify: 'running',
+    fact: 'running',
+    figures: 'running',
+    'policy-applied': 'running',
+    fatal: 'ended',
+  },
   // A stop may overtake the start.
   stopping: {
     hello: 'stopping',
     ready: 'stopping',
     identify: 'stopping',
     fact: 'stopping',
+    figures: 'stopping',
     'policy-applied': 'stopping',
     fatal: 'ended',
     stopped: 'ended',
@@ -28,9 +36,10 @@ export const FROM_NETWORK_ROLE: PhaseTable<ToProcessRole['type']> = {
 
 /** What the network role accepts. */
 export const FROM_PROCESS_ROLE: PhaseTable<ToNetworkRole['type']> = {
-  hello: { start: 'starting', stop: 'stopping' },
+  hello: {},
+  waiting: { start: 'starting', stop: 'stopping' },
   starting: { answer: 'starting', stop: 'stopping' },
-  running: { answer: 'running', policy: 'running', stop: 'stopping' },
+  running: { answer: 'running', measure: 'running', policy: 'running', stop: 'stopping' },
   stopping: { answer: 'stopping' },
   ended: {},
 };

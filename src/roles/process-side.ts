@@ -9,6 +9,7 @@ import { createAnswerer, type Identify } from './answer.ts';
 import { openChannel, roleLost } from './channel.ts';
 import {
   type ListenerDescriptors,
+  type NetworkFigures,
   type Placeholders,
   type SecretDescriptors,
   type ToNetworkRole,
@@ -19,7 +20,13 @@ import { parseToProcessRole } from './parse.ts';
 import { FROM_NETWORK_ROLE, keepPhase } from './phase.ts';
 
 export interface ProcessSideOptions {
-  /** The numbers the sockets have in the network role, not here. */
+  readonly report: Report;
+  readonly signal?: AbortSignal;
+}
+
+/** What the network role is to do. */
+export interface Task {
+  /** Places in the row of descriptors that was handed over. */
   readonly listeners: ListenerDescriptors;
   readonly secrets: SecretDescriptors;
   readonly upstreamProxy?: UpstreamProxy | undefined;
@@ -29,8 +36,6 @@ export interface ProcessSideOptions {
   /** Whether programs of the sandbox may ask for rules. */
   readonly takesProposals: boolean;
   readonly identify: Identify;
-  readonly report: Report;
-  readonly signal?: AbortSignal;
 }
 
 /** What a network role that serves has to tell. */
@@ -41,27 +46,34 @@ export interface Ready {
 }
 
 export interface ProcessSide {
-  /** Settles when the network role serves; rejects with the reason when it is lost before. */
-  readonly ready: Promise<Ready>;
+  /**
+   * Has the network role begin, once it has said hello; settles when it serves, and rejects with the reason when it is lost
+   * before. Its descriptors have to be on their way.
+   */
+  serve(task: Task): Promise<Ready>;
   /** Puts other rules in force; settles with how many connections that ended. Rejects when the role is lost. */
   replacePolicy(rules: readonly NetworkRule[]): Promise<number>;
+  /** What the role tells of itself; undefined where it does not within its time, or does not serve. Never rejects. */
+  measure(): Promise<NetworkFigures | undefined>;
   /** Asks the role to drain its connections and end. */
   stop(): void;
   /** Settles when the wire is gone, also after stop(); never rejects. */
   readonly closed: Promise<CastellanError>;
 }
 
-/** Takes over the process role's end of the socket pair. The policy goes out as soon as the role has said hello. */
-export function openProcessSide(socket: Socket, options: ProcessSideOptions): ProcessSide {
-  const channel = openChannel<ToNetworkRole, ToProcessRole>(socket, parseToProcessRole, {
-    signal: options.signal,
-  });
+/** Takes over the process role's end of the socket pair. */
+export function openProcessSide(socket: Socket, { report, signal }: ProcessSideOptions): ProcessSide {
+  const channel = openChannel<ToNetworkRole, ToProcessRole>(socket, parseToProcessRole, { signal });
   const phases = keepPhase(FROM_NETWORK_ROLE);
-  const answer = createAnswerer(options.identify, (id, result) =>
-    channel.send({ type: 'answer', id, result }),
+  let identify: Identify = async () => ({ ok: false, reason: 'nothing is served yet' });
+  const answer = createAnswerer(
+    (flow) => identify(flow),
+    (id, result) => channel.send({ type: 'answer', id, result }),
   );
+  const figures = createFigures((id) => channel.send({ type: 'measure', id }));
   const applied = new Map<number, (closed: number) => void>();
   let generation = FIRST_GENERATION;
+  const hello = Promise.withResolvers<void>();
   const ready = Promise.withResolvers<Ready>();
   const receive = async (message: ToProcessRole): Promise<void> => {
     phases.receive(message.type);
@@ -69,15 +81,17 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
       case 'hello':
         if (message.version !== WIRE_VERSION)
           throw roleLost(`the network role speaks version ${message.version}`);
-        return phases.phase === 'starting' ? channel.send(startMessage(options)) : undefined;
+        return hello.resolve();
       case 'ready':
         return ready.resolve(message);
       case 'policy-applied':
         return applied.get(message.generation)?.(message.closed);
       case 'identify':
         return answer(message.id, message.flow);
+      case 'figures':
+        return figures.settle(message.id, message.figures);
       case 'fact':
-        return options.report(message.fact);
+        return report(message.fact);
       case 'fatal':
         if (message.code !== undefined)
           throw new CastellanError(message.code, escapeText(message.message), { step: 'network-role' });
@@ -86,15 +100,27 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
         return channel.close();
     }
   };
-  const serve = async (): Promise<void> => {
+  const listen = async (): Promise<void> => {
     for await (const message of channel.messages()) await receive(message).catch(channel.fail);
-    ready.reject(await channel.closed);
+    const reason = await channel.closed;
+    hello.reject(reason);
+    ready.reject(reason);
   };
+  hello.promise.catch(() => {});
   ready.promise.catch(() => {});
-  void serve();
+  void listen();
   return {
-    ready: ready.promise,
     closed: channel.closed,
+    async serve(task) {
+      await hello.promise;
+      // A stop may have come first.
+      if (phases.phase === 'waiting') {
+        identify = task.identify;
+        phases.enter('starting');
+        channel.send(startMessage(task));
+      }
+      return ready.promise;
+    },
     async replacePolicy(rules) {
       if (phases.phase !== 'running') throw roleLost('the network role takes no policy now');
       generation += 1;
@@ -114,6 +140,7 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
         applied.delete(generation);
       }
     },
+    measure: () => (phases.phase === 'running' ? figures.ask() : Promise.resolve(undefined)),
     stop() {
       if (phases.phase === 'stopping' || phases.phase === 'ended') return;
       phases.enter('stopping');
@@ -122,12 +149,41 @@ export function openProcessSide(socket: Socket, options: ProcessSideOptions): Pr
   };
 }
 
+/** Those who collect metrics wait for 10 s by default, and a role that takes no turn for so long serves nobody. */
+const MEASURE_DEADLINE_MS = 2000;
+
+/** One question at a time: who asks meanwhile gets the same answer. */
+function createFigures(send: (id: number) => void) {
+  let lastId = 0;
+  let asked: Promise<NetworkFigures | undefined> | undefined;
+  let answer = (_figures: NetworkFigures | undefined): void => {};
+  return {
+    ask() {
+      if (asked !== undefined) return asked;
+      const { promise, resolve } = Promise.withResolvers<NetworkFigures | undefined>();
+      const timer = setTimeout(resolve, MEASURE_DEADLINE_MS, undefined);
+      lastId += 1;
+      answer = resolve;
+      asked = promise.finally(() => {
+        clearTimeout(timer);
+        asked = undefined;
+      });
+      send(lastId);
+      return asked;
+    },
+    /** What comes too late is dropped. */
+    settle(id: number, figures: NetworkFigures) {
+      if (id === lastId) answer(figures);
+    },
+  };
+}
+
 const FIRST_GENERATION = 1;
 /** Compiling the largest policy takes a second on a loaded machine, and judging thousands of connections another. */
 const APPLY_DEADLINE_MS = 20_000;
 
-function startMessage(options: ProcessSideOptions): ToNetworkRole {
-  const { listeners, secrets, upstreamProxy, rules, mayChange, takesProposals } = options;
+function startMessage(task: Task): ToNetworkRole {
+  const { listeners, secrets, upstreamProxy, rules, mayChange, takesProposals } = task;
   const policy = { generation: FIRST_GENERATION, rules, mayChange };
   const proxy = upstreamProxy && { upstreamProxy };
   return { type: 'start', version: WIRE_VERSION, listeners, secrets, ...proxy, takesProposals, policy };

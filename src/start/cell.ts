@@ -3,10 +3,10 @@ import type { RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
 import type { SandboxCgroup } from '../kernel/cgroup.ts';
 import type { LandlockSupport } from '../kernel/landlock.ts';
-import { PROXY_PORT, type SealedNamespace } from '../kernel/sealed-namespace.ts';
+import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell, SandboxIdentity } from '../launch/cell.ts';
 import { NO_CORE } from '../launch/confine.ts';
-import { placeholderEnvironment, proxyEnvironment } from '../launch/environment.ts';
+import { operatorEnvironment, placeholderEnvironment, proxyEnvironment } from '../launch/environment.ts';
 import { landlockGaps, landlockSpec } from '../launch/landlock.ts';
 import type { LandlockSpec, MountStep, ResourceLimit } from '../launch/spec.ts';
 import type { PolicyDocument } from '../policy/document.ts';
@@ -23,6 +23,8 @@ export interface CellParts {
   readonly trust: Pick<TrustStore, 'environment' | 'granted'>;
   /** Undefined where somebody else fences the network. */
   readonly namespace: SealedNamespace | undefined;
+  /** Of the proxy on loopback; undefined where there is none. */
+  readonly proxyPort: number | undefined;
   readonly cgroup: SandboxCgroup | undefined;
   readonly resourceLimits: readonly ResourceLimit[];
   readonly landlock: LandlockSupport;
@@ -34,7 +36,8 @@ export interface CellParts {
  * @throws CastellanError `kernel_feature_missing` when the policy requires Landlock and the kernel has none
  */
 export function buildCell(parts: CellParts): Cell {
-  const { config, policy, identity, namespace, mounts, cgroup, resourceLimits, trust, report } = parts;
+  const { config, policy, identity, namespace, proxyPort, mounts, cgroup, resourceLimits, trust, report } =
+    parts;
   const landlock = confineFiles(parts);
   report({ kind: 'control-applied', control: 'seccomp', detail: 'profile agent' });
   for (const group of policy.seccomp.relax)
@@ -66,7 +69,8 @@ export function buildCell(parts: CellParts): Cell {
     seccompRelax: policy.seccomp.relax,
     resourceLimits: [NO_CORE, ...resourceLimits],
     environment: {
-      ...(namespace !== undefined && proxyEnvironment(`http://127.0.0.1:${PROXY_PORT}`)),
+      ...operatorEnvironment(config.sharedEnvironment, '--shared-env'),
+      ...(proxyPort !== undefined && proxyEnvironment(`http://127.0.0.1:${proxyPort}`)),
       ...trust.environment,
     },
   };

@@ -3,7 +3,7 @@
  * who starts DIRECTORY/bin/castellan meets the old one or the new one, and never a half.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { chmod, lstat, mkdir, open, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, readFile, readlink, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type BundleFile, MANIFEST_FILE, parseManifest } from '../config/bundle-manifest.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
@@ -23,11 +23,39 @@ const OPEN_MODE = 0o755;
 /** Copies that start at once meet once or twice. */
 const MAX_ATTEMPTS = 10;
 
+/** The program's name where OpenShell's drivers look for their supervisor. */
+const OPENSHELL_PROGRAM = 'openshell-sandbox';
+
 /**
  * Copies the bundle at `root` into `directory`, or finds it there. `uid` is this process's own.
  * @throws CastellanError `install_incomplete` where the bundle is not what its manifest says, `filesystem_refused` where it cannot be put
  */
 export async function copySelf(root: string, directory: string, uid: number): Promise<CopiedBundle> {
+  return copyInto(root, directory, uid, (name) => pointTo(join(directory, 'bin'), `${name}/bin`, ['link']));
+}
+
+/**
+ * The same beside `program`, which then runs it as openshell-sandbox: a link into the copy, in the place of an earlier link or program.
+ * @throws CastellanError as copySelf()
+ */
+export async function copySelfAs(root: string, program: string, uid: number): Promise<CopiedBundle> {
+  return copyInto(root, dirname(program), uid, (name) =>
+    pointTo(program, `${name}/bin/${OPENSHELL_PROGRAM}`, ['link', 'file']),
+  );
+}
+
+/** Where the program goes: the path itself, or its usual name in a directory that is there, or that a slash says there is to be. */
+export async function programPath(path: string, isDirectory: boolean): Promise<string> {
+  const facts = await stat(path).catch(() => undefined);
+  return isDirectory || facts?.isDirectory() ? join(path, OPENSHELL_PROGRAM) : path;
+}
+
+async function copyInto(
+  root: string,
+  directory: string,
+  uid: number,
+  point: (name: string) => Promise<void>,
+): Promise<CopiedBundle> {
   const text = await readManifest(root);
   const { files, version } = parseManifest(text);
   const name = `.castellan-${createHash('sha256').update(text).digest('hex').slice(0, NAME_DIGITS)}`;
@@ -37,7 +65,7 @@ export async function copySelf(root: string, directory: string, uid: number): Pr
     if ((await mkdir(directory, { recursive: true })) !== undefined) await chmod(directory, OPEN_MODE);
     const wasThere = await isThere(path, { files: listed, uid });
     if (!wasThere) await copyAll(root, path, { files: listed, uid });
-    await pointTo(directory, name);
+    await point(name);
     return { path, version, copied: !wasThere };
   } catch (error) {
     if (error instanceof CastellanError) throw error;
@@ -104,7 +132,7 @@ async function putInPlace(draft: string, path: string, wanted: Wanted): Promise<
     }
 }
 
-function ignoreAbsence(error: unknown): void {
+function ignoreAbsence(error: unknown): undefined {
   if (errnoOf(error) !== 'ENOENT') throw error;
 }
 
@@ -173,19 +201,17 @@ async function isIntact(path: string, { size, sha256, executable }: BundleFile):
   }
 }
 
-/** `bin` of the directory is a link, exchanged in one step. */
-async function pointTo(directory: string, name: string): Promise<void> {
-  const link = join(directory, 'bin');
-  const target = `${name}/bin`;
-  const before = await readlink(link).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw refused(link, 'is not a link of an earlier copy', errnoOf(error));
-  });
-  if (before === target) return;
+/** The link is exchanged in one step, where what is there may go. */
+async function pointTo(link: string, target: string, replaces: readonly ('link' | 'file')[]): Promise<void> {
+  const before = await lstat(link).catch((error: unknown) => ignoreAbsence(error));
+  const kind = before?.isSymbolicLink() ? 'link' : before?.isFile() ? 'file' : 'other';
+  if (before !== undefined && !replaces.some((each) => each === kind))
+    throw refused(link, 'is not a link of an earlier copy', 'EEXIST');
+  if (kind === 'link' && (await readlink(link)) === target) return;
   const draft = `${link}.new-${randomBytes(4).toString('hex')}`;
   await symlink(target, draft);
   await rename(draft, link);
-  await syncDirectory(directory);
+  await syncDirectory(dirname(link));
 }
 
 async function syncDirectory(path: string): Promise<void> {

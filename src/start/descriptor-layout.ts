@@ -1,37 +1,56 @@
-import type { LaunchSpec } from '../launch/spec.ts';
+import { roleLost } from '../roles/channel.ts';
 import type { ListenerDescriptors, SecretDescriptors } from '../roles/message.ts';
 
-/** What the network role is started with, numbered as in this process or as in the role. */
+/** What the network role is handed: numbered as in the process at hand or, on the wire, by places in the row it came in. */
 export interface RoleDescriptors {
   readonly listeners: ListenerDescriptors;
   readonly secrets: SecretDescriptors;
 }
 
+/** The row in which descriptors are handed over, and where in it each of them is. */
+export function layOutDescriptors(descriptors: RoleDescriptors): {
+  readonly row: readonly number[];
+  readonly places: RoleDescriptors;
+} {
+  const row: number[] = [];
+  const places = renumber(descriptors, (descriptor) => row.push(descriptor) - 1);
+  return { row, places };
+}
+
+/** How many descriptors a row with these places has. */
+export function rowLength(places: RoleDescriptors): number {
+  return layOutDescriptors(places).row.length;
+}
+
 /**
- * Where the descriptors will be in the network role: in one row from `first` on. Gives the numbers there, for the
- * start message, and what the launcher has to put where.
+ * The receiver's end of layOutDescriptors().
+ * @throws CastellanError `role_lost` for a place that is not in the row, or is told twice
  */
-export function layOutDescriptors(
+export function takeUpDescriptors(places: RoleDescriptors, row: readonly number[]): RoleDescriptors {
+  const left = new Map(row.entries());
+  return renumber(places, (place) => {
+    const descriptor = left.get(place);
+    left.delete(place);
+    if (descriptor === undefined) throw roleLost(`no descriptor was handed over for place ${place}`);
+    return descriptor;
+  });
+}
+
+function renumber(
   { listeners, secrets }: RoleDescriptors,
-  first: number,
-): RoleDescriptors & { readonly keep: LaunchSpec['keep'] } {
-  const keep: { descriptor: number; target: number }[] = [];
-  const place = (descriptor: number) => {
-    const target = first + keep.length;
-    keep.push({ descriptor, target });
-    return target;
-  };
+  number: (descriptor: number) => number,
+): RoleDescriptors {
+  const each = (descriptors: readonly number[]) => descriptors.map((descriptor) => number(descriptor));
   return {
     listeners: {
-      proxy: listeners.proxy.map(place),
-      transparent: listeners.transparent.map(place),
-      dnsUdp: listeners.dnsUdp.map(place),
-      dnsTcp: listeners.dnsTcp.map(place),
-      nflog: place(listeners.nflog),
+      proxy: each(listeners.proxy),
+      transparent: each(listeners.transparent),
+      dnsUdp: each(listeners.dnsUdp),
+      dnsTcp: each(listeners.dnsTcp),
+      ...(listeners.nflog !== undefined && { nflog: number(listeners.nflog) }),
     },
     secrets: Object.fromEntries(
-      Object.entries(secrets).map(([name, descriptor]) => [name, place(descriptor)]),
+      Object.entries(secrets).map(([name, descriptor]) => [name, number(descriptor)]),
     ),
-    keep,
   };
 }

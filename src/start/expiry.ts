@@ -2,6 +2,7 @@
 import type { Report } from '../audit/event.ts';
 import { compilePolicy, type Decider } from '../policy/compile.ts';
 import type { NetworkRule } from '../policy/document.ts';
+import { FACT_LIMITS } from '../policy/fact-limits.ts';
 
 export interface Expiry extends Disposable {
   /** From now on these rules are in force; gives what decides by them at this moment. */
@@ -10,8 +11,6 @@ export interface Expiry extends Disposable {
 
 /** Timers do not know that the machine slept or its clock was set: no rule outlives its end by more. */
 const MAX_WAIT_MS = 30_000;
-/** A record has room for no more. */
-const MAX_NAMES = 16;
 
 /** `replace` puts a decider in force and gives how many connections that ended. */
 export function watchExpiry(replace: (decider: Decider) => number, report: Report): Expiry {
@@ -32,7 +31,11 @@ export function watchExpiry(replace: (decider: Decider) => number, report: Repor
     const ended = rules.filter(({ expires = 0 }) => expires > before && expires <= since);
     if (ended.length === 0) return;
     const closed = replace(decider);
-    report({ kind: 'rules-expired', rules: ended.slice(0, MAX_NAMES).map(({ name }) => name), closed });
+    report({
+      kind: 'rules-expired',
+      rules: ended.slice(0, FACT_LIMITS.expiredRules).map(({ name }) => name),
+      closed,
+    });
   };
   return {
     follow(next) {

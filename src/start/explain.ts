@@ -21,13 +21,16 @@ export async function explain(request: PreviewRequest): Promise<object> {
   return preview(request, {
     report: (fact) => facts.push(fact),
     stage: (_, work) => Promise.resolve(work()),
-    use: async ({ cell, files, policy }) => {
+    use: async ({ cell, files }, { policy }) => {
       const environment = operatorEnvironment(request.config.environment);
       const spec = confine(cell, { argv: await mainCommand(request.config, cell.identity), environment });
       const rows = parseSeccompTable(await readFile(request.install.seccompTable, 'utf8'));
       return {
         steps: LAUNCH_STEPS,
-        ...describeSpec(spec, files, Object.keys(environment)),
+        ...describeSpec(spec, files, [
+          ...Object.keys(environment),
+          ...Object.keys(request.config.sharedEnvironment),
+        ]),
         cgroup: spec.cgroup === undefined ? 'none' : request.config.limits.together,
         refusedSystemCalls: refusedCalls(spec, rows),
         remarks: [...facts.flatMap(remark), ...credentialRemarks(request.config, policy)],

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readdir, realpath } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import { errnoOf } from '../errors.ts';
@@ -13,20 +13,43 @@ import type { TrustCover } from './trust.ts';
  * Castellan's own places: sockets and state, the log, the program. The first two are covered in the agent's view; the
  * program may be read, and is never writable. Given where links lead: covering a link would cover nothing, and a policy
  * could name what is behind it.
+ *
+ * @param sockets paths of castellan's sockets outside its run directory
+ * @param managerSocket where the service manager hears of the run, by sd_notify(3); undefined where that has no path
  */
-export async function ownPlaces(config: RunConfig, install: InstallPaths): Promise<OwnPlace[]> {
+export async function ownPlaces(
+  config: RunConfig,
+  install: InstallPaths,
+  sockets: readonly string[],
+  managerSocket: string | undefined,
+): Promise<OwnPlace[]> {
   // Without mounts nothing is covered: a policy that grants such a place, or a parent of it, is refused instead.
   const hidden = config.mode !== 'process-only';
+  const socket = { hidden, readable: false, isSocket: true } as const;
+  // Anybody may write to it, and who belongs to the service is believed. What castellan cannot find the agent cannot reach.
+  const manager = managerSocket && (await realpath(managerSocket).catch(() => undefined));
   const places: readonly OwnPlace[] = [
     { path: config.runBase, hidden, readable: false },
-    // Earlier runs' logs too: a rootless agent has their owner's uid.
-    { path: config.logDirectory, hidden, readable: false },
-    { path: config.auditPath, hidden, readable: false },
+    ...(config.pod === undefined
+      ? [
+          // Earlier runs' logs too: a rootless agent has their owner's uid.
+          { path: config.logDirectory, hidden, readable: false },
+          { path: config.auditPath, hidden, readable: false },
+        ]
+      : // The log is the sidecar's. Who could read here could pass for the process role.
+        [{ path: dirname(config.pod.controlSocket), hidden, readable: false }]),
     { path: install.root, hidden: false, readable: true },
+    ...(await Promise.all(sockets.map(realSocketPath))).map((path) => ({ ...socket, path })),
+    ...(hidden && manager !== undefined ? [{ path: manager, hidden, readable: false }] : []),
   ];
   // A log directory that nobody has made yet, and that this run does not make, holds nothing to protect.
   const needed = places.filter(({ path }) => hidden || path !== config.logDirectory || existsSync(path));
   return Promise.all(needed.map(async (place) => ({ ...place, path: await resolveExisting(place.path) })));
+}
+
+/** A look does not open it, and its directory may be reached by a link all the same. */
+async function realSocketPath(path: string): Promise<string> {
+  return join(await resolveExisting(dirname(path)), basename(path));
 }
 
 /** A path that is not there has nothing to hide yet. */

@@ -2,6 +2,7 @@ import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import { CastellanError } from '../errors.ts';
+import { podNetworkInode } from '../kernel/pod-network.ts';
 import { createSealedNamespace, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import { findTool } from '../kernel/tools.ts';
 
@@ -15,6 +16,14 @@ export async function makeNamespace(
   interfaceName: string,
   report: Report,
 ): Promise<SealedNamespace | undefined> {
+  if (config.pod !== undefined) {
+    report({
+      kind: 'control-applied',
+      control: 'sealed-namespace',
+      detail: `none: net:[${podNetworkInode()}] is the pod’s, fenced by castellan network-init`,
+    });
+    return undefined;
+  }
   if (config.mode === 'process-only') {
     report({
       kind: 'control-degraded',

@@ -16,6 +16,7 @@ import { type Asker, createAsker } from '../roles/ask.ts';
 import { type Channel, openChannel, roleLost } from '../roles/channel.ts';
 import {
   FATAL_CODES,
+  type NetworkFigures,
   type Placeholders,
   type ToNetworkRole,
   type ToProcessRole,
@@ -23,11 +24,15 @@ import {
 } from '../roles/message.ts';
 import { parseToNetworkRole } from '../roles/parse.ts';
 import { FROM_PROCESS_ROLE, keepPhase } from '../roles/phase.ts';
+import { type RoleDescriptors, rowLength, takeUpDescriptors } from './descriptor-layout.ts';
 import { watchExpiry } from './expiry.ts';
+import { createOwnFigures } from './own-figures.ts';
 import { readSecretFile } from './secret-files.ts';
 
 export interface NetworkRoleProcess {
   readonly controlDescriptor: number;
+  /** Where descriptors come. */
+  readonly handoverDescriptor: number;
   readonly signal?: AbortSignal;
 }
 
@@ -38,13 +43,17 @@ type StartMessage = Extract<ToNetworkRole, { readonly type: 'start' }>;
  * Serves until the process role says stop, and gives the exit code.
  * @throws CastellanError `role_lost` when the wire ends in any other way, or why nothing could be served.
  */
-export async function runNetworkRole({ controlDescriptor, signal }: NetworkRoleProcess): Promise<number> {
+export async function runNetworkRole({
+  controlDescriptor,
+  handoverDescriptor,
+  signal,
+}: NetworkRoleProcess): Promise<number> {
   posix().setUndumpable();
   const wire: Wire = openChannel(new Socket({ fd: controlDescriptor }), parseToNetworkRole, { signal });
   const asker = createAsker((id, flow) => wire.send({ type: 'identify', id, flow }));
   const serving = new AbortController();
   try {
-    await converse(wire, asker, serving.signal);
+    await converse({ wire, handover: handoverDescriptor, asker, signal: serving.signal });
     return 0;
   } finally {
     serving.abort();
@@ -52,14 +61,23 @@ export async function runNetworkRole({ controlDescriptor, signal }: NetworkRoleP
   }
 }
 
+interface Means {
+  readonly wire: Wire;
+  readonly handover: number;
+  readonly asker: Asker;
+  readonly signal: AbortSignal;
+}
+
 /** Handles messages until the wire is gone. Returns after an orderly stop only. */
-async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<void> {
+async function converse(means: Means): Promise<void> {
+  const { wire, asker } = means;
   const phases = keepPhase(FROM_PROCESS_ROLE);
   let egress: Egress | undefined;
   using expiry = watchExpiry(
     (decider) => egress?.replacePolicy(decider) ?? 0,
     (fact) => wire.send({ type: 'fact', fact }),
   );
+  const ownFigures = createOwnFigures();
   let generation = 0;
   let stopped: Promise<void> | undefined;
   let failure: unknown;
@@ -68,9 +86,10 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
     switch (message.type) {
       case 'start': {
         generation = message.policy.generation;
-        const set = await readCredentials(message.secrets.credentials);
+        const descriptors = takeUp(message, means.handover);
+        const set = await readCredentials(descriptors.secrets.credentials);
         const decider = expiry.follow(message.policy.rules);
-        egress = await serve(message, decider, set && new CredentialStore(set), wire, asker, signal);
+        egress = await serve({ ...message, ...descriptors }, decider, set && new CredentialStore(set), means);
         // One may have ended while it was starting.
         if (message.policy.rules.some(({ expires }) => expires !== undefined))
           egress.replacePolicy(expiry.follow(message.policy.rules));
@@ -91,12 +110,17 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
       case 'answer':
         asker.settle(message.id, message.result);
         break;
+      case 'measure':
+        if (egress !== undefined)
+          wire.send({ type: 'figures', id: message.id, figures: await figuresOf(ownFigures, egress, asker) });
+        break;
       case 'stop':
         // Not awaited: what is draining may still have questions.
         stopped = stop(egress, wire);
     }
   };
   wire.send({ type: 'hello', version: WIRE_VERSION, pid: process.pid });
+  phases.enter('waiting');
   for await (const message of wire.messages())
     await receive(message).catch((error: unknown) => {
       failure ??= error;
@@ -108,10 +132,25 @@ async function converse(wire: Wire, asker: Asker, signal: AbortSignal): Promise<
   await stopped;
 }
 
+async function figuresOf(
+  ownFigures: ReturnType<typeof createOwnFigures>,
+  egress: Egress,
+  { waiting }: Asker,
+): Promise<NetworkFigures> {
+  return { ...(await ownFigures()), ...egress.figures(), identificationsWaiting: waiting };
+}
+
 function fatal(error: unknown): ToProcessRole {
   const message = error instanceof Error ? error.message : String(error);
   const code = FATAL_CODES.find((known) => error instanceof CastellanError && error.code === known);
   return { type: 'fatal', message, ...(code && { code }) };
+}
+
+/** They were sent before the message, so that they lie in the socket. */
+function takeUp(places: RoleDescriptors, handover: number): RoleDescriptors {
+  const row = posix().takeDescriptors(handover, rowLength(places));
+  posix().close(handover);
+  return takeUpDescriptors(places, row);
 }
 
 /** The parser of YAML costs a while to load, which runs without credentials need not pay. */
@@ -129,9 +168,7 @@ async function serve(
   message: StartMessage,
   decider: Decider,
   credentials: CredentialStore | undefined,
-  wire: Wire,
-  asker: Asker,
-  signal: AbortSignal,
+  { wire, asker, signal }: Means,
 ): Promise<Egress> {
   const report = (fact: AuditFact): void => wire.send({ type: 'fact', fact });
   const { listeners, policy, upstreamProxy, secrets, takesProposals } = message;
@@ -139,7 +176,7 @@ async function serve(
   const mayInspect = decider.inspects || policy.mayChange || credentials !== undefined;
   const modelRoutes = await readModelRoutes(secrets.inferenceRoutes);
   const isTrustNeeded = mayInspect || modelRoutes.length > 0 || upstreamProxy?.scheme === 'https';
-  watchBypass(listeners.nflog, report, { signal });
+  if (listeners.nflog !== undefined) watchBypass(listeners.nflog, report, { signal });
   return await startEgress({
     listeners: listenersOf(listeners),
     decider,

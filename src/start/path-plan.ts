@@ -45,6 +45,8 @@ export interface OwnPlace {
   readonly hidden: boolean;
   /** Reading does no harm (the program itself), or does (sockets, audit). */
   readonly readable: boolean;
+  /** A socket at a path of the operator's choice: covered, and no parent may be granted, in which another could take its place. */
+  readonly isSocket?: true;
 }
 
 /**
@@ -66,17 +68,21 @@ export function planPaths(
       });
     else readWrite.add(workingDirectory);
   }
+  const mayLieBelow = ({ hidden, isSocket }: OwnPlace): boolean => hidden && !isSocket;
   for (const path of readWrite) {
     if (SYSTEM_DIRECTORIES.includes(path)) throw refused(path, 'is a system directory');
     if (KERNEL_CONTROLS.some((control) => covers(control, path)))
       throw refused(path, 'holds switches of the kernel');
-    const ours = own.find((place) => covers(place.path, path) || (!place.hidden && covers(path, place.path)));
+    const ours = own.find(
+      (place) => covers(place.path, path) || (!mayLieBelow(place) && covers(path, place.path)),
+    );
     if (ours !== undefined)
       throw refused(path, `would let the agent write ${ours.path}, which is castellan’s own`);
   }
   for (const path of policy.readOnly) {
     const ours = own.find(
-      (place) => !place.readable && (covers(place.path, path) || (!place.hidden && covers(path, place.path))),
+      (place) =>
+        !place.readable && (covers(place.path, path) || (!mayLieBelow(place) && covers(path, place.path))),
     );
     if (ours !== undefined)
       throw refused(path, `would let the agent read ${ours.path}, which is castellan’s own`);

@@ -3,7 +3,7 @@ import type { Surroundings } from '../config/surroundings.ts';
 import type { SandboxCgroup } from '../kernel/cgroup.ts';
 import { openKillScope } from '../kernel/landlock.ts';
 import type { Population } from '../kernel/population.ts';
-import { descendantsOf, processesInNamespace } from '../kernel/processes.ts';
+import { descendantsOf, lacksKill, processesInNamespace } from '../kernel/processes.ts';
 import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell } from '../launch/cell.ts';
 
@@ -39,8 +39,8 @@ function choose({
 }: PopulationSources): Population {
   if (cgroup !== undefined)
     return { means: `cgroup ${cgroup.path}`, list: () => cgroup.list(), killAll: () => cgroup.kill() };
-  // Who is in the scope cannot mount: where every launch still has to, there is none.
-  const killAll = cell.mounts.length > 0 ? undefined : openKillScope(landlockAbi);
+  // Who is in the scope cannot mount: where every launch still has to, there is none. Nor is there where one signal cannot reach all.
+  const killAll = cell.mounts.length > 0 || lacksKill() ? undefined : openKillScope(landlockAbi);
   const how = killAll === undefined ? 'killed in rounds' : 'killed by their signal scope';
   // Where the policy lets programs make namespaces, not being in ours says nothing.
   if (namespace !== undefined && !cell.seccompRelax.includes('namespaces'))

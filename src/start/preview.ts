@@ -4,7 +4,7 @@ import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import type { RunStage } from './plan.ts';
-import { type PreparedSandbox, prepareSandbox } from './prepare.ts';
+import { type Groundwork, layGroundwork, type PreparedSandbox, prepareSandbox } from './prepare.ts';
 import { claimRunDirectory } from './run-directory.ts';
 
 export interface PreviewRequest {
@@ -16,7 +16,7 @@ export interface PreviewRequest {
 export interface PreviewUse<T> {
   readonly report: Report;
   readonly stage: RunStage;
-  use(sandbox: PreparedSandbox): Promise<T>;
+  use(sandbox: PreparedSandbox, groundwork: Groundwork): Promise<T>;
 }
 
 /** @throws CastellanError as a run would */
@@ -26,9 +26,8 @@ export async function preview<T>(
 ): Promise<T> {
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
   await using held = new AsyncDisposableStack();
-  const sandbox = await prepareSandbox({
-    ...{ config, surroundings, install, runDirectory, stage, report, held },
-    create: false,
-  });
-  return await use(sandbox);
+  const parts = { config, surroundings, install, runDirectory, stage, report, held };
+  const groundwork = await layGroundwork(parts);
+  const sandbox = await prepareSandbox({ ...parts, groundwork, create: false });
+  return await use(sandbox, groundwork);
 }

@@ -1,22 +1,14 @@
-/** How far a run has come, for whoever looks after it: probes over HTTP, and the service manager. */
-import type { Server } from 'node:http';
-import { createServer, type Socket } from 'node:net';
-import type { HealthListener } from '../config/config.ts';
+/** How far a run has come, for whoever looks after it: probes, and the service manager. */
 import type { Surroundings } from '../config/surroundings.ts';
-import { CastellanError, errnoOf } from '../errors.ts';
+import { readVariable } from '../config/variables.ts';
 import { posix } from '../kernel/posix.ts';
-import { healthSocketIn } from './run-directory.ts';
+import type { Answerer } from './door.ts';
 
 export type Phase = 'starting' | 'ready' | 'stopping';
 
-export interface Readiness extends AsyncDisposable {
+export interface Readiness extends Disposable {
   enter(phase: Phase): void;
-}
-
-export interface ReadinessOptions {
-  readonly runDirectory: string;
-  readonly listener: HealthListener | undefined;
-  readonly surroundings: Surroundings;
+  readonly answer: Answerer;
 }
 
 /** By name, whether the answer is yes in a phase. Kubernetes' words for its three probes. */
@@ -28,93 +20,35 @@ const PROBES = {
 export type Probe = keyof typeof PROBES;
 export const PROBE_NAMES = Object.keys(PROBES) as readonly Probe[];
 
-/** A probe sends one small request; whoever holds a connection open instead is thrown out. */
-const REQUEST_MS = 5000;
-/** Kubelets and engines ask one at a time. */
-const MAX_CLIENTS = 16;
+/** Answers /live, /startup and /ready by the phase of the moment. */
+export function probeAnswerer(phase: () => Phase): Answerer {
+  return async (path) => {
+    const name = PROBE_NAMES.find((probe) => path === `/${probe}`);
+    if (name === undefined) return undefined;
+    const body = `${JSON.stringify({ status: phase() })}\n`;
+    return { status: PROBES[name](phase()) ? 200 : 503, type: 'application/json', body };
+  };
+}
 
-/**
- * Answers probes from now on, and tells the service manager of each phase.
- * @throws CastellanError `address_in_use`, `filesystem_refused` where it cannot listen
- */
-export async function openReadiness({
-  runDirectory,
-  listener,
-  surroundings,
-}: ReadinessOptions): Promise<Readiness> {
+/** Answers probes, and tells the service manager of each phase and of life. */
+export function openReadiness(surroundings: Surroundings): Readiness {
   let phase: Phase = 'starting';
-  await using opened = new AsyncDisposableStack();
-  const serve = lazyHttp(() => phase);
-  opened.use(await listenOn({ fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) }, serve));
-  if (listener !== undefined) opened.use(await listenOn(listener, serve));
-  const tell = opened.use(serviceManager(surroundings));
-  const kept = opened.move();
+  const tell = serviceManager(surroundings);
   return {
     enter(next) {
       phase = next;
       if (next === 'ready') tell.notify('READY=1');
       if (next === 'stopping') tell.notify('STOPPING=1');
     },
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+    answer: probeAnswerer(() => phase),
+    [Symbol.dispose]: () => tell[Symbol.dispose](),
   };
 }
 
-async function listenOn(
-  where: HealthListener | { readonly fd: number },
-  serve: (socket: Socket) => void,
-): Promise<AsyncDisposable> {
-  const clients = new Set<Socket>();
-  const server = createServer((socket) => {
-    socket.on('error', () => {});
-    clients.add(socket);
-    socket.once('close', () => clients.delete(socket));
-    serve(socket);
-  });
-  server.maxConnections = MAX_CLIENTS;
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once('error', reject).listen(where, resolve);
-  try {
-    await promise;
-  } catch (error) {
-    const object = 'port' in where ? `${where.host}:${where.port}` : 'the health socket';
-    const errno = errnoOf(error);
-    const code = errno === 'EADDRINUSE' ? 'address_in_use' : 'filesystem_refused';
-    throw new CastellanError(code, `probes cannot be answered on ${object}`, {
-      step: 'health',
-      object,
-      ...(errno && { errno }),
-    });
-  }
-  server.unref();
-  return {
-    async [Symbol.asyncDispose]() {
-      for (const client of clients) client.destroy();
-      await new Promise<void>((done) => server.close(() => done()));
-    },
-  };
-}
-
-/** Node's HTTP is loaded for the first probe: most runs have none. */
-function lazyHttp(phase: () => Phase): (socket: Socket) => void {
-  let http: Promise<Server> | undefined;
-  return (socket) => {
-    http ??= import('node:http').then(({ createServer: createHttp }) => {
-      const server = createHttp(
-        { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS },
-        (request, response) => {
-          const name = PROBE_NAMES.find((probe) => request.url === `/${probe}`);
-          const yes = name !== undefined && PROBES[name](phase());
-          const status = name === undefined ? 404 : yes ? 200 : 503;
-          response.writeHead(status, { 'Content-Type': 'application/json', Connection: 'close' });
-          response.end(`${JSON.stringify({ status: phase() })}\n`);
-        },
-      );
-      server.emit('listening');
-      return server;
-    });
-    socket.setTimeout(REQUEST_MS, () => socket.destroy());
-    void http.then((server) => server.emit('connection', socket));
-  };
+/** The path of the socket that sd_notify(3) writes to; an abstract one has none, and is not in the sandbox's network. */
+export function managerSocket({ environment }: Surroundings): string | undefined {
+  const address = readVariable(environment, 'NOTIFY_SOCKET');
+  return address?.startsWith('/') ? address : undefined;
 }
 
 interface ServiceManager extends Disposable {
@@ -123,7 +57,7 @@ interface ServiceManager extends Disposable {
 
 /** sd_notify(3) to who started us, where there is one; its watchdog is fed for as long as this process takes turns. */
 function serviceManager({ environment, pid, initPid }: Surroundings): ServiceManager {
-  const socket = environment['NOTIFY_SOCKET'];
+  const socket = readVariable(environment, 'NOTIFY_SOCKET');
   const notify = (state: string): void => {
     if (socket === undefined) return;
     try {
@@ -139,10 +73,9 @@ function serviceManager({ environment, pid, initPid }: Surroundings): ServiceMan
 }
 
 /** Half the time after which the manager gives up, as sd_watchdog_enabled(3) asks for. Undefined where it does not watch us. */
-function watchdogMs(
-  { WATCHDOG_USEC: limit, WATCHDOG_PID: watched }: Surroundings['environment'],
-  own: readonly number[],
-): number | undefined {
+function watchdogMs(environment: Surroundings['environment'], own: readonly number[]): number | undefined {
+  const limit = readVariable(environment, 'WATCHDOG_USEC');
+  const watched = readVariable(environment, 'WATCHDOG_PID');
   if (limit === undefined || !/^[1-9]\d{3,14}$/.test(limit)) return undefined;
   if (watched !== undefined && !own.includes(Number(watched))) return undefined;
   return Math.min(Number(limit) / 2000, 2 ** 31 - 1);

@@ -21,10 +21,14 @@ export interface ReachableCode extends AsyncDisposable {
  * The program as the role can open it. Below a directory that others may not enter (a clone in a home directory, say) it is
  * attached, in the role's private mount namespace, to a directory that they may.
  */
-export async function reachableCode(config: RunConfig, install: InstallPaths): Promise<ReachableCode> {
+export async function reachableCode(
+  config: RunConfig,
+  install: InstallPaths,
+  changesUid: boolean,
+): Promise<ReachableCode> {
   const { root, node, main } = install;
   const inPlace: ReachableCode = { node, main, source: root, mounts: [], async [Symbol.asyncDispose]() {} };
-  if (config.mode === 'rootless' || isOpenToOthers(root)) return inPlace;
+  if (!changesUid || isOpenToOthers(root)) return inPlace;
   const target = codeDirectoryOf(config.runBase, config.name);
   await mkdir(target, { mode: 0o755 });
   const opened = openReadable([root]);

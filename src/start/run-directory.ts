@@ -117,7 +117,7 @@ export async function claimRunDirectory(
     pid: surroundings.pid,
     startTime: (await processStartTime(surroundings.pid)) ?? '',
     pidNamespace: await readlink(OWN_PID_NAMESPACE),
-    command: [...(config.command ?? ['login', 'shell'])],
+    command: [...(config.command ?? (config.mode === 'sidecar' ? ['sidecar'] : ['login', 'shell']))],
     startedAt: new Date().toISOString(),
     auditPath: config.auditPath,
     networkInterface: interfaceName,

@@ -18,7 +18,8 @@ export interface SecretFiles extends Disposable {
 
 export interface SecretFileReaders {
   readonly mode: RunConfig['mode'];
-  readonly identity: Pick<SandboxIdentity, 'uid' | 'gid' | 'groups'>;
+  /** Undefined where the sandbox is in another container, which has not these files. */
+  readonly identity?: Pick<SandboxIdentity, 'uid' | 'gid' | 'groups'>;
   readonly granted: readonly Pick<GrantedPath, 'path' | 'access'>[];
 }
 
@@ -83,12 +84,15 @@ function refuseReach(path: string, descriptor: number, { mode, identity, granted
   );
   if (hole !== undefined)
     throw refused(path, `lies below ${hole.path}, which the policy grants to the agent`);
-  if (mode === 'root' && mayRead(facts, identity))
+  if (mode === 'root' && identity !== undefined && mayRead(facts, identity))
     throw refused(path, `can be read by the sandbox user (mode ${(facts.mode & 0o777).toString(8)})`);
   if ((facts.mode & 0o002) !== 0) throw refused(path, 'can be written by everybody');
 }
 
-function mayRead({ uid, gid, mode }: Stats, identity: SecretFileReaders['identity']): boolean {
+function mayRead(
+  { uid, gid, mode }: Stats,
+  identity: Pick<SandboxIdentity, 'uid' | 'gid' | 'groups'>,
+): boolean {
   if (uid === identity.uid) return true;
   const inGroup = gid === identity.gid || identity.groups.includes(gid);
   return (mode & (inGroup ? 0o040 : 0o004)) !== 0;

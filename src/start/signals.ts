@@ -17,6 +17,13 @@ export function signalExitCode(name: SignalName): number {
 export interface SignalInbox extends Disposable {
   /** The first signal that asked for an end, while nobody has taken them yet. */
   readonly stopRequest: SignalName | undefined;
+  /** Aborted by the first request for an end. */
+  readonly stopping: AbortSignal;
+  /**
+   * Somebody asks for an end by other means: as TERM, once. What shuts a pod down tells both of its containers, so that the next
+   * such signal is taken as the same request, and does not hurry it.
+   */
+  readonly ask: () => void;
   /** Hands over what came so far, then each as it comes. */
   take(handler: (name: SignalName) => void): void;
 }
@@ -24,8 +31,26 @@ export interface SignalInbox extends Disposable {
 export function openSignalInbox(onSignal: (listener: (name: SignalName) => void) => Disposable): SignalInbox {
   const waiting: SignalName[] = [];
   let handler = (name: SignalName): void => void waiting.push(name);
-  const subscription = onSignal((name) => handler(name));
+  const stopping = new AbortController();
+  let isOwed = false;
+  const subscription = onSignal((name) => {
+    if (isStopSignal(name)) {
+      stopping.abort();
+      if (isOwed) {
+        isOwed = false;
+        return;
+      }
+    }
+    handler(name);
+  });
   return {
+    stopping: stopping.signal,
+    ask() {
+      if (stopping.signal.aborted) return;
+      stopping.abort();
+      isOwed = true;
+      handler('SIGTERM');
+    },
     get stopRequest() {
       return waiting.find(isStopSignal);
     },

@@ -1,6 +1,6 @@
 import type { SignalName } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
-import { PROCESS_ROLE_STAGES, type RunStage, type StageName } from './plan.ts';
+import type { RunStage, StagePlan } from './plan.ts';
 
 /** A start that was told to end before the command ran: no refusal, so not a CastellanError. */
 export class StartInterrupted extends Error {
@@ -16,8 +16,11 @@ export class StartInterrupted extends Error {
  * Makes the runner of one start. A stage that fails with anything but a CastellanError becomes `internal`, with the
  * stage as its step, so that every refusal names where it happened. No stage begins after a signal that asks for an end.
  */
-export function stageRunner(stopRequest: () => SignalName | undefined): RunStage {
-  const order: readonly StageName[] = PROCESS_ROLE_STAGES.map(([name]) => name);
+export function stageRunner<Plan extends StagePlan>(
+  plan: Plan,
+  stopRequest: () => SignalName | undefined,
+): RunStage<Plan[number][0]> {
+  const order = plan.map(([name]) => name);
   let next = 0;
   return async (name, work) => {
     if (order[next] !== name)
@@ -31,6 +34,9 @@ export function stageRunner(stopRequest: () => SignalName | undefined): RunStage
       return await work();
     } catch (error) {
       if (error instanceof CastellanError) throw error;
+      const interruption = stopRequest();
+      if (interruption !== undefined && error instanceof Error && error.name === 'AbortError')
+        throw new StartInterrupted(interruption);
       const errno = errnoOf(error);
       const message = error instanceof Error ? error.message : String(error);
       throw new CastellanError('internal', message, { step: name, cause: error, ...(errno && { errno }) });

@@ -1,23 +1,30 @@
-/** A START: config → identity → filesystem → network → ssh → launch → ready, and its end. A stage is a file beside this one. */
+/** A START: the stages of plan.ts in their order, and its end. A stage is a file beside this one. */
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
+import type { PodConfig } from '../config/pod.ts';
 import type { SignalName, Surroundings } from '../config/surroundings.ts';
-import { CastellanError } from '../errors.ts';
+import { readVariable } from '../config/variables.ts';
+import { CastellanError, ERROR_CODES } from '../errors.ts';
 import { endPopulation, type Population } from '../kernel/population.ts';
 import { posix } from '../kernel/posix.ts';
+import { createIdentifier } from '../kernel/procfs.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
 import { createMainConsole } from '../session/main-console.ts';
 import { startMainProcess } from '../session/main-process.ts';
 import { openRunAudit, type RunAudit } from './audit.ts';
 import { withPlaceholders } from './cell.ts';
+import { openDoors } from './doors.ts';
+import { type HandedSocket, takeHandedSockets } from './handed-sockets.ts';
 import { mainCommand } from './main-command.ts';
-import { startNetworkRole } from './network.ts';
-import type { RunStage } from './plan.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
+import { followBinaryLinks, serveNetwork } from './network.ts';
+import { PROCESS_ROLE_STAGES, type RunStage, SIDECAR_STAGES } from './plan.ts';
 import { openPopulation } from './population.ts';
-import { prepareSandbox } from './prepare.ts';
+import { layGroundwork, prepareSandbox } from './prepare.ts';
 import { openReadiness, type Readiness } from './readiness.ts';
 import { openPolicyReload } from './reload.ts';
+import { launchNetworkRole } from './role-launch.ts';
 import { claimRunDirectory, type RunDirectory } from './run-directory.ts';
 import { openSignalInbox, type SignalInbox, signalExitCode } from './signals.ts';
 import { startSsh } from './ssh.ts';
@@ -55,65 +62,120 @@ export async function start(request: StartRequest): Promise<number> {
 /** Claims the run directory and the log, and sees to it that the log tells how the run ended. */
 async function startRecorded(request: StartRequest, signals: SignalInbox): Promise<number> {
   const { config, surroundings } = request;
-  const stage = stageRunner(() => signals.stopRequest);
+  // First, because whatever is started from here on must not inherit them.
+  const handed = takeHandedSockets(surroundings, config.mode);
+  const isSidecar = config.mode === 'sidecar';
+  const stage = stageRunner(isSidecar ? SIDECAR_STAGES : PROCESS_ROLE_STAGES, () => signals.stopRequest);
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
-  await using readiness = await openReadiness({
-    runDirectory: runDirectory.path,
-    listener: config.healthListener,
-    surroundings,
-  });
-  await using audit = await stage('audit', () => openRunAudit(config, surroundings, request.stderr));
+  using readiness = openReadiness(surroundings);
+  const metrics = createMetrics(config, surroundings.uid);
+  const answerers = { probes: readiness.answer, metrics: metrics.answer };
+  await using _doors = await openDoors(config, runDirectory.path, handed, answerers);
+  await using audit = await stage('audit', () =>
+    config.pod === undefined || isSidecar
+      ? openRunAudit(config, surroundings, request.stderr, metrics.count)
+      : join(config.pod, request, signals),
+  );
+  metrics.sources.audit = audit;
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
   try {
-    const ending = await runSandbox(request, { stage, signals, runDirectory, readiness, audit });
-    if (ending.error !== undefined) throw ending.error;
-    audit.report({ kind: 'supervisor-stopped', exitCode: ending.exitCode, reason: ending.reason });
-    return ending.exitCode;
+    const run = isSidecar ? (await import('./sidecar.ts')).runSidecar : runSandbox;
+    const { error, exitCode, reason } = await run(request, {
+      stage,
+      signals,
+      runDirectory,
+      handed,
+      readiness,
+      audit,
+      metrics,
+    });
+    if (error !== undefined) throw error;
+    audit.report({ kind: 'supervisor-stopped', exitCode, reason });
+    await audit.conclude(exitCode, reason);
+    return exitCode;
   } catch (error) {
-    reportFailure(error, audit.report);
+    const exitCode = reportFailure(error, audit.report);
+    // Where the log is lost this fails too, and the first reason is the one to tell.
+    await audit.conclude(exitCode, String(error)).catch(() => {});
     throw error;
   }
 }
 
-interface RunParts {
+/** Loaded when called for, as all that only pods need. */
+async function join(
+  pod: PodConfig,
+  { surroundings, install }: StartRequest,
+  signals: SignalInbox,
+): Promise<RunAudit> {
+  const { joinSidecar } = await import('./join-sidecar.ts');
+  return joinSidecar(pod, surroundings, install, signals);
+}
+
+export interface RunParts {
   readonly stage: RunStage;
   readonly signals: SignalInbox;
   readonly runDirectory: RunDirectory;
+  readonly handed: readonly HandedSocket[];
   readonly readiness: Readiness;
   readonly audit: RunAudit;
+  readonly metrics: Metrics;
 }
 
 /** The stages between an open log and the end of the command, each undone when this returns. */
 async function runSandbox(
   request: StartRequest,
-  { stage, signals, runDirectory, readiness, audit }: RunParts,
+  { stage, signals, runDirectory, handed, readiness, audit, metrics }: RunParts,
 ): Promise<Ending> {
-  const { report, failed } = audit;
+  const { report, failed, sidecar } = audit;
   const { config, surroundings, install } = request;
   const began = performance.now();
   await using held = new AsyncDisposableStack();
-  const parts = { config, surroundings, install, runDirectory, stage, report, held };
-  const sandbox = await prepareSandbox({ ...parts, create: true });
-  const { policy, files, secrets, trust, cgroup, namespace, launcher, landlockAbi } = sandbox;
-  const network = held.use(
+  const parts = { config, surroundings, install, runDirectory, handed, stage, report, held, sidecar };
+  const groundwork = await layGroundwork(parts);
+  const { policy, cgroup, launcher, landlock, setup } = groundwork;
+  const changesUid = config.mode === 'root';
+  const role = held.use(
     await stage('network-role', () =>
-      namespace === undefined
+      config.mode === 'process-only'
         ? undefined
-        : startNetworkRole({
+        : launchNetworkRole({
             config,
             install,
-            namespace,
             policy,
-            secrets,
-            landlockAbi,
+            changesUid,
+            landlockAbi: landlock.abi,
             launcher,
-            supervisorPid: surroundings.pid,
             report,
           }),
     ),
   );
-  if (network?.authority !== undefined) await trust.publish(network.authority);
-  const whole = withPlaceholders(sandbox.cell, network?.placeholders ?? {}, config.environment);
+  const sandbox = await prepareSandbox({ ...parts, groundwork, create: true });
+  const { files, secrets, trust, namespace } = sandbox;
+  const network = held.use(
+    await stage('egress', async () => {
+      // Elsewhere, in a pod: it serves when it says so.
+      await sidecar?.begun;
+      if (role === undefined || namespace === undefined) return undefined;
+      return serveNetwork(role, {
+        config,
+        entrance: namespace,
+        policy,
+        secrets,
+        changesUid,
+        identify: createIdentifier({
+          diag: namespace.diag,
+          inode: namespace.inode,
+          supervisorPid: surroundings.pid,
+        }),
+        resolveRules: followBinaryLinks,
+        report,
+      });
+    }),
+  );
+  metrics.sources.network = network;
+  const { authority, placeholders = {} } = network ?? setup ?? {};
+  if (authority !== undefined) await trust.publish(authority);
+  const whole = withPlaceholders(sandbox.cell, placeholders, config.environment);
   const cell = cgroup === undefined ? await settleView(whole, namespace, launcher) : whole;
   const reload = held.use(
     await openPolicyReload({ config, policy, granted: files.granted, network, report }),
@@ -124,14 +186,23 @@ async function runSandbox(
     namespace,
     cell,
     rolePid: network?.pid,
-    landlockAbi,
+    landlockAbi: landlock.abi,
     report,
   });
-  held.defer(() => endEverybody(population, config.graceMs, report));
+  // What nobody can put on record any more gets no time.
+  let { graceMs } = config;
+  void sidecar?.closed.then(() => {
+    graceMs = 0;
+  });
+  held.defer(() => endEverybody(population, graceMs, report));
   const retain = config.retain && { ...config.retain, console: createMainConsole() };
   held.use(
     await stage('ssh', () =>
-      startSsh({ config, surroundings, runDirectory, launcher, cell, report, mainConsole: retain?.console }),
+      startSsh({
+        ...{ config, surroundings, runDirectory, handed, launcher, cell, report },
+        mainConsole: retain?.console,
+        granted: files.granted,
+      }),
     ),
   );
   const main = await stage('launch', async () =>
@@ -140,7 +211,7 @@ async function runSandbox(
       cell,
       argv: await mainCommand(config, cell.identity),
       environment: operatorEnvironment(config.environment),
-      terminalName: surroundings.environment['TERM'],
+      terminalName: readVariable(surroundings.environment, 'TERM'),
       stdin: request.stdin,
       stdout: request.stdout,
       stderr: request.stderr,
@@ -150,6 +221,7 @@ async function runSandbox(
   await stage('ready', async () => {
     await runDirectory.markReady(cell.identity.user);
     readiness.enter('ready');
+    sidecar?.ready();
     report({
       kind: 'supervisor-ready',
       sshSocket: runDirectory.sshSocket,
@@ -176,10 +248,17 @@ async function endEverybody(population: Population, graceMs: number, report: Rep
   report({ kind: 'internal-error', where: 'teardown', message: 'processes of the sandbox did not end' });
 }
 
-function reportFailure(error: unknown, report: Report): void {
-  if (error instanceof CastellanError)
+/** Gives the exit code that the failure leads to. */
+function reportFailure(error: unknown, report: Report): number {
+  if (error instanceof StartInterrupted) {
+    const exitCode = signalExitCode(error.signal);
+    report({ kind: 'supervisor-stopped', exitCode, reason: error.message });
+    return exitCode;
+  }
+  if (error instanceof CastellanError) {
     report({ kind: 'supervisor-failed', code: error.code, step: error.step, message: error.message });
-  else if (error instanceof StartInterrupted)
-    report({ kind: 'supervisor-stopped', exitCode: signalExitCode(error.signal), reason: error.message });
-  else report({ kind: 'internal-error', where: 'start', message: String(error) });
+    return error.exitCode;
+  }
+  report({ kind: 'internal-error', where: 'start', message: String(error) });
+  return ERROR_CODES.internal.exit;
 }

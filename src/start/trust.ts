@@ -16,6 +16,7 @@ import type { MountStep } from '../launch/spec.ts';
 import { opensConnections } from '../policy/compile.ts';
 import type { PolicyDocument } from '../policy/document.ts';
 import { certificatesIn } from '../protocol/pem.ts';
+import type { Setup } from '../roles/control/message.ts';
 import { openBrowserSettings } from './browser-settings.ts';
 import { type GrantedPath, openExisting } from './filesystem.ts';
 import { covers } from './path-plan.ts';
@@ -39,6 +40,8 @@ export interface TrustCover {
 export interface TrustRequest {
   readonly config: RunConfig;
   readonly policy: PolicyDocument;
+  /** What the sidecar said; undefined where there is none. */
+  readonly setup?: Pick<Setup, 'authority'> | undefined;
   /** Where the files are: the run directory, which the agent cannot reach. */
   readonly directory: string;
   readonly report: Report;
@@ -58,13 +61,46 @@ const NOTHING: TrustStore = {
   [Symbol.dispose]() {},
 };
 
+/** Where nothing can be mounted: programs find the authority by the variables of their libraries alone. */
+async function openPlainTrust(directory: string, report: Report): Promise<TrustStore> {
+  const store = join(directory, 'trust');
+  await mkdir(store, { mode: 0o755 });
+  for (const name of [AUTHORITY_FILE, BUNDLE_FILE])
+    await writeFile(join(store, name), '', { mode: 0o444, flag: 'wx' });
+  const descriptor = openExisting(store);
+  if (descriptor === undefined) throw new Error(`${store} vanished`);
+  report({
+    kind: 'control-degraded',
+    control: 'trust-store',
+    reason: `nothing can be mounted here: the authority is in ${join(store, BUNDLE_FILE)} and in the variables that name it`,
+    remedy: 'give programs that read no such variable (browsers, Java) the authority in their own settings',
+  });
+  return {
+    mounts: [],
+    cover: undefined,
+    granted: [{ path: store, descriptor, isDirectory: true, access: 'read' }],
+    environment: trustEnvironment(join(store, AUTHORITY_FILE), join(store, BUNDLE_FILE)),
+    async publish(authority) {
+      await rewrite(join(store, AUTHORITY_FILE), authority);
+      await rewrite(join(store, BUNDLE_FILE), withAuthority(await readSystemBundle(), authority));
+    },
+    [Symbol.dispose]: () => posix().close(descriptor),
+  };
+}
+
+function withAuthority(system: string, authority: string): string {
+  return `${system}${system === '' || system.endsWith('\n') ? '' : '\n'}${authority}`;
+}
+
 /** Makes empty files and the mounts of them; nothing where no TLS is opened, or where nothing can be mounted. */
 export async function openTrustStore({
   config,
   policy,
+  setup,
   directory,
   report,
 }: TrustRequest): Promise<TrustStore> {
+  if (setup?.authority !== undefined) return openPlainTrust(directory, report);
   const opens = opensConnections(policy.network);
   // Which destinations a credential names is known to the network role alone.
   const mayOpen = opens || config.reload !== undefined || config.secretFiles.credentials !== undefined;
@@ -108,8 +144,7 @@ export async function openTrustStore({
     granted: [{ path: place, descriptor: cover.descriptor, isDirectory: true, access: 'read' }],
     environment: trustEnvironment(join(place, AUTHORITY_FILE), join(place, BUNDLE_FILE)),
     async publish(authority) {
-      const system = await readSystemBundle();
-      const bundle = `${system}${system === '' || system.endsWith('\n') ? '' : '\n'}${authority}`;
+      const bundle = withAuthority(await readSystemBundle(), authority);
       await rewrite(join(store, AUTHORITY_FILE), authority);
       await rewrite(join(store, BUNDLE_FILE), bundle);
       if (javaStores.length > 0) await rewrite(join(store, JAVA_FILE), await javaStoreOf(bundle));

@@ -8,7 +8,7 @@ import { type CellCommand, confine } from '../launch/confine.ts';
 import { operatorEnvironment } from '../launch/environment.ts';
 import { credentialRemarks } from './credential-remarks.ts';
 import { mainCommand } from './main-command.ts';
-import type { PreparedSandbox } from './prepare.ts';
+import type { Groundwork, PreparedSandbox } from './prepare.ts';
 import { type PreviewRequest, preview } from './preview.ts';
 
 export interface Check {
@@ -53,7 +53,7 @@ export async function validate(request: PreviewRequest): Promise<Validation> {
     await preview(request, {
       report: (fact) => warnings.push(...warning(fact)),
       stage: check,
-      use: (sandbox) => checkLaunch(request, sandbox, check, warnings),
+      use: (sandbox, groundwork) => checkLaunch(request, { ...sandbox, ...groundwork }, check, warnings),
     });
   } catch (error) {
     if (checks.at(-1)?.ok !== false) checks.push(failedCheck('clean-up', error));
@@ -71,7 +71,7 @@ type RunCheck = <T>(name: string, work: () => Promise<T> | T) => Promise<T>;
 
 async function checkLaunch(
   { config }: PreviewRequest,
-  { cell, launcher, policy }: PreparedSandbox,
+  { cell, launcher, policy }: PreparedSandbox & Groundwork,
   check: RunCheck,
   warnings: string[],
 ): Promise<void> {

@@ -6,7 +6,8 @@ import type { Launcher } from '../launch/launch.ts';
 
 /**
  * The cell with its mounts made once, in a namespace that every launch enters: a Landlock domain that scopes signals refuses
- * mounts to all who are in it. As it was where that cannot be: in a chroot the namespace's root is not ours.
+ * mounts to all who are in it. As it was where that cannot be, and each launch mounts: in a chroot the namespace's root is not ours, and
+ * entering one takes CAP_SYS_CHROOT, which some engines are told to take away.
  */
 export async function settleView(
   cell: Cell,
@@ -24,7 +25,7 @@ export async function settleView(
     await exited;
     return { ...cell, view, mounts: [] };
   } catch (error) {
-    if (error instanceof CastellanError && error.errno === 'ESTALE') return cell;
+    if (error instanceof CastellanError && ['ESTALE', 'EPERM'].includes(error.errno ?? '')) return cell;
     throw error;
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { VARIABLES } from '../../src/config/variables.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
 import { LAUNCH_STEPS } from '../../src/launch/spec.ts';
 import { PROCESS_ROLE_STAGES } from '../../src/start/plan.ts';
@@ -70,5 +71,23 @@ describe('exit numbers', () => {
   it('are distinct', () => {
     const numbers = Object.values(ERROR_CODES).map(({ exit }) => exit);
     expect(new Set(numbers).size).toBe(numbers.length);
+  });
+});
+
+describe('variables of the environment', () => {
+  const files = sourceFiles('src').filter((file) => !/^config\/(openshell\/)?variables\.ts$/.test(file));
+  /** Where names of variables are written for others, and none is read. */
+  const WRITERS = ['launch/environment.ts', 'config/openshell/user-environment.ts'];
+
+  it.each(files)('%s reads none by its name', (file) => {
+    expect(readSource(`src/${file}`)).not.toMatch(
+      /\b(?:environment|env)(?:\?\.)?(?:\.|\[')[A-Z][A-Z0-9_]+\b/,
+    );
+  });
+
+  it.each(files.filter((file) => !WRITERS.includes(file)))('%s names none that the table has not', (file) => {
+    const known = VARIABLES.flatMap(({ name, spellings = [] }) => [name, ...spellings]);
+    const quoted = /(['"`])((?:CASTELLAN|OPENSHELL|XDG|NOTIFY|WATCHDOG|LISTEN)_[A-Z][A-Z_]*)\1/g;
+    for (const [, , name = ''] of readSource(`src/${file}`).matchAll(quoted)) expect(known).toContain(name);
   });
 });

@@ -8,6 +8,7 @@ import { CASTELLAN, REPOSITORY } from '../fakes/world.ts';
 import { benchLaunch, benchOwnership } from './cell.ts';
 import { benchDecide } from './decide.ts';
 import { benchEgress } from './egress.ts';
+import { benchFence } from './fence.ts';
 import { type Contender, compare, printTable } from './harness.ts';
 
 /** From source and as users get it. */
@@ -122,7 +123,8 @@ try {
   if (root) {
     await benchLaunch(ROUNDS, command);
     await benchOwnership();
-  } else console.log('\nlaunch and ownership take root');
+    await benchFence(ROUNDS, BUNDLED);
+  } else console.log('\nlaunch, ownership and fence take root');
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

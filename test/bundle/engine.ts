@@ -8,6 +8,8 @@ import { REPOSITORY } from '../fakes/world.ts';
 export interface Engine extends Disposable {
   /** Directory for the test's files, gone with the engine. */
   readonly directory: string;
+  /** Builds from the repository, by these options of buildah. */
+  build(tag: string, ...options: readonly string[]): void;
   podman(...args: string[]): {
     readonly code: number | null;
     readonly stdout: string;
@@ -38,21 +40,14 @@ export function startEngine(): Engine {
     CONTAINERS_CONF: containers,
     CONTAINERS_STORAGE_CONF: storage,
   };
-  const build = [
-    'bud',
-    '--isolation',
-    'chroot',
-    '--format',
-    'docker',
-    '--build-arg',
-    'BUNDLE=here',
-    '-q',
-    '-t',
-    IMAGE,
-  ];
-  execFileSync('buildah', [...build, REPOSITORY], { env, stdio: 'pipe' });
+  const build = (tag: string, ...options: readonly string[]): void => {
+    const own = ['--isolation', 'chroot', '--format', 'docker', '-q', '-t', tag];
+    execFileSync('buildah', ['bud', ...own, ...options, REPOSITORY], { env, stdio: 'pipe' });
+  };
+  build(IMAGE, '--build-arg', 'BUNDLE=here');
   return {
     directory,
+    build,
     podman(...args) {
       const { status, stdout, stderr } = spawnSync('podman', args, { env, encoding: 'utf8' });
       return { code: status, stdout, stderr };

@@ -1,9 +1,10 @@
 /** The image as an engine runs it: built without a registry, with nothing in it but the bundle. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isRoot } from '../e2e/sandbox.ts';
-import { AGENT_UID } from './container.ts';
+import { AGENT_UID, BUNDLE_ARM64 } from './container.ts';
 import { type Engine, IMAGE, startEngine } from './engine.ts';
 import { BUSYBOX } from './images.ts';
 
@@ -33,6 +34,18 @@ describe.skipIf(!isRoot)('the image (needs root)', () => {
     expect(config.Entrypoint).toEqual(['/opt/castellan/bin/castellan']);
     expect(config.Labels).toMatchObject({ 'org.opencontainers.image.title': 'castellan' });
     expect(check.Test).toEqual(['CMD', '/opt/castellan/bin/castellan', 'probe', 'live']);
+  });
+
+  it('is made for another architecture from what was cross-built for it', () => {
+    const tag = `${IMAGE}-arm64`;
+    engine.build(tag, '--platform', 'linux/arm64', '--build-arg', 'BUNDLE=each');
+    const [{ Architecture: architecture }] = JSON.parse(engine.podman('image', 'inspect', tag).stdout);
+    expect(architecture).toBe('arm64');
+    const place = engine.podman('image', 'mount', tag).stdout.trim();
+    expect(
+      execFileSync('diff', ['-r', BUNDLE_ARM64, join(place, 'opt/castellan')], { encoding: 'utf8' }),
+    ).toBe('');
+    engine.podman('image', 'unmount', tag);
   });
 
   it('tells its version, as any user and without any capability', () => {
@@ -77,6 +90,21 @@ describe.skipIf(!isRoot)('the image (needs root)', () => {
     const { code, stderr } = run(mounts, 'run', '--quiet', '--', BUSYBOX, 'true');
     expect(stderr).toContain('CAP_SYS_ADMIN is missing');
     expect(code).toBe(112);
+  });
+
+  it('fences a network with two capabilities, and gives the state directory away', () => {
+    const state = join(engine.directory, 'state');
+    mkdirSync(state);
+    chmodSync(state, 0o2777);
+    const confined = ['--read-only', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
+    const options = [...confined, '--cap-add', 'NET_ADMIN', '--cap-add', 'CHOWN', '-v', `${state}:/state`];
+    const { code, stdout, stderr } = run(options, 'network-init', '--state-directory', '/state', '--json');
+    expect(code, stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      logged: true,
+      families: [{ family: 'IPv4' }, { family: 'IPv6' }],
+    });
+    expect(statSync(state)).toMatchObject({ uid: 1337, gid: 1337, mode: 0o40711 });
   });
 
   it('puts itself into a volume, from which any image starts it', () => {

@@ -10,9 +10,15 @@ export const MUSL_WORD = 'linked with musl';
 
 /** Printed by whatever of a hostile image gets loaded. */
 export const EVIL_WORD = 'loaded from the image';
-const EVIL = `#include <unistd.h>
+/** In C; a library. */
+export const EVIL = `#include <unistd.h>
 __attribute__((constructor)) static void loaded(void) { write(2, "${EVIL_WORD}\\n", ${EVIL_WORD.length + 1}); }
 `;
+/** Where the loader and the C library of a system would look last, for what a bundle has itself and for what none has. */
+export const EVIL_PLACES = (triplet: string): readonly string[] =>
+  ['lib', 'usr/lib', `lib/${triplet}`, `usr/lib/${triplet}`].flatMap((directory) =>
+    ['libnss_evil.so.2', 'libdl.so.2', 'libnss_dns.so.2', 'engine.so'].map((name) => join(directory, name)),
+  );
 const OPENSSL_CONFIGURATION = `nodejs_conf = init
 openssl_conf = init
 [init]
@@ -112,11 +118,7 @@ export const IMAGES: readonly Image[] = [
       write(root, '/evil.c', EVIL);
       mkdirSync(join(root, 'lib'), { recursive: true });
       execFileSync('gcc', ['-shared', '-fPIC', '-o', library, join(root, 'evil.c')]);
-      for (const directory of ['lib', 'usr/lib', 'lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu'])
-        for (const name of ['libnss_evil.so.2', 'libdl.so.2', 'libnss_dns.so.2', 'engine.so']) {
-          mkdirSync(join(root, directory), { recursive: true });
-          copyFileSync(library, join(root, directory, name));
-        }
+      for (const place of EVIL_PLACES('x86_64-linux-gnu')) put(root, library, place);
       write(root, '/etc/ld.so.preload', '/lib/evil.so\n');
       write(root, '/etc/nsswitch.conf', 'hosts: evil files dns\npasswd: evil files\n');
       for (const path of ['/etc/ssl/openssl.cnf', '/usr/lib/ssl/openssl.cnf', '/usr/local/ssl/openssl.cnf'])

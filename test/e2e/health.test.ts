@@ -1,7 +1,7 @@
 /** How a run is looked after: probes by the verb and over HTTP, and the service manager's protocol. */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync } from 'node:fs';
+import { chmodSync, chownSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
@@ -112,6 +112,11 @@ describe.skipIf(!isRoot).each(MODES)('%s (needs root to make the test world)', (
     while (said === 'WATCHDOG=1');
     expect(said).toBe('READY=1');
     expect(await next()).toBe('WATCHDOG=1');
+    // Anybody may write to a manager's socket.
+    if (mode === 'root') chmodSync(socket, 0o777);
+    const spoof = `import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'EVIL=1', '${socket}'); print('told')`;
+    const inside = castellan(setup, ['ssh', '--sandbox', NAME, '--', `python3 -c "${spoof}"`]);
+    expect(await finish(inside)).toMatchObject({ code: 1, stdout: '' });
     child.kill('SIGTERM');
     do said = await next();
     while (said === 'WATCHDOG=1');

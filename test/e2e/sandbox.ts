@@ -205,7 +205,7 @@ export interface AuditEvent {
   readonly [other: string]: unknown;
 }
 
-export function auditEvents({ auditPath }: Setup): AuditEvent[] {
+export function auditEvents({ auditPath }: Pick<Setup, 'auditPath'>): AuditEvent[] {
   return readFileSync(auditPath, 'utf8')
     .trimEnd()
     .split('\n')

@@ -42,7 +42,7 @@ export async function makeSshWorld(
   const cell = makeCell(change);
   const socketPath = join(cell.runDirectory, 'ssh.sock');
   const server = await startSshServer({
-    socketPath,
+    addresses: [{ kind: 'path', path: socketPath }],
     launcher: cell.launcher,
     cell: cell.cell,
     allowedUids: [0],

@@ -17,7 +17,7 @@ import { createWorld, ORIGIN_ADDRESS, REPOSITORY, type World } from '../fakes/wo
 
 const isRoot = process.geteuid?.() === 0;
 const MODULE = join(REPOSITORY, 'src/start/network-role.ts');
-const ROLE = `process.exitCode = await (await import(${JSON.stringify(MODULE)})).runNetworkRole({ controlDescriptor: 3 }).catch(({ exitCode }) => exitCode);`;
+const ROLE = `process.exitCode = await (await import(${JSON.stringify(MODULE)})).runNetworkRole({ controlDescriptor: 3, handoverDescriptor: 4 }).catch(({ exitCode }) => exitCode);`;
 const position = { line: 1, column: 1 };
 const PYTHON = realpathSync('/usr/bin/python3');
 const BASH = realpathSync('/bin/bash');
@@ -87,26 +87,28 @@ describe.skipIf(!isRoot)('the network role in a sealed namespace (as root)', () 
       nft: '/usr/sbin/nft',
     });
     const [ours, theirs] = posix().socketPair();
-    const { listeners, keep } = layOutDescriptors({ listeners: namespace.listeners, secrets: {} }, 4);
+    const [handover, theirHandover] = posix().socketPair();
     role = world.spawn([process.execPath, '--input-type=module', '-e', ROLE], {
-      stdio: ['ignore', 'inherit', 'inherit', theirs, ...keep.map(({ descriptor }) => descriptor)],
+      stdio: ['ignore', 'inherit', 'inherit', theirs, theirHandover],
     });
-    posix().close(theirs);
+    const { row, places } = layOutDescriptors({ listeners: namespace.listeners, secrets: {} });
+    posix().sendDescriptors(handover, row);
+    for (const descriptor of [theirs, theirHandover, handover]) posix().close(descriptor);
     namespace.closeListeners();
     wire = new Socket({ fd: ours });
     side = openProcessSide(wire, {
-      listeners,
-      secrets: {},
-      rules: RULES,
-      mayChange: false,
-      takesProposals: false,
-      identify: createIdentifier({ ...namespace, supervisorPid: process.pid }),
       report(fact) {
         facts.push(fact);
         wake();
       },
     });
-    await side.ready;
+    await side.serve({
+      ...places,
+      rules: RULES,
+      mayChange: false,
+      takesProposals: false,
+      identify: createIdentifier({ ...namespace, supervisorPid: process.pid }),
+    });
   });
   afterEach(async () => {
     wire.destroy();

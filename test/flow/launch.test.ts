@@ -185,6 +185,27 @@ describe.skipIf(!isRoot)('launches (needs root)', () => {
     expect(performance.now() - began).toBeLessThan(5000);
   });
 
+  it('an abort ends a launcher that hangs, at once', async () => {
+    const hanging = join(world.directory, 'hanging');
+    writeFileSync(hanging, '#!/bin/sh\nexec sleep 1008\n', { mode: 0o755 });
+    const launcher = createLauncher({
+      launcherPath: hanging,
+      runDirectory: world.runDirectory,
+      report: world.report,
+    });
+    const began = performance.now();
+    const abort = new AbortController();
+    const spec = confine(world.cell, { argv: ['/bin/true'] });
+    const launched = launcher.launch(spec, { kind: 'pipes' }, undefined, { signal: abort.signal });
+    const refused = expect(launched).rejects.toMatchObject({ code: 'launch_failed' });
+    await expect.poll(() => readdirSync(join(world.runDirectory, 'launch')).length).toBe(1);
+    abort.abort();
+    await refused;
+    expect(performance.now() - began).toBeLessThan(5000);
+    const later = launcher.launch(spec, { kind: 'pipes' }, undefined, { signal: abort.signal });
+    await expect(later).rejects.toMatchObject({ code: 'launch_failed' });
+  });
+
   it('leaves no socket and no descriptor behind', async () => {
     await run('true');
     const terminal = await runOnTerminal('true');

@@ -291,6 +291,7 @@ describe.skipIf(!isRoot)('SSH into a sandbox (needs root)', () => {
     });
 
     it('is not taken from one that is served, nor from another kind of file', async () => {
+      const at = (path: string) => ({ kind: 'path', path }) as const;
       const options = {
         launcher: world.cell.launcher,
         cell: world.cell.cell,
@@ -298,17 +299,47 @@ describe.skipIf(!isRoot)('SSH into a sandbox (needs root)', () => {
         environmentAllowList: [],
         report: world.cell.report,
       };
-      await expect(startSshServer({ ...options, socketPath: world.socketPath })).rejects.toMatchObject({
+      await expect(startSshServer({ ...options, addresses: [at(world.socketPath)] })).rejects.toMatchObject({
         code: 'address_in_use',
         object: world.socketPath,
       });
       const file = join(world.cell.runDirectory, 'file');
       writeFileSync(file, 'kept');
-      await expect(startSshServer({ ...options, socketPath: file })).rejects.toMatchObject({
+      await expect(startSshServer({ ...options, addresses: [at(file)] })).rejects.toMatchObject({
         code: 'address_in_use',
       });
       expect(readFileSync(file, 'utf8')).toBe('kept');
       expect(await world.run('echo still here')).toMatchObject({ stdout: 'still here\n' });
+    });
+
+    it('may have an abstract name besides, which one server has at a time', async () => {
+      const address = { kind: 'abstract', name: `castellan-test-${process.pid}` } as const;
+      const options = {
+        launcher: world.cell.launcher,
+        cell: world.cell.cell,
+        allowedUids: [0],
+        environmentAllowList: [],
+        report: world.cell.report,
+      };
+      const path = join(world.cell.runDirectory, 'second.sock');
+      {
+        await using _server = await startSshServer({
+          ...options,
+          addresses: [{ kind: 'path', path }, address],
+        });
+        const socket = connect({ path: `\0${address.name}` });
+        const [hello] = await once(socket, 'data');
+        expect(String(hello)).toContain('SSH-2.0');
+        socket.destroy();
+        const other = startSshServer({
+          ...options,
+          addresses: [{ kind: 'path', path: `${path}2` }, address],
+        });
+        await expect(other).rejects.toMatchObject({ code: 'address_in_use', object: `@${address.name}` });
+        expect(statSync(path).isSocket()).toBe(true);
+      }
+      const gone = connect({ path: `\0${address.name}` });
+      expect((await once(gone, 'error'))[0]).toMatchObject({ code: 'ECONNREFUSED' });
     });
 
     it('survives clients that talk nonsense or nothing', async () => {

@@ -1,6 +1,7 @@
 /** Every parser of castellan's own, and what has to hold for it. */
 import type { Target } from './target.ts';
 import { ACCEPT_TARGETS } from './targets/accept.ts';
+import { ADMISSION_TARGETS } from './targets/admission.ts';
 import { AUDIT_TARGETS } from './targets/audit.ts';
 import { DECISION_TARGETS } from './targets/decision.ts';
 import { INSPECT_TARGETS } from './targets/inspect.ts';
@@ -22,4 +23,5 @@ export const TARGETS: readonly Target[] = [
   ...WIRE_TARGETS,
   ...TEXT_TARGETS,
   ...AUDIT_TARGETS,
+  ...ADMISSION_TARGETS,
 ];

@@ -304,8 +304,8 @@ test('owners outside of the namespace do not count', async () => {
   const { family, localAddress, localPort, remoteAddress, remotePort } = flow;
   const socket = posix().tcpSocket(diag, family, localAddress, localPort, remoteAddress, remotePort);
   expect(socket?.uid).toBe(inside.uid);
-  expect(await posix().socketOwners(socket?.inode ?? '', inode)).toEqual([program?.pid]);
-  expect(await posix().socketOwners(socket?.inode ?? '', '1')).toEqual([]);
+  expect(await posix().socketOwners(socket?.inode ?? '', inode, -1)).toEqual([program?.pid]);
+  expect(await posix().socketOwners(socket?.inode ?? '', '1', -1)).toEqual([]);
   const elsewhere = createIdentifier({ diag, inode: '1', supervisorPid: process.pid });
   expect(await elsewhere(flow)).toEqual({ ok: false, reason: 'no process holds the connection' });
 });

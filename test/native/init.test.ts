@@ -1,7 +1,16 @@
 /** castellan, the init: with a shell script in Node's place, which it starts like Node. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -45,12 +54,16 @@ function node(script: string, interpreter = '/bin/sh'): string {
 interface Options {
   readonly wrapper?: readonly string[];
   readonly environment?: NodeJS.ProcessEnv;
+  readonly program?: string;
 }
 
 /** Starts castellan; the wrapper becomes it. */
-function start(args: readonly string[] = [], { wrapper = [], environment = {} }: Options = {}) {
-  const [program = '', ...rest] = [...wrapper, init, ...args];
-  const child = spawn(program, rest, {
+function start(
+  args: readonly string[] = [],
+  { wrapper = [], environment = {}, program = init }: Options = {},
+) {
+  const [first = '', ...rest] = [...wrapper, program, ...args];
+  const child = spawn(first, rest, {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { PATH: '/usr/bin:/bin', ...environment },
   });
@@ -87,6 +100,26 @@ describe('castellan starts Node', () => {
       start([], { wrapper: ['/bin/bash', '-c', 'exec -a castellan "$0" "$@"'] }),
     );
     expect(lines).toEqual([`${root}/src/main.ts`]);
+  });
+
+  it.each<[string, (alias: string) => void]>([
+    ['a copy', (alias) => copyFileSync(init, alias)],
+    ['a hard link', (alias) => linkSync(init, alias)],
+    ['a link beside it', (alias) => symlinkSync('castellan', alias)],
+  ])('and, as openshell-sandbox, with that word first: %s', async (_, make) => {
+    const alias = place('build/bin/openshell-sandbox');
+    make(alias);
+    const elsewhere = place('elsewhere/openshell-sandbox');
+    symlinkSync('../build/bin/openshell-sandbox', elsewhere);
+    node('for argument; do echo "[$argument]"; done');
+    for (const program of [alias, elsewhere])
+      for (const wrapper of [['env'], ['/bin/bash', '-c', 'exec -a castellan "$0" "$@"']]) {
+        const { lines } = await finish(start(['--workdir', ''], { wrapper, program }));
+        expect(lines).toEqual([`[${root}/src/main.ts]`, '[openshell-sandbox]', '[--workdir]', '[]']);
+      }
+    // What a caller puts into argv[0] is no name.
+    const wrapper = ['/bin/bash', '-c', 'exec -a openshell-sandbox "$0" "$@"'];
+    expect((await finish(start(['run'], { wrapper }))).lines).toEqual([`[${root}/src/main.ts]`, '[run]']);
   });
 
   it('without what would steer it', async () => {

@@ -17,137 +17,30 @@ import type { LaunchSpec } from '../../src/launch/spec.ts';
 import { SECCOMP_GROUP_NAMES, type SeccompGroup } from '../../src/policy/seccomp.ts';
 import { isRoot } from '../fakes/cell.ts';
 import { launch, PATH, spec } from './launcher.ts';
-
-const EPERM = 1;
-const ENOSYS = 38;
-const isX64 = process.arch === 'x64';
-
-/** asm/unistd.h has these on x86-64 only. */
-const X64_ONLY = ['modify_ldt', 'uselib', 'iopl', 'ioperm', 'fork', 'vfork'];
-/** Newer than Debian's headers; the same number everywhere. */
-const OPEN_TREE_ATTR = '467';
-
-const CLONE = {
-  time: 0x80,
-  thread: 0x10000,
-  mount: 0x20000,
-  cgroup: 0x2000000,
-  uts: 0x4000000,
-  ipc: 0x8000000,
-  user: 0x10000000,
-  pid: 0x20000000,
-  net: 0x40000000,
-};
-const SIGCHLD = 17;
-/** What lies above the 32 bits that the kernel looks at. */
-const HIGH = '0x100000000';
-const withHigh = (value: number) => `0x1${value.toString(16).padStart(8, '0')}`;
-
-const socket = (family: number, type: number, protocol: number) => `socket,${family},${type},${protocol}`;
-const [UNIX, INET, NETLINK, INET6, PACKET, ALG, BLUETOOTH, VSOCK, XDP] = [1, 2, 16, 10, 17, 38, 31, 40, 44];
-const [STREAM, DGRAM, RAW, SEQPACKET, DCCP, OLD_PACKET] = [1, 2, 3, 5, 6, 10];
-const [NONBLOCK, CLOEXEC] = [0o4000, 0o2000000];
-
-const REFUSED: readonly string[] = [
-  ...'ptrace process_vm_readv process_vm_writev process_madvise move_pages migrate_pages pidfd_getfd kcmp'.split(
-    ' ',
-  ),
-  'seccomp,1,8',
-  'seccomp,1,9',
-  `seccomp,${withHigh(1)},8`,
-  'personality,0',
-  'personality,0x40000',
-  'personality,0x80040000',
-  'personality,0xfffffffe',
-  `personality,${HIGH}`,
-  ...Object.values(CLONE)
-    .filter((flag) => flag !== CLONE.thread)
-    .map((flag) => `unshare,${flag}`),
-  `unshare,${CLONE.user | CLONE.net}`,
-  ...Object.values(CLONE)
-    .filter((flag) => flag !== CLONE.thread && flag !== CLONE.time)
-    .map((flag) => `clone,${flag | SIGCHLD}`),
-  `clone,${withHigh(CLONE.user | SIGCHLD)}`,
-  ...'setns mount umount2 pivot_root chroot fsopen fsconfig fsmount fspick move_mount open_tree mount_setattr'.split(
-    ' ',
-  ),
+import {
+  ABSENT,
+  all,
+  answersTo,
+  callsHeader,
+  ENOSYS,
+  EPERM,
+  LEFT,
   OPEN_TREE_ATTR,
-  'open_by_handle_at',
-  'name_to_handle_at',
-  'fanotify_init',
-  ...[PACKET, ALG, BLUETOOTH, VSOCK, XDP, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 29, 30, 45, 99].map(
-    (family) => socket(family, DGRAM, 0),
-  ),
-  `socket,${withHigh(PACKET)},${RAW},3`,
-  `socket,${withHigh(INET)},${STREAM},0`,
-  `socket,${withHigh(INET)},${RAW},1`,
-  ...[INET, INET6].flatMap((family) => [
-    ...[RAW, RAW | CLOEXEC, RAW | NONBLOCK | CLOEXEC, SEQPACKET, DCCP, 4].map((type) =>
-      socket(family, type, 0),
-    ),
-    ...[33, 58, 115, 132, 136, 255, 262].map((protocol) => socket(family, DGRAM, protocol)),
-  ]),
-  socket(INET, OLD_PACKET, 0),
-  ...[1, 4, 9, 12, 15, 16].map((protocol) => socket(NETLINK, RAW, protocol)),
-  `socketpair,${INET},1`,
-  `socketpair,30,5`,
-  ...[0x5412, 0x541c, 0x5423].flatMap((request) => [`ioctl,0,${request}`, `ioctl,0,${withHigh(request)}`]),
-  ...'bpf perf_event_open userfaultfd lookup_dcookie vhangup syslog kexec_load kexec_file_load init_module'.split(
-    ' ',
-  ),
-  ...'finit_module delete_module reboot swapon swapoff sethostname setdomainname acct quotactl quotactl_fd'.split(
-    ' ',
-  ),
-  ...'settimeofday clock_settime keyctl add_key request_key'.split(' '),
-  ...(isX64 ? ['modify_ldt', 'uselib', 'iopl', 'ioperm'] : []),
-];
+  REFUSED,
+  SIGCHLD,
+  X64_ONLY,
+  X64_REFUSED,
+} from './system-calls.ts';
 
-const LEFT: readonly string[] = [
-  `personality,0xffffffff`,
-  'personality,0xffffffffffffffff',
-  'unshare,0x400',
-  `clone,${SIGCHLD}`,
-  `clone,${0x80 | CLONE.thread}`,
-  'seccomp,1,0',
-  'seccomp,2,8',
-  socket(UNIX, STREAM, 0),
-  socket(UNIX, SEQPACKET | CLOEXEC, 0),
-  socket(NETLINK, RAW | CLOEXEC, 0),
-  ...[INET, INET6].flatMap((family) => [
-    socket(family, STREAM | NONBLOCK | CLOEXEC, 0),
-    socket(family, STREAM, 6),
-    socket(family, DGRAM | CLOEXEC, 17),
-  ]),
-  `socketpair,${UNIX},1`,
-  'ioctl,0,0x5401',
-  'ioctl,0,0x5413',
-  'memfd_create',
-  'pidfd_open',
-  'pidfd_send_signal',
-  'execveat',
-  'adjtimex',
-  'landlock_restrict_self',
-];
-
-/** Really made, with arguments that come to nothing where the call exists. */
-const ABSENT: readonly string[] = [
-  '!clone3,0,0',
-  '!io_uring_setup,0,0',
-  '!io_uring_enter,-1',
-  '!io_uring_register,-1',
-  '!vmsplice,-1',
-  '!470',
-  '!1000',
-];
+const isX64 = process.arch === 'x64';
+const REFUSED_HERE = [...REFUSED, ...(isX64 ? X64_REFUSED : [])];
 
 let directory: string;
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'castellan-seccomp-'));
   chmodSync(directory, 0o755);
-  const names = [...REFUSED, ...LEFT, ...ABSENT, 'fork', 'vfork', 'getpid']
-    .map((call) => call.replace('!', '').split(',')[0] ?? '')
-    .filter((name) => /^[a-z]/.test(name) && (isX64 || !X64_ONLY.includes(name)));
-  writeFileSync(join(directory, 'calls.h'), [...new Set(names)].map((name) => `CALL(${name}),\n`).join(''));
+  const calls = [...REFUSED_HERE, ...LEFT, ...ABSENT, ...(isX64 ? ['fork', 'vfork'] : []), 'getpid'];
+  writeFileSync(join(directory, 'calls.h'), callsHeader(calls));
   const source = join(import.meta.dirname, 'system-calls.c');
   execFileSync('cc', ['-Wall', '-Werror', `-I${directory}`, source, '-o', join(directory, 'system-calls')]);
 });
@@ -158,23 +51,18 @@ async function ask(
   seccomp: LaunchSpec['seccomp'],
   calls: readonly string[],
   seccompRelax: LaunchSpec['seccompRelax'] = [],
-): Promise<Record<string, string>> {
+): Promise<Readonly<Record<string, string>>> {
   const { failure, stdout } = await launch(
     spec([join(directory, 'system-calls'), ...calls], { seccomp, seccompRelax }),
   );
   expect(failure).toBeUndefined();
-  const answers = stdout.trimEnd().split('\n');
-  expect(answers).toHaveLength(calls.length);
-  return Object.fromEntries(calls.map((call, index) => [call, answers[index] ?? '']));
+  return answersTo(calls, stdout);
 }
-
-const all = (calls: readonly string[], answer: string | number) =>
-  Object.fromEntries(calls.map((call) => [call, String(answer)]));
 
 describe.skipIf(!isRoot)('seccomp (needs root)', () => {
   describe.each(['agent', 'network-role'] as const)('profile %s', (profile) => {
     it('refuses what the table says, whatever the high bits are', async () => {
-      expect(await ask(profile, REFUSED)).toEqual(all(REFUSED, EPERM));
+      expect(await ask(profile, REFUSED_HERE)).toEqual(all(REFUSED_HERE, EPERM));
     });
 
     it('leaves what programs need', async () => {
@@ -187,7 +75,7 @@ describe.skipIf(!isRoot)('seccomp (needs root)', () => {
     });
   });
 
-  /** By call name what each group gives back; the rest of REFUSED and ABSENT stays. */
+  /** By call name what each group gives back; the rest of REFUSED_HERE and ABSENT stays. */
   const GIVEN_BACK: Readonly<Record<SeccompGroup, RegExp>> = {
     trace: /^(ptrace|process_vm_readv|process_vm_writev|process_madvise|kcmp)$/,
     namespaces: /^(unshare|clone),/,
@@ -202,8 +90,10 @@ describe.skipIf(!isRoot)('seccomp (needs root)', () => {
 
   it.each(SECCOMP_GROUP_NAMES)('gives back what a policy relaxes, and nothing else: %s', async (group) => {
     const given = (call: string) => GIVEN_BACK[group].test(call);
-    const refused = await ask('agent', REFUSED, [group]);
-    expect(Object.keys(refused).filter((call) => refused[call] === 'passed')).toEqual(REFUSED.filter(given));
+    const refused = await ask('agent', REFUSED_HERE, [group]);
+    expect(Object.keys(refused).filter((call) => refused[call] === 'passed')).toEqual(
+      REFUSED_HERE.filter(given),
+    );
     const absent = await ask('agent', ABSENT, [group]);
     expect(Object.keys(absent).filter((call) => absent[call] !== String(ENOSYS))).toEqual(
       ABSENT.filter(given),
@@ -225,7 +115,7 @@ describe.skipIf(!isRoot)('seccomp (needs root)', () => {
   it('says so of its own accord: without a profile the kernel does', async () => {
     const made = ABSENT.filter((call) => !/^!\d/.test(call));
     expect(Object.values(await ask('none', made))).not.toContain(String(ENOSYS));
-    expect(await ask('none', REFUSED)).toEqual(all(REFUSED, 'passed'));
+    expect(await ask('none', REFUSED_HERE)).toEqual(all(REFUSED_HERE, 'passed'));
   });
 
   it('knows the newest call there is here, which is told by its errno', async () => {
@@ -275,7 +165,7 @@ describe('seccomp.table', () => {
 
   it('is tried above, call by call', () => {
     const tried = new Set(
-      [...REFUSED, ...ABSENT, 'fork', 'vfork'].map((call) => call.replace('!', '').split(',')[0]),
+      [...REFUSED_HERE, ...ABSENT, 'fork', 'vfork'].map((call) => call.replace('!', '').split(',')[0]),
     );
     const named = rows.map((row) => row.split(' ')[0]?.replace('x86:', '') ?? '');
     const untried = named.filter(

@@ -17,8 +17,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { posix } from '../../src/kernel/posix.ts';
 import { isRoot } from './namespace-client.ts';
-import { filesOpenBelow } from './open-files.ts';
-import { type Program, startPython, wrapProgram } from './python.ts';
+import { startPython, wrapProgram } from './python.ts';
 
 const O_DIRECTORY = 0o200000;
 const O_PATH = 0o10000000;
@@ -42,14 +41,6 @@ afterEach(() => undo.disposeAsync());
 function owned(descriptor: number): number {
   undo.defer(() => posix().close(descriptor));
   return descriptor;
-}
-
-/** A socket pair of which a Python program has the other end as descriptor 3. */
-function withPeer(script: string, ...args: string[]): { socket: number; program: Program } {
-  const [socket, theirs] = posix().socketPair();
-  const program = undo.use(startPython(script, args, [theirs]));
-  posix().close(theirs);
-  return { socket: owned(socket), program };
 }
 
 function flagsOf(descriptor: number): number {
@@ -201,75 +192,22 @@ sys.stdin.read()`;
     expect(posix().peerCredentials(await accepted)).toEqual({ pid: client.pid, uid, gid });
   });
 
+  test('adoptListener tells what a socket is, and takes it from whatever is started later', () => {
+    const path = join(directory, 'adopted');
+    const listener = owned(posix().listenUnix(path, 0o600));
+    expect(posix().adoptListener(listener)).toEqual({ family: 'unix', isListening: true, path });
+    const [connected] = posix().socketPair().map(owned);
+    expect(posix().adoptListener(connected ?? -1)).toEqual({ family: 'unix', isListening: false, path: '' });
+    const file = owned(posix().openat2(AT_FDCWD, '/etc/passwd', 0, 0, 0));
+    expect(() => posix().adoptListener(file)).toThrow(expect.objectContaining({ code: 'ENOTSOCK' }));
+    expect(() => posix().adoptListener(9999)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+  });
+
   test('peerCredentials refuses a socket without a peer', () => {
     const listener = owned(posix().openat2(AT_FDCWD, '/dev/null', 0, 0, 0));
     expect(() => posix().peerCredentials(listener)).toThrow(
       expect.objectContaining({ code: 'ENOTSOCK', syscall: 'getsockopt' }),
     );
-  });
-});
-
-describe('receiveDescriptors', () => {
-  /** Each argument is one message: how many descriptors of new files go with its payload byte. */
-  const send = `
-import os, socket, sys
-peer = socket.socket(fileno=3)
-number = 0
-for count in sys.argv[2:]:
-    files = []
-    for _ in range(int(count)):
-        files.append(os.open(f'{sys.argv[1]}/{number}', os.O_RDWR | os.O_CREAT))
-        os.write(files[-1], str(number).encode())
-        number += 1
-    if files: socket.send_fds(peer, [b'x'], files)
-    else: peer.send(b'x')
-print('sent', flush=True)
-if sys.argv[2:]: peer.close()
-sys.stdin.read()`;
-
-  test('gives them in order, across messages, close-on-exec', async () => {
-    const { socket } = withPeer(send, directory, '1', '200', '3');
-    const received = await posix().receiveDescriptors(socket, 204, 10_000);
-    for (const descriptor of received) owned(descriptor);
-    expect(received.map((descriptor) => Number(readFileSync(`/proc/self/fd/${descriptor}`, 'utf8')))).toEqual(
-      Array.from({ length: 204 }, (_, index) => index),
-    );
-    expect(received.every((descriptor) => flagsOf(descriptor) & O_CLOEXEC)).toBe(true);
-  });
-
-  test('may be asked in parts', async () => {
-    const { socket } = withPeer(send, directory, '1', '2');
-    expect(
-      await posix()
-        .receiveDescriptors(socket, 1, 10_000)
-        .then((some) => some.map(owned)),
-    ).toHaveLength(1);
-    expect(
-      await posix()
-        .receiveDescriptors(socket, 2, 10_000)
-        .then((some) => some.map(owned)),
-    ).toHaveLength(2);
-  });
-
-  test.each([
-    ['too few before the end', ['2', '1'], 4, 'ECONNRESET'],
-    ['more than asked for', ['2', '3'], 4, 'EPROTO'],
-    ['a message without any', ['1', '0'], 2, 'EPROTO'],
-  ])('%s fails and leaves none open', async (_, messages, count, code) => {
-    const { socket } = withPeer(send, directory, ...messages);
-    await expect(posix().receiveDescriptors(socket, count, 10_000)).rejects.toMatchObject({
-      code,
-      syscall: 'recvmsg',
-    });
-    expect(filesOpenBelow(directory)).toBe(0);
-  });
-
-  test('silence ends with the deadline, also when the caller has closed its socket', async () => {
-    const [socket, other] = posix().socketPair();
-    owned(other);
-    const pending = posix().receiveDescriptors(socket, 1, 50);
-    posix().close(socket);
-    await expect(pending).rejects.toMatchObject({ code: 'ETIMEDOUT', syscall: 'poll' });
   });
 });
 
@@ -335,5 +273,36 @@ describe('watching and receiving', () => {
     expect(() => posix().watchReadable(file, () => undefined)).toThrow(
       expect.objectContaining({ code: 'EPERM' }),
     );
+  });
+});
+
+describe('one datagram of any protocol', () => {
+  test.each([
+    [
+      'to a port that nobody has, which the machine itself refuses',
+      4,
+      17,
+      '127.0.0.1',
+      'send',
+      'ECONNREFUSED',
+    ],
+    ['the same over IPv6', 6, 17, '::1', 'send', 'ECONNREFUSED'],
+    ['to where no route leads', 4, 17, '255.255.255.255', 'connect', 'EACCES'],
+    ['to a link that is not there', 6, 17, 'fe80::1%nowhere0', 'connect', 'EINVAL'],
+    ['of a protocol that is not there', 4, 254, '127.0.0.1', 'socket', 'EPROTONOSUPPORT'],
+  ] as const)('%s', (_, family, protocol, address, syscall, code) => {
+    // Port 1 (tcpmux) is nobody's.
+    expect(() => posix().probeDatagram(family, protocol, address, 1)).toThrow(
+      expect.objectContaining({ syscall, code }),
+    );
+  });
+
+  test.each([
+    [4, '::1'],
+    [6, '127.0.0.1'],
+    [4, 'localhost'],
+    [6, `fe80::1%${'x'.repeat(100)}`],
+  ] as const)('family %i has no address %s', (family, address) => {
+    expect(() => posix().probeDatagram(family, 17, address, 1)).toThrow(TypeError);
   });
 });

@@ -79,7 +79,7 @@ describe.each(MODES)('the sealed namespace %s', (mode) => {
       facts.push(fact);
       for (const wake of arrivals) wake();
     };
-    watchBypass(inside.namespace.listeners.nflog, report, watch);
+    watchBypass(inside.namespace.listeners.nflog ?? -1, report, watch);
   });
   afterAll(async () => {
     watch.abort();
@@ -207,7 +207,7 @@ print(refused)`;
   expect(await inside.python(script)).toBe('2000');
   const facts: AuditFact[] = [];
   const { promise, resolve } = Promise.withResolvers<void>();
-  using _ = watching(inside.namespace.listeners.nflog, (fact) => {
+  using _ = watching(inside.namespace.listeners.nflog ?? -1, (fact) => {
     facts.push(fact);
     if (facts.length === 20) resolve();
   });
@@ -228,7 +228,7 @@ describe('making and taking down', () => {
   test('disposal closes every descriptor, also after the listeners went first, and twice does no harm', async () => {
     const namespace = await createSealedNamespace(TOOLS);
     const { networkDescriptor, userDescriptor, diag, listeners } = namespace;
-    const { nflog, ...others } = listeners;
+    const { nflog = -1, ...others } = listeners;
     const shared = [nflog, ...Object.values(others).flat()];
     const all = [
       networkDescriptor,

@@ -1,6 +1,6 @@
-#!/bin/bash
+#!/bin/sh
 # PID 1 of the guest: the file systems, then the script, then the end of the machine.
-export PATH=/usr/bin:/usr/sbin HOME=/
+export PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=/
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
@@ -12,7 +12,7 @@ exec < /dev/null > /dev/console 2>&1
 ip link set lo up
 # The firmware leaves its last line open.
 echo
-bash /script
+sh /script
 echo "== end"
 echo o > /proc/sysrq-trigger
 sleep 100

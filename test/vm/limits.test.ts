@@ -1,6 +1,7 @@
 /** Limits of a cgroup, and the end of everybody in it, on a kernel that has the controllers; Landlock as old as Debian 12's. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { runGuest } from './guest.ts';
+import { sectionsOf } from './machine.ts';
 
 /** Software emulation is some twenty times slower; a run of castellan takes ten seconds there, and this machine may be loaded. */
 const GUEST_DEADLINE_MS = 8 * 60_000;
@@ -56,14 +57,7 @@ ls /sys/fs/cgroup/caller | grep -c castellan
 let sections: ReadonlyMap<string, string>;
 
 beforeAll(async () => {
-  const console = await runGuest(SCRIPT, GUEST_DEADLINE_MS);
-  sections = new Map(
-    console.split(/^== /m).map((part): [string, string] => {
-      const end = part.indexOf('\n');
-      return [part.slice(0, end), part.slice(end + 1)];
-    }),
-  );
-  if (!sections.has('end')) throw new Error(`the guest did not come to its end:\n${console.slice(-8000)}`);
+  sections = sectionsOf(await runGuest(SCRIPT, GUEST_DEADLINE_MS));
 }, GUEST_DEADLINE_MS + 60_000);
 
 const section = (name: string) => sections.get(name) ?? '';

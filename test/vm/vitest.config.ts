@@ -5,5 +5,7 @@ export default defineConfig({
     include: ['test/vm/**/*.test.ts'],
     hookTimeout: 30_000,
     pool: 'forks',
+    // Guests are made in one place, and starve each other.
+    fileParallelism: false,
   },
 });

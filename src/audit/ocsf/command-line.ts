@@ -81,5 +81,5 @@ function redactArgument(argument: string, previous: string): string {
 }
 
 function quote(argument: string): string {
-  return /^[\w@%+=:,./[\]?…-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
+  return /^[\w@%+=:,./[\]?\u2026-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
 }

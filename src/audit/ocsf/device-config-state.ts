@@ -1,3 +1,4 @@
+import { ANY_PROGRAM } from '../../policy/any-program.ts';
 import type { AuditFact } from '../event.ts';
 import { type AuditContext, type EventParts, policyOf } from './base.ts';
 import { actorOf, supervisor } from './objects.ts';
@@ -111,7 +112,7 @@ export function deviceConfigState(fact: ConfigFact, context: AuditContext): Even
 /** The words of whoever asked are data, and stand by themselves. */
 function proposal(fact: Extract<AuditFact, { kind: 'policy-proposal' }>) {
   const { id, state, ruleName, summary, yaml, grants, notes, identity } = fact;
-  const { executable } = identity;
+  const executable = identity === ANY_PROGRAM ? 'a program' : identity.executable;
   const answered =
     state === 'approved'
       ? `the policy covers the rule ${ruleName} that ${executable} asked for`

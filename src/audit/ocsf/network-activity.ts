@@ -7,6 +7,7 @@ import {
   flowOf,
   integer,
   observables,
+  peerEndpoint,
   requestUrl,
   ruleOf,
   spanOf,
@@ -17,6 +18,7 @@ import {
 
 type ConnectionFact = Extract<AuditFact, { kind: `connection-${string}` }>;
 type CountedFact = Extract<AuditFact, { kind: 'denials-counted' }>;
+type ControlFact = Extract<AuditFact, { kind: 'control-refused' }>;
 type BypassFact = Extract<AuditFact, { kind: 'bypass-refused' }>;
 
 /** Network Activity [4001]: connections opened, refused, failed and closed. */
@@ -158,5 +160,27 @@ export function bypassActivity(fact: BypassFact, context: AuditContext): EventPa
       firewall_rule: { name: 'sealed-namespace', type: 'nftables' },
       observables: observables({ name: 'dst_endpoint.ip', type_id: 2, type: 'IP Address', value: dst['ip'] }),
     },
+  };
+}
+
+/** Network Activity [4001]: somebody who is not the process role at the control socket. */
+export function controlRefusal({ peer, reason }: ControlFact, context: AuditContext): EventParts {
+  const { pid, uid } = peer;
+  return {
+    class: 'network',
+    activity: 5,
+    severity: 3,
+    success: false,
+    action: 'denied',
+    code: 'control_refused',
+    detail: reason,
+    message: `uid ${uid} refused at the control socket`,
+    body: {
+      src_endpoint: { ...peerEndpoint(peer), svc_name: 'control-client' },
+      dst_endpoint: { uid: context.sandboxId, name: context.sandboxId, svc_name: 'control' },
+      connection_info: { direction_id: 1, direction: 'Inbound', protocol_name: 'unix' },
+      actor: { process: { pid: integer(pid), uid: `pid:${pid}` }, user: userOf(uid, context) },
+    },
+    unmapped: { peer_pid: pid, peer_gid: peer.gid },
   };
 }

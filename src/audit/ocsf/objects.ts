@@ -1,6 +1,7 @@
 /** The OCSF objects that several classes share. Numbers from outside are cut to what the schema's types hold. */
 import { isIP } from 'node:net';
-import type { Identity, Intent, RequestLine, TlsFacts } from '../../egress/stages.ts';
+import type { Caller, Intent, RequestLine, TlsFacts } from '../../egress/stages.ts';
+import { ANY_PROGRAM } from '../../policy/any-program.ts';
 import type { LaunchedProcess, PeerProcess, SocketAddress } from '../event.ts';
 import { type AuditContext, MAX_INTEGER, PRODUCT_NAME, type Stamp } from './base.ts';
 import { commandLine } from './command-line.ts';
@@ -53,8 +54,8 @@ function regularFile(path: string, sha256: string): object {
 }
 
 /** The process behind a connection, with its ancestry, nearest first. */
-export function actorOf(identity: Identity | undefined, context: AuditContext): object | undefined {
-  if (identity === undefined) return undefined;
+export function actorOf(identity: Caller | undefined, context: AuditContext): object | undefined {
+  if (identity === undefined || identity === ANY_PROGRAM) return undefined;
   const { pid, startTime, uid, executable, sha256, ancestors } = identity;
   const user = userOf(uid, context);
   return {

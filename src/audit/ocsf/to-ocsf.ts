@@ -1,3 +1,4 @@
+import { ANY_PROGRAM } from '../../policy/any-program.ts';
 import type { AuditFact } from '../event.ts';
 import { modelActivity } from './api-activity.ts';
 import { applicationError } from './application-error.ts';
@@ -9,7 +10,7 @@ import { dnsActivity } from './dns-activity.ts';
 import { eventLogActivity, type LogFact } from './event-log-activity.ts';
 import { fileActivity } from './file-activity.ts';
 import { httpActivity } from './http-activity.ts';
-import { bypassActivity, countedDenials, networkActivity } from './network-activity.ts';
+import { bypassActivity, controlRefusal, countedDenials, networkActivity } from './network-activity.ts';
 import { processActivity } from './process-activity.ts';
 import { sshActivity } from './ssh-activity.ts';
 
@@ -20,9 +21,15 @@ export function toOcsf(
   context: AuditContext,
 ): OcsfEvent[] {
   const stamp = nextStamp();
-  const event = makeEvent(domainParts(fact, stamp, context), stamp, context);
+  const event = makeEvent(withJudgement(domainParts(fact, stamp, context), fact), stamp, context);
   const finding = findingParts(fact, event, nextStamp, context);
   return finding === undefined ? [event] : [event, finding];
+}
+
+/** Says of every decision about a connection that nobody looked which program asks, where nobody did. */
+function withJudgement(parts: EventParts, fact: AuditFact | LogFact): EventParts {
+  if (!('identity' in fact) || fact.identity !== ANY_PROGRAM) return parts;
+  return { ...parts, unmapped: { ...parts.unmapped, binary_identity: 'none' } };
 }
 
 /** The context as later events repeat it. */
@@ -84,6 +91,8 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
       return dnsActivity(fact, stamp);
     case 'bypass-refused':
       return bypassActivity(fact, context);
+    case 'control-refused':
+      return controlRefusal(fact, context);
     case 'ssh-listening':
     case 'ssh-opened':
     case 'ssh-closed':

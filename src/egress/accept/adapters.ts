@@ -26,8 +26,15 @@ const FULL = {
   detail: 'the sandbox has as many connections open as it may have',
 };
 
+export interface EntranceFigures {
+  readonly clients: number;
+  readonly splicedTunnels: number;
+}
+
 /** Listens everywhere; what it opened is closed again when one listener fails. */
-export async function openAdapters(options: AdapterOptions): Promise<Pick<Egress, 'addresses' | 'close'>> {
+export async function openAdapters(
+  options: AdapterOptions,
+): Promise<Pick<Egress, 'addresses' | 'close'> & { readonly figures: () => EntranceFigures }> {
   const { listeners, limits, report, carry, signal, authority } = options;
   const names = createSyntheticNames({ capacity: limits.syntheticNames, graceMs: limits.syntheticGraceMs });
   const record = createDnsRecord(report, limits);
@@ -81,6 +88,7 @@ export async function openAdapters(options: AdapterOptions): Promise<Pick<Egress
     } satisfies Record<keyof Listeners, readonly AddressInfo[]>;
     return {
       addresses,
+      figures: () => ({ clients: entrance.clients, splicedTunnels: splicer.tunnels }),
       async close() {
         signal.removeEventListener('abort', onAbort);
         shut();

@@ -26,6 +26,8 @@ export interface Entrance {
   shut(): void;
   /** Settles when the last client is gone, or after `ms`, when the rest are thrown out. */
   drain(ms: number): Promise<void>;
+  /** Clients that are inside. */
+  readonly clients: number;
 }
 
 /** Without a reason, an exception with a stack would be made for every client. */
@@ -77,6 +79,9 @@ export function createEntrance(limits: EgressLimits, report: Report): Entrance {
           };
         });
       for (const socket of inside) socket.destroy();
+    },
+    get clients() {
+      return inside.size;
     },
   };
 }

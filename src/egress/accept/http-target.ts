@@ -1,13 +1,14 @@
 /** What one HTTP request asks for, from its request line and Host, by the strictest reading of RFC 9112 §3.2. */
 import type { IncomingMessage } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http2';
+import { FACT_LIMITS } from '../../policy/fact-limits.ts';
 import type { AdapterName, Objection } from '../stages.ts';
 import { type Authority, formatAuthority, parseAuthority } from './authority.ts';
 
 const HTTP_PORT = 80;
 /** As much as a record takes. A client of HTTP/2 hears of the limit on its header only after its first requests. */
-export const MAX_METHOD_LENGTH = 64;
-export const MAX_TARGET_LENGTH = 16 * 1024;
+export const MAX_METHOD_LENGTH = FACT_LIMITS.method;
+export const MAX_TARGET_LENGTH = FACT_LIMITS.text;
 
 /** Where a redirected connection was going, as far as it is known before the request. */
 export interface Dialled {

@@ -1,14 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
+import { ANY_PROGRAM, ANY_PROGRAM_PATH } from '../../policy/any-program.ts';
 import type { Decider } from '../../policy/compile.ts';
 import { jointPolicy, sharedPolicy } from '../../policy/judge.ts';
 import { localPort } from '../../policy/local-names.ts';
 import type { AllowVerdict, DenyVerdict, Query, Verdict } from '../../policy/verdict.ts';
-import type { Arrival, Decision, IdentityResult } from '../stages.ts';
+import type { Arrival, Caller, Decision, Identity, IdentityResult } from '../stages.ts';
 
 /** What the policy is asked about a connection; a process that is not known stands for no binary, nor does an ancestor that is not trusted. */
 export function queryOf({ intent }: Pick<Arrival, 'intent'>, identity: IdentityResult): Query {
   const { host, port } = intent;
   if (!identity.ok) return { host, port, binaries: [] };
+  if (identity.identity === ANY_PROGRAM) return { host, port, binaries: [ANY_PROGRAM_PATH] };
   const { executable, sha256, ancestors, ancestorHashes } = identity.identity;
   const isTrusted = (_: string, index: number): boolean => ancestorHashes[index] !== '';
   return {
@@ -30,7 +32,7 @@ export function decide(
   if (arrival.objection !== undefined)
     return deny({ allow: false, nearest: undefined, ...arrival.objection });
   const ask = (one: IdentityResult): Verdict => decider.decide(queryOf(arrival, one));
-  const verdict = (who?.heirs ?? []).reduce(
+  const verdict = heirsOf(who).reduce(
     (sofar, heir) => (sofar.allow ? together(sofar, ask({ ok: true, identity: heir })) : sofar),
     ask(identity),
   );
@@ -50,6 +52,10 @@ export function decide(
       ? unidentified(identity, `${verdict.detail}: `, verdict.nearest)
       : verdict,
   );
+}
+
+function heirsOf(who: Caller | undefined): readonly Identity[] {
+  return who === undefined || who === ANY_PROGRAM ? [] : (who.heirs ?? []);
 }
 
 /** The right of the eldest who holds a connection, as far as a descendant who holds it too has it. */

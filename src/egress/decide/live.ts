@@ -35,6 +35,15 @@ export interface LiveConnection extends Disposable {
   recheck(): DenyVerdict | undefined;
 }
 
+/** Connections and requests under way, by how far they have come. */
+export interface LiveFigures {
+  /** Let through, and not yet inspected. */
+  readonly liveArriving: number;
+  readonly liveUnread: number;
+  readonly liveOpened: number;
+  readonly liveRequests: number;
+}
+
 export interface LiveConnections {
   /** Always that in force. */
   readonly decider: Decider;
@@ -43,6 +52,7 @@ export interface LiveConnections {
   replace(decider: Decider): number;
   /** Settles once there is none any more, or after `ms`. */
   emptied(ms: number): Promise<void>;
+  figures(): LiveFigures;
 }
 
 export function createLiveConnections(first: Decider, check: typeof checkDestination): LiveConnections {
@@ -106,6 +116,16 @@ export function createLiveConnections(first: Decider, check: typeof checkDestina
       onEmpty = resolve;
       await promise;
       clearTimeout(timer);
+    },
+    figures() {
+      const count = (kind: Admission['kind'] | undefined): number =>
+        [...live].filter(({ admission }) => admission?.kind === kind).length;
+      return {
+        liveArriving: count(undefined),
+        liveUnread: count('unread'),
+        liveOpened: count('opened'),
+        liveRequests: count('request'),
+      };
     },
   };
 }

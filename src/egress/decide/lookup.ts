@@ -8,7 +8,17 @@ import { putLast } from '../../lib/put-last.ts';
 import type { EgressLimits } from '../limits.ts';
 
 /** All addresses of a name. Rejects with the resolver's error. */
-export type Resolver = (host: string) => Promise<readonly string[]>;
+export interface Resolver {
+  (host: string): Promise<readonly string[]>;
+  readonly figures?: () => LookupFigures;
+}
+
+export interface LookupFigures {
+  readonly lookupsRunning: number;
+  readonly lookupsWaiting: number;
+  /** Names whose answer, or failure, is known. */
+  readonly namesRemembered: number;
+}
 
 type LookupLimits = Pick<
   EgressLimits,
@@ -21,15 +31,15 @@ type LookupLimits = Pick<
  */
 export function createSystemResolver(limits: LookupLimits, find: Resolver = findBySystem): Resolver {
   const known = new Map<string, Promise<readonly string[]>>();
-  const enter = createLanes(limits);
+  const lanes = createLanes(limits);
   const forget = (host: string, answer: Promise<readonly string[]>, ms: number): void => {
     const timer = setTimeout(() => known.get(host) === answer && known.delete(host), ms);
     timer.unref();
   };
-  return (host) => {
+  const resolve = (host: string): Promise<readonly string[]> => {
     const before = known.get(host);
     if (before !== undefined) return before;
-    const answer = enter(domainOf(host), () => find(host));
+    const answer = lanes.enter(domainOf(host), () => find(host));
     // What is under way and has to go goes on for who waits for it.
     putLast(known, host, answer, limits.cachedNames);
     answer.then(
@@ -38,6 +48,7 @@ export function createSystemResolver(limits: LookupLimits, find: Resolver = find
     );
     return answer;
   };
+  return Object.assign(resolve, { figures: () => ({ ...lanes.figures(), namesRemembered: known.size }) });
 }
 
 async function findBySystem(host: string): Promise<readonly string[]> {
@@ -70,7 +81,7 @@ function createLanes({ resolving, resolvingPerDomain, resolveQueue }: LookupLimi
     const next = waiting.findIndex((entry) => isFree(entry.lane));
     if (next >= 0) waiting.splice(next, 1)[0]?.start();
   };
-  return async (lane: string, work: Work): Promise<readonly string[]> => {
+  const enter = async (lane: string, work: Work): Promise<readonly string[]> => {
     if (isFree(lane)) count(lane, 1);
     else {
       if (waiting.length >= resolveQueue) throw new Error('too many names are being looked up');
@@ -91,4 +102,5 @@ function createLanes({ resolving, resolvingPerDomain, resolveQueue }: LookupLimi
       leave(lane);
     }
   };
+  return { enter, figures: () => ({ lookupsRunning: total, lookupsWaiting: waiting.length }) };
 }

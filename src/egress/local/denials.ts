@@ -1,5 +1,7 @@
 /** What was refused, for the programs that ask and for whoever decides: the last ones as they were, and counts by destination and program. */
 import type { AuditFact, DenialCount, Report } from '../../audit/event.ts';
+import { ANY_PROGRAM } from '../../policy/any-program.ts';
+import { FACT_LIMITS } from '../../policy/fact-limits.ts';
 import type { EgressLimits } from '../limits.ts';
 
 export interface Denial {
@@ -26,9 +28,6 @@ export interface DenialBook {
 type DeniedFact = Extract<AuditFact, { kind: 'connection-denied' }>;
 type Counting = { -readonly [Key in keyof DenialCount]: DenialCount[Key] } & { readonly requests: string[] };
 
-/** All of them have to fit into one event. */
-const MAX_REQUEST = 100;
-
 /** Memory is bounded whatever is refused: more destinations than there is room for are one number. */
 export function createDenialBook(
   report: Report,
@@ -42,7 +41,7 @@ export function createDenialBook(
   const count = (fact: DeniedFact): void => {
     const { intent, identity, reason } = fact;
     const { host, port } = intent;
-    const binary = identity?.executable;
+    const binary = pathOf(identity);
     const key = JSON.stringify([host, port, binary]);
     total += 1;
     let entry = counts.get(key);
@@ -56,7 +55,8 @@ export function createDenialBook(
     entry.lastSeen = now();
     entry.reason = reason;
     const line =
-      intent.http && `${intent.http.method} ${generalPath(intent.http.path)}`.slice(0, MAX_REQUEST);
+      intent.http &&
+      `${intent.http.method} ${generalPath(intent.http.path)}`.slice(0, FACT_LIMITS.deniedRequest);
     if (line !== undefined && entry.requests.length < limits.denialRequests && !entry.requests.includes(line))
       entry.requests.push(line);
   };
@@ -89,7 +89,7 @@ function denialOf({ intent, identity, reason, detail }: DeniedFact, time: number
     time: new Date(time).toISOString(),
     host,
     port,
-    binary: identity?.executable ?? null,
+    binary: pathOf(identity) ?? null,
     reason,
     detail,
     ...(http && { method: http.method, path: http.path }),
@@ -111,4 +111,9 @@ function isPlain(segment: string): boolean {
   if (!/^[A-Za-z0-9._~-]*$/.test(segment)) return false;
   const isId = /^\d+$/.test(segment) || /^[0-9a-f-]{16,}$/i.test(segment) || segment.length > 40;
   return !isId;
+}
+
+/** Undefined where it could not be established, or where nobody looks. */
+function pathOf(caller: DeniedFact['identity']): string | undefined {
+  return caller === undefined || caller === ANY_PROGRAM ? undefined : caller.executable;
 }

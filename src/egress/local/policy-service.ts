@@ -1,6 +1,7 @@
 /** policy.local: what the policy is, what it refused, what it would do; and rules that programs ask for. */
 import type { Report } from '../../audit/event.ts';
 import { CastellanError } from '../../errors.ts';
+import { ANY_PROGRAM, ANY_PROGRAM_PATH } from '../../policy/any-program.ts';
 import type { Decider } from '../../policy/compile.ts';
 import { queryOf } from '../decide/decide.ts';
 import { parseStrictJson } from '../inspect/strict-json.ts';
@@ -167,7 +168,7 @@ async function explain(
   { arrival, grant: { identity } }: LocalCall,
   decider: Decider,
 ): Promise<Reply> {
-  const { executable } = identity;
+  const executable = identity === ANY_PROGRAM ? ANY_PROGRAM_PATH : identity.executable;
   const asked = readAsked(value);
   try {
     const { binaries, hashes = [] } = queryOf(arrival, { ok: true, identity });

@@ -5,7 +5,7 @@ import type { Decider } from '../../policy/compile.ts';
 import { covers } from '../../policy/covers.ts';
 import type { ProposedRule } from '../../policy/proposal.ts';
 import type { EgressLimits } from '../limits.ts';
-import type { Identity, Intent } from '../stages.ts';
+import type { Caller, Intent } from '../stages.ts';
 
 export interface Proposal {
   readonly id: string;
@@ -13,13 +13,13 @@ export interface Proposal {
   readonly proposed: ProposedRule;
   readonly summary: string;
   readonly intent: Intent;
-  readonly identity: Identity;
+  readonly identity: Caller;
 }
 
 export interface Asker {
   readonly summary: string;
   readonly intent: Intent;
-  readonly identity: Identity;
+  readonly identity: Caller;
 }
 
 /** Where proposals go. A gateway may take the place of this one. */

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import type { CredentialStore } from '../../credential/store.ts';
 import { errnoOf } from '../../errors.ts';
+import { FACT_LIMITS } from '../../policy/fact-limits.ts';
 import type { EgressLimits } from '../limits.ts';
 import type { Arrival, Grant, Reached, Refusal, TlsFacts } from '../stages.ts';
 import type { DialResult } from './dial.ts';
@@ -96,13 +97,10 @@ function factsOf(socket: TLSSocket, host: string): TlsFacts {
     cipher: socket.getCipher().standardName,
     serverName: isIP(host) === 0 ? host : undefined,
     isResumed: socket.isSessionReused(),
-    issuer: certificate?.issuer.replaceAll('\n', ', ').slice(0, MAX_CERTIFICATE_TEXT),
-    serialNumber: certificate?.serialNumber.slice(0, MAX_CERTIFICATE_TEXT),
+    issuer: certificate?.issuer.replaceAll('\n', ', ').slice(0, FACT_LIMITS.tlsText),
+    serialNumber: certificate?.serialNumber.slice(0, FACT_LIMITS.tlsText),
   };
 }
-
-/** Whoever made the certificate chose these; the process role takes no longer ones. */
-const MAX_CERTIFICATE_TEXT = 256;
 
 function failed(status: 502 | 504, detail: string): Refusal {
   return { result: 'failed', status, error: 'upstream_tls_failed', detail: `TLS to the origin: ${detail}` };

@@ -13,6 +13,8 @@ export interface Splicer {
   splice(client: Socket, upstream: Socket): Promise<SplicedEnd>;
   /** Resets what is under way, and ends the thread. */
   close(): void;
+  /** Tunnels under way. */
+  readonly tunnels: number;
 }
 
 /** One thread for all tunnels, started with the first. */
@@ -46,6 +48,9 @@ export function createSplicer({ tunnelIdleMs, halfClosedIdleMs }: EgressLimits):
     },
     close() {
       if (relay !== undefined) posix().spliceStop(relay);
+    },
+    get tunnels() {
+      return waiting.size;
     },
   };
 }

@@ -52,17 +52,24 @@ const MAX_DEPTH = 32;
 /** Aliases may repeat this much text, so that a small file cannot stand for a huge policy. */
 const MAX_ALIASED_WEIGHT = 1024 * 1024;
 
-/** Reads the text; undefined where it is no single YAML document, with the problems noted. */
-export function readTree(text: string, findings: Findings): TreeNode | undefined {
-  return readDocuments(findings, (options) => [parseDocument<ParsedNode>(text, options)])?.[0];
+/**
+ * Reads the text; undefined where it is no single YAML document, with the problems noted. Keys and scalars of more than
+ * `longest` characters are problems.
+ */
+export function readTree(
+  text: string,
+  findings: Findings,
+  longest = Number.POSITIVE_INFINITY,
+): TreeNode | undefined {
+  return readDocuments(findings, longest, (options) => [parseDocument<ParsedNode>(text, options)])?.[0];
 }
 
 /** Reads a text of any number of documents; empty ones are left out. Undefined where it is no YAML, with the problems noted. */
 export function readTrees(text: string, findings: Findings): readonly TreeNode[] | undefined {
   // Without any document there is an empty list with marks on it.
-  return readDocuments(findings, (options) => [...parseAllDocuments<ParsedNode>(text, options)])?.filter(
-    (tree) => tree.kind !== 'scalar' || tree.value !== null,
-  );
+  return readDocuments(findings, Number.POSITIVE_INFINITY, (options) => [
+    ...parseAllDocuments<ParsedNode>(text, options),
+  ])?.filter((tree) => tree.kind !== 'scalar' || tree.value !== null);
 }
 
 type Parse = (
@@ -78,7 +85,7 @@ const OPTIONS = {
   uniqueKeys: false, // compared pairwise there; found by a map below
 } as const;
 
-function readDocuments(findings: Findings, parse: Parse): TreeNode[] | undefined {
+function readDocuments(findings: Findings, longest: number, parse: Parse): TreeNode[] | undefined {
   const lines = new LineCounter();
   const documents = parseYaml(parse, lines, findings);
   const problems = documents?.flatMap(({ errors, warnings }) => [...errors, ...warnings]) ?? [];
@@ -86,7 +93,7 @@ function readDocuments(findings: Findings, parse: Parse): TreeNode[] | undefined
     refuse(findings, positionAt(lines, pos[0]), escapeText(message.replaceAll(/\s+/g, ' ')));
   if (documents === undefined || findings.problems.length > 0) return undefined;
   // Anchors end with their document.
-  return documents.map(({ contents }) => new TreeReader(lines, findings).read(contents, 0));
+  return documents.map(({ contents }) => new TreeReader(lines, findings, longest).read(contents, 0));
 }
 
 function parseYaml(parse: Parse, lines: LineCounter, findings: Findings) {
@@ -102,11 +109,13 @@ class TreeReader {
   readonly #lines: LineCounter;
   readonly #findings: Findings;
   readonly #anchors = new Map<string, TreeNode>();
+  readonly #longest: number;
   #aliasedWeight = 0;
 
-  constructor(lines: LineCounter, findings: Findings) {
+  constructor(lines: LineCounter, findings: Findings, longest: number) {
     this.#lines = lines;
     this.#findings = findings;
+    this.#longest = longest;
   }
 
   read(node: ParsedNode | null, depth: number): TreeNode {
@@ -134,6 +143,7 @@ class TreeReader {
     const { value } = node;
     const source = typeof node.source === 'string' ? node.source : '';
     const weight = source.length + 1;
+    if (typeof value === 'string') this.#checkLength(value, position);
     if (value === null || ['string', 'number', 'boolean'].includes(typeof value))
       return { kind: 'scalar', value: value as ScalarNode['value'], source, position, weight };
     refuse(this.#findings, position, 'is a value of an unknown kind');
@@ -154,6 +164,7 @@ class TreeReader {
         refuse(this.#findings, keyPosition, 'a key has to be a plain word');
         continue;
       }
+      this.#checkLength(name, keyPosition);
       const first = entries.get(name);
       if (first !== undefined) {
         refuse(
@@ -168,6 +179,11 @@ class TreeReader {
       weight += name.length + 1 + tree.weight;
     }
     return { kind: 'map', entries, position, weight };
+  }
+
+  #checkLength(text: string, position: SourcePosition): void {
+    if (text.length > this.#longest)
+      refuse(this.#findings, position, `a text is longer than ${this.#longest} characters`);
   }
 
   #alias(name: string, position: SourcePosition): TreeNode {

@@ -1,4 +1,5 @@
-import ssh2 from 'ssh2';
+import { generateKeyPairSync, randomInt } from 'node:crypto';
+import { privateKeyText, publicKeyText } from '../../protocol/openssh-key.ts';
 
 export interface HostKey {
   /** OpenSSH private key text. */
@@ -7,20 +8,13 @@ export interface HostKey {
   readonly public: string;
 }
 
-/** One key in 256 or so is malformed; so many in a row are another fault. */
-const MAX_TRIES = 32;
-
 /**
- * A new Ed25519 key pair, for one run. ssh2 1.17 drops leading zero bytes of the public key when it writes a new pair
- * (https://github.com/mscdex/ssh2/issues/1390), and then cannot read it: such a pair is thrown away.
+ * A new Ed25519 key pair, for one run. Written here: ssh2 1.17 drops leading zero bytes of the public key when it writes a new
+ * pair (https://github.com/mscdex/ssh2/issues/1390), and is not loaded before somebody connects.
  */
 export function generateHostKey(): HostKey {
-  for (let tries = 0; tries < MAX_TRIES; tries++) {
-    const pair = ssh2.utils.generateKeyPairSync('ed25519');
-    const [whole, publicHalf] = [ssh2.utils.parseKey(pair.private), ssh2.utils.parseKey(pair.public)];
-    if (whole instanceof Error || publicHalf instanceof Error) continue;
-    if (whole.getPublicSSH().equals(publicHalf.getPublicSSH()))
-      return { private: pair.private, public: pair.public };
-  }
-  throw new Error('no usable host key could be made');
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const { x = '', d = '' } = privateKey.export({ format: 'jwk' });
+  const [key, seed] = [Buffer.from(x, 'base64url'), Buffer.from(d, 'base64url')];
+  return { private: privateKeyText(seed, key, randomInt(2 ** 32)), public: publicKeyText(key) };
 }

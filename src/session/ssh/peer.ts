@@ -1,8 +1,9 @@
 /** Who may talk to the SSH socket: the file's mode keeps strangers out, this keeps the sandbox itself out. */
 import { fstatSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import type { PeerProcess } from '../../audit/event.ts';
 import { errnoOf } from '../../errors.ts';
+import { countSystemCallFilters } from '../../kernel/processes.ts';
 import type { Cell } from '../../launch/cell.ts';
 
 /**
@@ -37,12 +38,5 @@ async function isIn(pid: number, kind: string, descriptor: number | undefined): 
 
 /** Nobody can take off a seccomp filter, and every process of the sandbox has more of them than castellan itself. */
 async function hasMoreFilters(pid: number): Promise<boolean> {
-  return (await countFilters(pid)) > (await countFilters('self'));
-}
-
-async function countFilters(pid: number | 'self'): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'latin1');
-  const count = /^Seccomp_filters:\s+(\d+)$/m.exec(status)?.[1];
-  if (count === undefined) throw new Error('this kernel does not count filters');
-  return Number(count);
+  return (await countSystemCallFilters(pid)) > (await countSystemCallFilters('self'));
 }

@@ -1,7 +1,8 @@
 /** The SSH server of a sandbox: a Unix socket for the owner, an ephemeral host key, sessions confined like the agent. */
 import { unlink } from 'node:fs/promises';
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { PeerProcess, Report } from '../../audit/event.ts';
+import { type SshAddress, showSshAddress } from '../../config/ssh-socket.ts';
 import { posix } from '../../kernel/posix.ts';
 import { descriptorOf } from '../../kernel/socket-handle.ts';
 import type { Cell } from '../../launch/cell.ts';
@@ -9,14 +10,17 @@ import type { Launcher } from '../../launch/launch.ts';
 import { within } from '../../launch/process.ts';
 import type { MainConsole } from '../main-console.ts';
 import { type ConnectionReport, connectionReport } from '../report.ts';
-import { serveConnection } from './connection.ts';
 import { generateHostKey } from './host-key.ts';
-import { listenOnSocket } from './listen.ts';
+import { listenOnAddress, listenOnDescriptor } from './listen.ts';
 import { refusePeer } from './peer.ts';
 
 export interface SshServerOptions {
-  /** In a directory that only the owner may enter. */
-  readonly socketPath: string;
+  /** Paths in directories that only the owner may enter, or abstract names. */
+  readonly addresses: readonly SshAddress[];
+  /** Descriptors that listen already, out of the sandbox's reach too; clients may be waiting in them. */
+  readonly handed?: readonly number[];
+  /** Told of the public part of the host key before anybody is served. */
+  readonly onHostKey?: (hostKey: string) => Promise<void>;
   readonly launcher: Launcher;
   readonly cell: Cell;
   /** Who may connect: root and the owner of the run. */
@@ -45,9 +49,10 @@ const CLOSE_DEADLINE_MS = 10_000;
  * @throws CastellanError `address_in_use`, `filesystem_refused`
  */
 export async function startSshServer(options: SshServerOptions): Promise<SshServer> {
-  const { socketPath, report } = options;
+  const { addresses, report } = options;
   const key = generateHostKey();
-  const listener = await listenOnSocket(socketPath);
+  await options.onHostKey?.(key.public);
+  const listeners = await listenOnAll(addresses, options.handed ?? []);
   const ending = new AbortController();
   const connections = new Set<Promise<void>>();
   const onError = (error: unknown) =>
@@ -60,7 +65,9 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
 
   const serve = async (socket: Socket, facts: ConnectionReport) => {
     const refusal = await refusePeer(facts.peer, options.allowedUids, options.cell);
-    if (refusal === undefined)
+    if (refusal === undefined) {
+      // With it comes ssh2, which runs that nobody connects to need not pay for.
+      const { serveConnection } = await import('./connection.ts');
       return serveConnection(socket, {
         ...options,
         hostKey: key.private,
@@ -68,6 +75,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
         onError,
         signal: ending.signal,
       });
+    }
     facts.refused(refusal);
     socket.destroy();
   };
@@ -88,25 +96,40 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
     connections.add(served);
     void served.finally(() => connections.delete(served));
   };
-  listener.on('connection', (socket) => {
-    try {
-      admit(socket);
-    } catch (error) {
-      onError(error);
-      socket.destroy();
-    }
-  });
-  listener.on('error', onError);
-  report({ kind: 'ssh-listening', path: socketPath });
+  for (const listener of listeners) {
+    listener.on('connection', (socket) => {
+      try {
+        admit(socket);
+      } catch (error) {
+        onError(error);
+        socket.destroy();
+      }
+    });
+    listener.on('error', onError);
+  }
+  for (const address of addresses) report({ kind: 'ssh-listening', path: showSshAddress(address) });
 
   const close = async () => {
     if (ending.signal.aborted) return;
     ending.abort();
-    const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
-    await unlink(socketPath).catch(() => {});
-    await within(Promise.all([closed, ...connections]), CLOSE_DEADLINE_MS);
+    const closed = listeners.map((each) => new Promise<void>((resolve) => each.close(() => resolve())));
+    for (const address of addresses) if (address.kind === 'path') await unlink(address.path).catch(() => {});
+    await within(Promise.all([...closed, ...connections]), CLOSE_DEADLINE_MS);
   };
   return { hostKey: key.public, close, [Symbol.asyncDispose]: close };
+}
+
+/** All or none. */
+async function listenOnAll(addresses: readonly SshAddress[], handed: readonly number[]): Promise<Server[]> {
+  const listeners: Server[] = [];
+  try {
+    for (const address of addresses) listeners.push(await listenOnAddress(address));
+    for (const descriptor of handed) listeners.push(await listenOnDescriptor(descriptor));
+    return listeners;
+  } catch (error) {
+    for (const listener of listeners) listener.close();
+    throw error;
+  }
 }
 
 function peerOf(socket: Socket): PeerProcess {

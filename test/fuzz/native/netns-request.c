@@ -45,7 +45,7 @@ static ssize_t fake_receive(void *answer, size_t length) {
 static void take_request(const uint8_t *data, size_t size) {
     int from = stream_of(data, size);
     if (setjmp(refused) == 0) {
-        read_request(from);
+        read_request(from, false);
         struct text *const texts[] = {&links, &ruleset, &sockets, &ip_path, &nft_path};
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
             CHECK(texts[i]->length <= MAX_TEXT_BYTES && strlen(texts[i]->bytes) <= texts[i]->length);

@@ -6,6 +6,7 @@ import { CastellanError } from '../../../src/errors.ts';
 import { parseSeccompTable } from '../../../src/launch/seccomp-table.ts';
 import { errnoName, parseStatus } from '../../../src/launch/status.ts';
 import { openChannel } from '../../../src/roles/channel.ts';
+import { parseFromProcessRole, parseFromSidecar } from '../../../src/roles/control/parse.ts';
 import { MAX_FRAME_BYTES, WIRE_VERSION } from '../../../src/roles/message.ts';
 import { parseToNetworkRole, parseToProcessRole } from '../../../src/roles/parse.ts';
 import { choiceTarget, returnsOr, type Target, textTarget } from '../target.ts';
@@ -21,15 +22,40 @@ const TO_PROCESS = [
   '{"type":"fact","fact":{"kind":"dns-refused","name":"a","type":"A","source":{"address":"::1","port":5},"rcode":5,"repeats":2}}',
   `{"type":"fact","fact":{"kind":"policy-proposal","state":"pending","intent":${INTENT},"identity":${IDENTITY},"id":"6fa459ea-ee8a-4ca4-894e-db77e160355e","ruleName":"r","summary":"s","yaml":"y","grants":["g"],"notes":[]}}`,
   '{"type":"fact","fact":{"kind":"denials-counted","since":1,"total":2,"unlisted":1,"denials":[{"host":"a","port":1,"binary":"/b","reason":"no_policy","count":1,"firstSeen":1,"lastSeen":2,"requests":["GET /"]}]}}',
+  '{"type":"figures","id":1,"figures":{"cpuSeconds":0.5,"residentBytes":1,"heapBytes":1,"openDescriptors":9,"lagP99Seconds":0,"lagMaxSeconds":0,"clients":1,"splicedTunnels":0,"liveArriving":0,"liveUnread":0,"liveOpened":0,"liveRequests":0,"lookupsRunning":0,"lookupsWaiting":0,"namesRemembered":0,"identificationsWaiting":0}}',
 ];
 const INSPECTION =
   '{"enforcement":"enforce","allow":[{"kind":"http","method":"GET","path":"/","query":[{"key":"k","any":["v"]}],"position":{"line":1,"column":1}}],"deny":[],"allowEncodedSlash":false,"maxBodyBytes":5,"persistedQueries":{"x":{"type":"query","name":"","fields":["a"]}},"strictToolNames":true,"allowKnownMethods":false}';
 const RULES = `[{"name":"r","position":{"line":1,"column":1},"binaries":[{"path":"/b"}],"endpoints":[{"host":"a","ports":[1],"allowedIps":[],"position":{"line":1,"column":1},"protocol":"graphql","inspection":${INSPECTION}}]}]`;
 const TO_NETWORK = [
   `{"type":"policy","generation":1,"rules":${RULES}}`,
-  `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":9},"listeners":{"proxy":[4],"transparent":[5],"dnsUdp":[6],"dnsTcp":[7],"nflog":8},"takesProposals":true,"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
+  `{"type":"start","version":${WIRE_VERSION},"secrets":{"credentials":5},"listeners":{"proxy":[0],"transparent":[1],"dnsUdp":[2],"dnsTcp":[3],"nflog":4},"takesProposals":true,"policy":{"generation":0,"mayChange":true,"rules":[]}}`,
   `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
+  '{"type":"measure","id":1}',
   '{"type":"stop"}',
+];
+const PARTS =
+  '{"filesystem":{"includeWorkdir":true,"readOnly":["/usr"],"readWrite":["/tmp"]},"landlock":{"compatibility":"best_effort","connectPorts":[443]},"process":{"runAsUser":"sandbox"},"seccomp":{"relax":["netlink"]}}';
+const CONTAINER_POLICY = `"generation":1,"parts":${PARTS},"binaries":["/usr/bin/python3"]`;
+const PROCESS =
+  '{"pid":3,"argv":["sh","-c","x"],"uid":7,"gid":7,"user":"u","kind":"exec","sessionId":"ssh-1/0"}';
+const PEER = '{"pid":3,"uid":7,"gid":7}';
+const FROM_SIDECAR = [
+  '{"type":"hello","role":"network","version":1,"pid":3,"uid":1337}',
+  `{"type":"setup","proxyPort":3128,"policy":{${CONTAINER_POLICY}},"authority":"x","placeholders":{"TOKEN":"openshell:resolve:env:TOKEN"}}`,
+  `{"type":"policy",${CONTAINER_POLICY}}`,
+  `{"type":"identify","id":1,"flow":${FLOW}}`,
+  '{"type":"begin"}',
+  '{"type":"recorded"}',
+];
+const FROM_PROCESS = [
+  '{"type":"hello","role":"process","version":1,"pid":3,"uid":7,"pidNamespace":"pid:[1]","token":"ff"}',
+  '{"type":"policy-applied","generation":1,"targets":{"/bin/sh":"/usr/bin/dash"}}',
+  `{"type":"answer","id":1,"result":{"ok":true,"identity":${IDENTITY}}}`,
+  `{"type":"fact","fact":{"kind":"process-exited","process":${PROCESS},"exitCode":3,"signal":"SIGKILL","durationMs":1.5}}`,
+  `{"type":"fact","fact":{"kind":"ssh-refused","sessionId":"ssh-1","peer":${PEER},"reason":"r"}}`,
+  '{"type":"fact","fact":{"kind":"control-degraded","control":"landlock","reason":"r","remedy":"m"}}',
+  '{"type":"ended","exitCode":3,"reason":"r"}',
 ];
 const WORDS = [
   'null',
@@ -170,6 +196,8 @@ const seccompTable = textTarget({
 export const WIRE_TARGETS: readonly Target[] = [
   wireTarget('to-process-role', TO_PROCESS, parseToProcessRole),
   wireTarget('to-network-role', TO_NETWORK, parseToNetworkRole),
+  wireTarget('from-sidecar', FROM_SIDECAR, parseFromSidecar),
+  wireTarget('from-process-role', FROM_PROCESS, parseFromProcessRole),
   channel,
   frameLength,
   launchStatus,

@@ -25,6 +25,7 @@ export const SAMPLES: SampleTable = {
   'supervisor-started': [
     { kind: 'supervisor-started', mode: 'root', pid: 7 },
     { kind: 'supervisor-started', mode: 'rootless', pid: 7 },
+    { kind: 'supervisor-started', mode: 'process-only', pid: 7 },
   ],
   'supervisor-ready': [
     { kind: 'supervisor-ready', sshSocket: '/run/castellan/a/ssh.sock', durationMs: 312.7 },
@@ -323,6 +324,7 @@ export const SAMPLES: SampleTable = {
       uid: 0,
     },
   ],
+  'control-refused': [{ kind: 'control-refused', peer: PEER, reason: 'uid 1337 is nobody of the sandbox' }],
   'ssh-listening': [{ kind: 'ssh-listening', path: '/run/castellan/a/ssh.sock' }],
   'ssh-opened': [{ kind: 'ssh-opened', sessionId: 'ssh-1', peer: PEER }],
   'ssh-closed': [{ kind: 'ssh-closed', sessionId: 'ssh-1', peer: PEER, durationMs: 12_345.6 }],

@@ -18,6 +18,12 @@ describe('readDriverIdentity', () => {
     ],
     ['numbers beside a cleared declaration', { ...IDS, OPENSHELL_OCI_IMAGE_USER: '' }, FOUND],
     ['an image’s user', { OPENSHELL_OCI_IMAGE_USER: 'node:node' }, { kind: 'image-user', text: 'node:node' }],
+    [
+      'numbers that a driver has cleared',
+      { OPENSHELL_SANDBOX_UID: '', OPENSHELL_SANDBOX_GID: '', OPENSHELL_OCI_IMAGE_USER: 'node' },
+      { kind: 'image-user', text: 'node' },
+    ],
+    ['one spelling that is cleared', { ...IDS, OPENSHELL_SANDBOX_UID: '' }, FOUND],
     ['an image without one', { OCI_IMAGE_USER: '' }, { kind: 'image-user', text: '' }],
   ])('reads %s', (_, variables, expected) => expect(readDriverIdentity(variables)).toEqual(expected));
 
@@ -31,7 +37,7 @@ describe('readDriverIdentity', () => {
     ['spellings that contradict', { ...IDS, OPENSHELL_SANDBOX_UID: '1001' }, 'contradict'],
     ['numbers beside an image’s user', { ...IDS, OPENSHELL_OCI_IMAGE_USER: 'node' }, 'both say'],
     ['a name for a number', { ...IDS, SANDBOX_UID: 'node' }, 'not a decimal number'],
-    ['an empty number', { ...IDS, SANDBOX_UID: '' }, 'not a decimal number'],
+    ['half a pair by an empty number', { ...IDS, SANDBOX_UID: '' }, 'without SANDBOX_UID'],
     ['a padded number', { ...IDS, SANDBOX_UID: '01000' }, 'not a decimal number'],
     ['a negative number', { ...IDS, SANDBOX_UID: '-1' }, 'not a decimal number'],
     ['root', { ...IDS, SANDBOX_UID: '0' }, 'outside 1 to 4294967294'],

@@ -56,10 +56,6 @@ describe('--upstream-proxy', () => {
       expect(() => read({ [name]: 'x' })).toThrow(`--${name} takes --upstream-proxy`);
   });
 
-  it('takes the network role', () => {
-    expect(() => read({ 'upstream-proxy': URL, roles: 'process' })).toThrow('takes the network role');
-  });
-
   it('sends no password unencrypted unless it is told to', () => {
     const file = { 'upstream-proxy-auth-file': '/f' };
     expect(() => read({ 'upstream-proxy': URL, ...file })).toThrow('--upstream-proxy-auth-allow-insecure');

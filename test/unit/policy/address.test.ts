@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import {
   canonicalAddress,
@@ -59,6 +60,68 @@ describe('canonicalAddress', () => {
       if (text.startsWith('0:0:0:0:0:ffff:')) continue;
       expect(`[${canonicalAddress(text)}]`).toBe(new URL(`http://[${text}]/`).hostname);
     }
+  });
+});
+
+describe('what is an address', () => {
+  const seeds = [
+    '1.2.3.4',
+    '255.0.99.100',
+    '::',
+    '::1',
+    '1::',
+    '1:2:3:4:5:6:7:8',
+    '1:2:3:4:5:6:7::',
+    '::2:3:4:5:6:7:8',
+  ]
+    .concat([
+      '2001:db8::ff00:42:8329',
+      '::ffff:1.2.3.4',
+      '1:2:3:4:5:6:1.2.3.4',
+      '1::5:6:1.2.3.4',
+      'ABCD::ef01',
+    ])
+    .concat(['1:2:3:4:5:6:7', '1::2::3', '1:2:3:4:5:6:7:8:9', '::1.2.3', '1.2.3.4::', '']);
+  const pieces = [
+    '0',
+    '1',
+    '9',
+    'a',
+    'F',
+    'g',
+    ':',
+    '::',
+    '.',
+    '256',
+    '00',
+    'ffff',
+    '10000',
+    '1.2.3.4',
+    '/',
+    ' ',
+    '\n',
+    'x',
+  ];
+
+  it('is what Node takes for one, whatever is changed in it', () => {
+    const random = seededRandom(2);
+    const change = (text: string): string => {
+      const [at, length] = [random.below(text.length + 1), random.below(3)];
+      const piece = random.below(3) === 0 ? '' : (pieces[random.below(pieces.length)] ?? '');
+      return text.slice(0, at) + piece + text.slice(at + length);
+    };
+    const found = { 0: 0, 4: 0, 6: 0 };
+    for (let round = 0; round < 60_000; round++) {
+      let text = seeds[round % seeds.length] ?? '';
+      for (let changes = random.below(4); changes > 0; changes--) text = change(text);
+      const family = isIP(text) as 0 | 4 | 6;
+      found[family] += 1;
+      expect(parseAddress(text) !== undefined, JSON.stringify(text)).toBe(family !== 0);
+      const canonical = canonicalAddress(text);
+      if (family === 6 && canonical?.includes(':'))
+        expect(`[${canonical}]`).toBe(new URL(`http://[${text}]/`).hostname);
+    }
+    for (const count of Object.values(found)) expect(count).toBeGreaterThan(1000);
   });
 });
 

@@ -65,6 +65,19 @@ describe('questions', () => {
   });
 });
 
+const FIGURES = {
+  ...{
+    cpuSeconds: 1.5,
+    residentBytes: 1,
+    heapBytes: 1,
+    openDescriptors: 9,
+    lagP99Seconds: 0,
+    lagMaxSeconds: 0,
+  },
+  ...{ clients: 2, splicedTunnels: 0, liveArriving: 0, liveUnread: 0, liveOpened: 0, liveRequests: 0 },
+  ...{ lookupsRunning: 0, lookupsWaiting: 0, namesRemembered: 0, identificationsWaiting: 0 },
+};
+
 describe('the process role’s side', () => {
   /** Both ends of a wire in memory. */
   function pair(): [Socket, Socket] {
@@ -92,27 +105,29 @@ describe('the process role’s side', () => {
   function sides() {
     const [ours, theirs] = pair();
     const facts: AuditFact[] = [];
-    const listeners = { proxy: [4], transparent: [5], dnsUdp: [6], dnsTcp: [7], nflog: 8 };
-    const side = openProcessSide(ours, {
-      listeners,
-      secrets: {},
-      rules: [],
-      mayChange: true,
-      takesProposals: false,
-      identify: async () => KNOWN,
-      report: (fact) => facts.push(fact),
-    });
+    const side = openProcessSide(ours, { report: (fact) => facts.push(fact) });
     const role = openChannel<unknown, ToNetworkRole>(theirs, parseToNetworkRole);
-    return { side, facts, role, messages: role.messages() };
+    const listeners = { proxy: [0], transparent: [1], dnsUdp: [2], dnsTcp: [3], nflog: 4 };
+    const serve = () =>
+      side.serve({
+        listeners,
+        secrets: {},
+        rules: [],
+        mayChange: true,
+        takesProposals: false,
+        identify: async () => KNOWN,
+      });
+    return { side, serve, facts, role, messages: role.messages() };
   }
 
   test('a later policy has a later number, and settles with what it closed', async () => {
-    const { side, role, messages } = sides();
+    const { side, serve, role, messages } = sides();
     await expect(side.replacePolicy([])).rejects.toMatchObject({ code: 'role_lost' });
+    const ready = serve();
     role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
     await messages.next();
     role.send({ type: 'ready' });
-    await side.ready;
+    await ready;
     const [second, third] = [side.replacePolicy([]), side.replacePolicy([])];
     expect((await messages.next()).value).toEqual({ type: 'policy', generation: 2, rules: [] });
     expect((await messages.next()).value).toEqual({ type: 'policy', generation: 3, rules: [] });
@@ -124,15 +139,16 @@ describe('the process role’s side', () => {
     await expect(lost).rejects.toMatchObject({ code: 'role_lost' });
   });
 
-  test('hello brings the policy, questions are answered, facts are passed on, stop ends it', async () => {
-    const { side, facts, role, messages } = sides();
+  test('after hello the policy is sent, questions are answered, facts are passed on, stop ends it', async () => {
+    const { side, serve, facts, role, messages } = sides();
     role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    const ready = serve();
     expect((await messages.next()).value).toMatchObject({
       type: 'start',
       policy: { generation: 1, rules: [], mayChange: true },
     });
     role.send({ type: 'ready' });
-    await side.ready;
+    await ready;
     role.send({ type: 'identify', id: 9, flow: FLOW });
     expect((await messages.next()).value).toEqual({ type: 'answer', id: 9, result: KNOWN });
     role.send({ type: 'fact', fact: { kind: 'internal-error', where: 'a', message: 'b' } });
@@ -143,6 +159,49 @@ describe('the process role’s side', () => {
     expect(facts).toEqual([{ kind: 'internal-error', where: 'a', message: 'b' }]);
   });
 
+  test('figures: one question at a time, and no answer is none', async () => {
+    const { side, serve, role, messages } = sides();
+    expect(await side.measure()).toBeUndefined();
+    const ready = serve();
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    await messages.next();
+    role.send({ type: 'ready' });
+    await ready;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const both = [side.measure(), side.measure()];
+      expect((await messages.next()).value).toEqual({ type: 'measure', id: 1 });
+      await vi.advanceTimersByTimeAsync(2000);
+      expect(await Promise.all(both)).toEqual([undefined, undefined]);
+      const next = side.measure();
+      expect((await messages.next()).value).toEqual({ type: 'measure', id: 2 });
+      role.send({ type: 'figures', id: 1, figures: { ...FIGURES, clients: 1 } });
+      role.send({ type: 'figures', id: 2, figures: FIGURES });
+      role.send({ type: 'figures', id: 2, figures: { ...FIGURES, clients: 3 } });
+      expect(await next).toEqual(FIGURES);
+    } finally {
+      vi.useRealTimers();
+    }
+    side.stop();
+    expect(await side.measure()).toBeUndefined();
+    role.close();
+  });
+
+  test.each([
+    ['a word', { ...FIGURES, clients: 'many' }],
+    ['less than none', { ...FIGURES, clients: -1 }],
+    ['a name of its own', { ...FIGURES, evil: 1 }],
+  ])('figures with %s lose the role', async (_, figures) => {
+    const { side, serve, role, messages } = sides();
+    const ready = serve();
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    await messages.next();
+    role.send({ type: 'ready' });
+    await ready;
+    role.send({ type: 'figures', id: 1, figures });
+    expect(await side.closed).toMatchObject({ message: expect.stringContaining('malformed') });
+  });
+
   test('a stop before hello ends without a policy', async () => {
     const { side, role, messages } = sides();
     side.stop();
@@ -151,6 +210,29 @@ describe('the process role’s side', () => {
     role.send({ type: 'stopped' });
     expect(await side.closed).toMatchObject({ message: 'the wire was closed' });
     expect((await messages.next()).done).toBe(true);
+  });
+
+  test('a stop before there is anything to serve ends without a policy, also who asks for one then', async () => {
+    const { side, serve, role, messages } = sides();
+    role.send({ type: 'hello', version: WIRE_VERSION, pid: 1 });
+    side.stop();
+    const ready = serve();
+    expect((await messages.next()).value).toEqual({ type: 'stop' });
+    role.send({ type: 'stopped' });
+    await expect(ready).rejects.toMatchObject({ code: 'role_lost' });
+    expect((await messages.next()).done).toBe(true);
+  });
+
+  const hello = { type: 'hello', version: WIRE_VERSION, pid: 1 };
+  test.each<[string, unknown[], string]>([
+    ['ready before there is anything to serve', [hello, { type: 'ready' }], 'ready in phase waiting'],
+    ['a question before it', [hello, { type: 'identify', id: 1, flow: FLOW }], 'identify in phase waiting'],
+    ['a second hello', [hello, hello], 'hello in phase waiting'],
+  ])('%s loses the role, and whoever wants it to serve later is told', async (_name, said, message) => {
+    const { side, serve, role } = sides();
+    for (const one of said) role.send(one);
+    expect(await side.closed).toMatchObject({ message: expect.stringContaining(message) });
+    await expect(serve()).rejects.toMatchObject({ code: 'role_lost' });
   });
 
   test.each<[string, unknown[], string]>([
@@ -166,9 +248,10 @@ describe('the process role’s side', () => {
       'malformed',
     ],
   ])('%s loses the role', async (_name, said, message) => {
-    const { side, role, facts } = sides();
+    const { side, serve, role, facts } = sides();
+    const ready = serve();
     for (const one of said) role.send(one);
-    await expect(side.ready).rejects.toMatchObject({
+    await expect(ready).rejects.toMatchObject({
       code: 'role_lost',
       message: expect.stringContaining(message),
     });

@@ -1,5 +1,6 @@
 /** What messages of the wire are made of. */
 import type { Flow, IdentityResult } from '../../../src/egress/stages.ts';
+import { CONTROL_VERSION, type ContainerPolicy, type Setup } from '../../../src/roles/control/message.ts';
 
 export const FLOW: Flow = {
   family: 4,
@@ -25,4 +26,29 @@ export const INTENT = {
   port: 443,
   flow: FLOW,
   startedAt: 1,
+} as const;
+
+export const CONTAINER_POLICY: ContainerPolicy = {
+  generation: 1,
+  binaries: ['/usr/bin/python3'],
+  parts: {
+    filesystem: { includeWorkdir: true, readOnly: ['/usr'], readWrite: ['/tmp'] },
+    landlock: { compatibility: 'best_effort', bindPorts: undefined, connectPorts: [443] },
+    process: { runAsUser: 'sandbox', runAsGroup: undefined },
+    seccomp: { relax: ['netlink'] },
+  },
+};
+export const SETUP: Setup = {
+  proxyPort: 3128,
+  policy: CONTAINER_POLICY,
+  placeholders: { TOKEN: 'openshell:resolve:env:TOKEN' },
+};
+export const PROCESS_HELLO = {
+  type: 'hello',
+  role: 'process',
+  version: CONTROL_VERSION,
+  pid: 7,
+  uid: 1500,
+  pidNamespace: 'pid:[4026531836]',
+  token: 'f'.repeat(64),
 } as const;

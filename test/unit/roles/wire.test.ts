@@ -7,10 +7,15 @@ import { FLOW, IDENTITY, INTENT, KNOWN } from './wire-parts.ts';
 
 describe('phases', () => {
   test.each<[Phase, ToProcessRole['type'], Phase | undefined]>([
-    ['hello', 'hello', 'starting'],
+    ['hello', 'hello', 'waiting'],
     ['hello', 'ready', undefined],
     ['hello', 'fact', undefined],
     ['hello', 'identify', undefined],
+    ['waiting', 'hello', undefined],
+    ['waiting', 'ready', undefined],
+    ['waiting', 'fact', undefined],
+    ['waiting', 'identify', undefined],
+    ['waiting', 'fatal', 'ended'],
     ['starting', 'hello', undefined],
     ['starting', 'identify', 'starting'],
     ['starting', 'ready', 'running'],
@@ -31,7 +36,9 @@ describe('phases', () => {
 
   test('the policy comes once, and answers only after it', () => {
     const keeper = keepPhase(FROM_PROCESS_ROLE);
-    expect(() => keeper.receive('answer')).toThrow('answer in phase hello');
+    expect(() => keeper.receive('start')).toThrow('start in phase hello');
+    keeper.enter('waiting');
+    expect(() => keeper.receive('answer')).toThrow('answer in phase waiting');
     keeper.receive('start');
     expect(() => keeper.receive('start')).toThrow('start in phase starting');
   });
@@ -215,8 +222,8 @@ test('what the process role may say', () => {
   const start = {
     type: 'start',
     version: WIRE_VERSION,
-    listeners: { proxy: [4, 5], transparent: [6], dnsUdp: [7], dnsTcp: [8], nflog: 9 },
-    secrets: { credentials: 10 },
+    listeners: { proxy: [0, 1], transparent: [2], dnsUdp: [3], dnsTcp: [4], nflog: 5 },
+    secrets: { credentials: 6 },
     takesProposals: true,
     policy: {
       generation: 1,
@@ -252,5 +259,5 @@ test('what the process role may say', () => {
   ])
     expect(() => parseToNetworkRole({ ...start, upstreamProxy: { ...upstreamProxy, ...wrong } })).toThrow();
   expect(() => parseToNetworkRole({ ...start, version: WIRE_VERSION + 1 })).toThrow();
-  expect(() => parseToNetworkRole({ ...start, listeners: { ...start.listeners, nflog: 2 } })).toThrow();
+  expect(() => parseToNetworkRole({ ...start, listeners: { ...start.listeners, nflog: 253 } })).toThrow();
 });

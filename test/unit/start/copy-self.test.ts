@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { parseManifest } from '../../../src/config/bundle-manifest.ts';
-import { copySelf } from '../../../src/start/copy-self.ts';
+import { copySelf, copySelfAs, programPath } from '../../../src/start/copy-self.ts';
 
 const UID = process.getuid?.() ?? -1;
 const FILES = { 'bin/castellan': 'program', 'lib/programs/node': 'node', 'share/table': '' };
@@ -131,7 +131,7 @@ describe('what cannot be copied', () => {
 
   test('into a place where bin is something else', async () => {
     mkdirSync(join(target, 'bin'), { recursive: true });
-    await expect(copy()).rejects.toMatchObject({ code: 'filesystem_refused', errno: 'EINVAL' });
+    await expect(copy()).rejects.toMatchObject({ code: 'filesystem_refused', errno: 'EEXIST' });
   });
 
   test('into a file', async () => {
@@ -151,4 +151,35 @@ test.each([
   const file = { path, size: 0, executable: false, sha256: '0'.repeat(64) };
   const text = JSON.stringify({ format: 1, version: '1', architecture: 'x64', files: [file] });
   expect(() => parseManifest(text)).toThrow();
+});
+
+describe('as openshell-sandbox', () => {
+  const program = () => readlinkSync(join(target, 'openshell-sandbox'));
+  const copyTo = async (path: string, isDirectory = false) =>
+    copySelfAs(root, await programPath(path, isDirectory), UID);
+
+  test.each<[string, { there?: string; old?: string; path: string; slash?: boolean }]>([
+    ['a path that is not there', { path: 'openshell-sandbox' }],
+    ['a directory that is there', { there: '.', path: '.' }],
+    ['a directory that a slash says', { path: '.', slash: true }],
+    ['the path of another program', { there: '.', old: 'openshell-sandbox', path: 'openshell-sandbox' }],
+  ])('%s: it is a link into the copy', async (_, { there, old, path, slash }) => {
+    if (there !== undefined) mkdirSync(join(target, there));
+    if (old !== undefined) writeFileSync(join(target, old), 'old');
+    await copyTo(join(target, path), slash);
+    expect(program()).toBe(`${copies()[0]}/bin/openshell-sandbox`);
+    expect(await copyTo(join(target, 'openshell-sandbox'))).toMatchObject({ copied: false });
+    expect(readdirSync(target).sort()).toEqual([...copies(), 'openshell-sandbox']);
+  });
+
+  test('a later version takes the link, several at once are one, and a directory is left alone', async () => {
+    await Promise.all([copyTo(target, true), copyTo(target, true), copyTo(target, true)]);
+    const before = program();
+    makeBundle('2');
+    await copyTo(target, true);
+    expect(program()).not.toBe(before);
+    rmSync(join(target, 'openshell-sandbox'));
+    mkdirSync(join(target, 'openshell-sandbox/openshell-sandbox'), { recursive: true });
+    await expect(copyTo(target)).rejects.toMatchObject({ code: 'filesystem_refused' });
+  });
 });

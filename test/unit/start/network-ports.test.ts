@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { RunConfig } from '../../../src/config/config.ts';
 import type { UpstreamProxy } from '../../../src/config/upstream-proxy.ts';
 import { parsePolicy } from '../../../src/policy/parse.ts';
-import { rolePorts } from '../../../src/start/network.ts';
+import { rolePorts } from '../../../src/start/role-launch.ts';
 
 const policy = parsePolicy(
   'version: 1\nnetwork_policies: {r: {endpoints: [{host: a.example, ports: [80, 443]}], binaries: [{path: /b}]}}\n',

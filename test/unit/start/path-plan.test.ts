@@ -34,6 +34,19 @@ describe('planPaths', () => {
     expect(plan.readWrite).toEqual(['/tmp']);
   });
 
+  it('grants no parent of a socket that an operator chose, though it is covered', () => {
+    const own: OwnPlace[] = [{ path: '/srv/s/metrics.sock', hidden: true, readable: false, isSocket: true }];
+    for (const [readOnly, readWrite] of [
+      [[], ['/srv/s']],
+      [['/srv'], []],
+      [[], ['/srv/s/metrics.sock']],
+    ] as const)
+      expect(() => planPaths(policy([...readOnly], [...readWrite]), '/work', own)).toThrow(
+        '/srv/s/metrics.sock',
+      );
+    expect(planPaths(policy([], ['/srv/other']), '/work', own).readWrite).toEqual(['/srv/other']);
+  });
+
   it('adds the working directory only when asked', () => {
     expect(planPaths(policy([], [], true), '/work/project', OWN).readWrite).toEqual(['/work/project']);
     expect(planPaths(policy([], []), '/work/project', OWN).readWrite).toEqual([]);

@@ -1,0 +1,184 @@
+/** What becomes of one review, but for what has to be asked: which reviews castellan has a say in, and the changed pod. Pure. */
+import type { V1Pod, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
+import { CastellanError } from '../../errors.ts';
+import { at } from '../../lib/json.ts';
+import { parseIdBlock } from '../id-blocks.ts';
+import {
+  type NamespaceFacts,
+  type PodIdentity,
+  resolvePodIdentity,
+  UID_RANGE_ANNOTATION,
+} from '../identity.ts';
+import { hasCastellan, injectSupervisor } from '../inject.ts';
+import { METADATA_PREFIX } from '../layout.ts';
+import { withoutNulls } from '../plain.ts';
+import { isReadable, schemaFindings } from '../schema.ts';
+import type { SupervisorOptions } from '../supervisor.ts';
+import { withoutMountedToken } from './admitted.ts';
+import { asksForCastellan, type PodChoices, readChoices, withoutChoices } from './choices.ts';
+import { CREDENTIALS_KEY, DEFAULT_BINARY_IDENTITY, type WebhookConfiguration } from './configuration.ts';
+import { type JsonValue, type PatchOperation, patchBetween } from './json-patch.ts';
+import type { AdmissionReview } from './review.ts';
+
+/** More have no use, and each of them is walked several times. */
+const MAX_CONTAINERS = 100;
+/** What a kubelet shows of a pod that it has from a file. */
+const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+
+export type Scope =
+  | { readonly kind: 'untouched' }
+  | { readonly kind: 'pod'; readonly pod: V1Pod & { readonly spec: V1PodSpec } }
+  | { readonly kind: 'ephemeral'; readonly pod: V1Pod & { readonly spec: V1PodSpec } };
+
+/**
+ * What a review is about. Left alone are pods that do not ask, what may still be changed of a running pod, and all that tells only a
+ * pod's name (exec, attach, port-forward): who may do that, RBAC says.
+ * @throws CastellanError `manifest_invalid` for a pod that is none
+ */
+export function scopeOf({ request }: AdmissionReview): Scope {
+  const { resource, subResource, operation, object } = request;
+  if (resource.group !== '' || resource.resource !== 'pods') return { kind: 'untouched' };
+  if (subResource === 'ephemeralcontainers' && operation === 'UPDATE')
+    return { kind: 'ephemeral', pod: podOf(request.kind, object) };
+  if (subResource !== '' || operation !== 'CREATE') return { kind: 'untouched' };
+  const annotations = at(object, 'metadata', 'annotations');
+  if (!asksForCastellan(isRecord(annotations) ? annotations : {})) return { kind: 'untouched' };
+  if (at(annotations, MIRROR_ANNOTATION) !== undefined)
+    throw refused('a static pod is started by its kubelet, whatever is changed here');
+  return { kind: 'pod', pod: podOf(request.kind, object) };
+}
+
+/** The pod, with fields of the kinds that everything behind this relies on, and none without a value. */
+function podOf(
+  { kind, version }: AdmissionReview['request']['kind'],
+  object: unknown,
+): V1Pod & { spec: V1PodSpec } {
+  if (kind !== 'Pod' || version !== 'v1') throw refused(`${version} ${kind} is no v1 Pod`);
+  const value = withoutNulls(object);
+  const spec = at(value, 'spec');
+  const containers = ['containers', 'initContainers', 'ephemeralContainers'].map(
+    (key) => at(spec, key) ?? [],
+  );
+  if (containers.flat().length > MAX_CONTAINERS)
+    throw refused(`the pod has more than ${MAX_CONTAINERS} containers`);
+  const problem = schemaFindings(value, 'V1Pod').find((finding) => !isReadable(finding));
+  if (problem !== undefined) throw refused(`${problem.path} of the pod: ${problem.why}`);
+  if (!isRecord(spec)) throw refused('the pod has no spec');
+  return value as V1Pod & { spec: V1PodSpec };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/**
+ * Refuses ephemeral containers of a pod that has castellan: they run beside it, confined by nothing, in a network that castellan
+ * governs for the agent alone, and with whatever uid they name, the proxy's included. (By what is in the pod: annotations can be taken away.)
+ * @throws CastellanError `manifest_invalid`
+ */
+export function judgeEphemeral(spec: V1PodSpec, { ephemeralContainers }: WebhookConfiguration): void {
+  if (ephemeralContainers === 'allow' || !hasCastellan({ ...spec, ephemeralContainers: [] })) return;
+  if ((spec.ephemeralContainers ?? []).length === 0) return;
+  throw refused('an ephemeral container would run in the pod outside of castellan’s confinement', {
+    object: 'ephemeralContainers',
+    remedy: 'use castellan ssh, or set ephemeral_containers to allow in the configuration of the webhook',
+  });
+}
+
+/** What a pod chooses. @throws CastellanError `manifest_invalid` */
+export function choicesOf(pod: V1Pod, { supervisor, podsMayChoose }: WebhookConfiguration): PodChoices {
+  return readChoices(pod.metadata?.annotations ?? {}, podsMayChoose, { topology: supervisor.topology });
+}
+
+/** Whether the namespace has to be asked for a pod. */
+export function needsNamespace({ identity }: PodChoices, { ids }: WebhookConfiguration): boolean {
+  return identity !== undefined || ids.uid === undefined || ids.gid === undefined;
+}
+
+/**
+ * The operations that put castellan into the pod; none where it is in it.
+ * @throws CastellanError `manifest_invalid`, `identity_invalid`
+ */
+export function changePod(
+  pod: V1Pod & { readonly spec: V1PodSpec },
+  choices: PodChoices,
+  configuration: WebhookConfiguration,
+  namespace: NamespaceFacts,
+): readonly PatchOperation[] {
+  const { annotations = {} } = pod.metadata ?? {};
+  const bare: V1PodTemplateSpec = {
+    metadata: { ...pod.metadata, annotations: withoutChoices(annotations) },
+    spec: withoutMountedToken(pod.spec),
+  };
+  const options = optionsFor(choices, configuration, identityFor(choices, configuration, namespace));
+  const supervised = injectSupervisor(bare, options);
+  const changed = {
+    ...pod,
+    metadata: {
+      ...supervised.metadata,
+      annotations: { ...annotations, ...supervised.metadata?.annotations },
+    },
+    spec: supervised.spec,
+  };
+  return patchBetween(jsonOf(pod), jsonOf(changed));
+}
+
+/** A pod may choose only out of the block that OpenShift has set aside for its namespace. */
+function identityFor(
+  { identity }: PodChoices,
+  { ids }: WebhookConfiguration,
+  namespace: NamespaceFacts,
+): PodIdentity {
+  if (identity === undefined) return resolvePodIdentity(ids, namespace);
+  const source = `${METADATA_PREFIX}identity`;
+  if (namespace.kind !== 'read')
+    throw refused(`the namespace cannot be asked whether the pod may choose ${source}`);
+  const { [UID_RANGE_ANNOTATION]: range = '' } = namespace.annotations;
+  const { block, problem } = parseIdBlock(range);
+  if (block === undefined)
+    throw refused(`${source} has to lie in the namespace’s ${UID_RANGE_ANNOTATION}, which ${problem}`);
+  for (const id of [identity.uid, identity.gid])
+    if (id < block.start || id > block.end)
+      throw refused(`${id} of ${source} is outside of the namespace’s ${block.start} to ${block.end}`);
+  return {
+    kind: 'ids',
+    uid: { value: identity.uid, source },
+    gid: { value: identity.gid, source },
+  };
+}
+
+function optionsFor(
+  choices: PodChoices,
+  { supervisor }: WebhookConfiguration,
+  identity: PodIdentity,
+): SupervisorOptions {
+  const { topology = supervisor.topology, credentials, policy } = choices;
+  const usual =
+    topology === supervisor.topology ? supervisor.binaryIdentity : DEFAULT_BINARY_IDENTITY[topology];
+  return {
+    ...supervisor,
+    identity,
+    topology,
+    binaryIdentity: choices.binaryIdentity ?? usual,
+    workdir: choices.workdir ?? supervisor.workdir,
+    agentContainer: choices.container,
+    policy: policy === undefined ? supervisor.policy : { ...supervisor.policy, name: policy },
+    secrets:
+      credentials === undefined
+        ? supervisor.secrets
+        : { ...supervisor.secrets, credentials: { name: credentials, key: CREDENTIALS_KEY } },
+  };
+}
+
+/** Without the keys that have no value, as it would be written. */
+function jsonOf(value: unknown): JsonValue {
+  return JSON.parse(JSON.stringify(value)) as JsonValue;
+}
+
+function refused(message: string, facts: { object?: string; remedy?: string } = {}): CastellanError {
+  return new CastellanError('manifest_invalid', message, {
+    step: 'kubernetes/webhook',
+    object: 'pod',
+    ...facts,
+  });
+}

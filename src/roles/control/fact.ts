@@ -1,0 +1,102 @@
+/** The facts of the process role's side, and no others: what comes from the agent's container must not forge what the sidecar saw. */
+import * as v from 'valibot';
+import { MAX_ID } from '../../lib/id.ts';
+import { FACT_LIMITS } from '../../policy/fact-limits.ts';
+import { count, text } from '../atoms.ts';
+import { duration } from '../parse.ts';
+import type { ProcessFact } from './message.ts';
+
+/** Far more than a record shows of a command. */
+const MAX_ARGUMENTS = 256;
+/** All of them together fit into a frame, however JSON has to write their characters. */
+const MAX_ARGUMENT = 4096;
+
+const pid = v.pipe(count, v.maxValue(2 ** 31 - 1));
+const id = v.pipe(count, v.maxValue(MAX_ID));
+const word = v.pipe(v.string(), v.maxLength(128));
+const exitCode = v.pipe(count, v.maxValue(255));
+const peer = v.strictObject({ pid, uid: count, gid: count });
+const session = { sessionId: word, peer };
+const control = v.picklist([
+  'sealed-namespace',
+  'mount-view',
+  'landlock',
+  'seccomp',
+  'privileges',
+  'account-view',
+  'trust-store',
+  'limits',
+  'teardown',
+]);
+const launched = v.strictObject({
+  pid,
+  argv: v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_ARGUMENT))), v.maxLength(MAX_ARGUMENTS)),
+  uid: id,
+  gid: count,
+  user: word,
+  kind: v.picklist(['main', 'shell', 'exec']),
+  sessionId: word,
+});
+
+export const processFact = v.variant('kind', [
+  v.strictObject({ kind: v.literal('supervisor-started'), mode: v.literal('process-only'), pid }),
+  v.strictObject({ kind: v.literal('supervisor-ready'), sshSocket: text, durationMs: duration }),
+  v.strictObject({ kind: v.literal('supervisor-stopped'), exitCode, reason: text }),
+  v.strictObject({ kind: v.literal('supervisor-failed'), code: word, step: text, message: text }),
+  v.strictObject({ kind: v.literal('identity-resolved'), user: word, uid: id, gid: count, source: text }),
+  v.strictObject({
+    kind: v.literal('path-prepared'),
+    path: text,
+    action: v.picklist(['created', 'kept']),
+  }),
+  v.strictObject({ kind: v.literal('path-skipped'), path: text, reason: text }),
+  v.strictObject({ kind: v.literal('control-applied'), control, detail: text }),
+  v.strictObject({ kind: v.literal('control-degraded'), control, reason: text, remedy: text }),
+  v.strictObject({ kind: v.literal('process-launched'), process: launched }),
+  v.strictObject({
+    kind: v.literal('process-exited'),
+    process: launched,
+    exitCode,
+    signal: v.optional(v.pipe(v.string(), v.regex(/^SIG[A-Z0-9]{1,12}$/))),
+    durationMs: duration,
+  }),
+  v.strictObject({
+    kind: v.literal('launch-refused'),
+    argv: launched.entries.argv,
+    sessionId: word,
+    step: text,
+    errno: word,
+    object: v.optional(text),
+  }),
+  v.strictObject({ kind: v.literal('ssh-listening'), path: text }),
+  v.strictObject({ kind: v.literal('ssh-opened'), ...session }),
+  v.strictObject({ kind: v.literal('ssh-closed'), ...session, durationMs: duration }),
+  v.strictObject({ kind: v.literal('ssh-attached'), ...session, readOnly: v.boolean() }),
+  v.strictObject({
+    kind: v.literal('ssh-detached'),
+    ...session,
+    reason: v.picklist(['keys', 'gone', 'lagged', 'exited']),
+    durationMs: duration,
+  }),
+  v.strictObject({ kind: v.literal('ssh-refused'), ...session, reason: text }),
+  v.strictObject({ kind: v.literal('internal-error'), where: text, message: text }),
+]);
+
+/** The fact with its texts and lists cut to what the sidecar takes: what somebody typed must not end the wire. */
+export function fittedFact(fact: ProcessFact): ProcessFact {
+  return fitted(fact, FACT_LIMITS.text) as ProcessFact;
+}
+
+function fitted(value: unknown, length: number): unknown {
+  if (typeof value === 'string') return value.slice(0, length);
+  if (Array.isArray(value)) return value.slice(0, MAX_ARGUMENTS).map((each) => fitted(each, MAX_ARGUMENT));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, fitted(each, length)]));
+}
+
+const KINDS: ReadonlySet<string> = new Set(processFact.options.map(({ entries }) => entries.kind.literal));
+
+/** Whether the process role may have it recorded. */
+export function isProcessFact(fact: { readonly kind: string }): fact is ProcessFact {
+  return KINDS.has(fact.kind);
+}

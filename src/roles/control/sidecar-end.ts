@@ -1,0 +1,137 @@
+/** The control wire as the sidecar holds it: says what to apply, asks who is behind a connection, takes the facts of the agent's container. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Report } from '../../audit/event.ts';
+import type { Flow, IdentityResult } from '../../egress/stages.ts';
+import type { CastellanError } from '../../errors.ts';
+import { createAsker } from '../ask.ts';
+import { roleLost } from '../channel.ts';
+import { keepPhase } from '../phase.ts';
+import { converse } from './greet.ts';
+import type { ProcessPeer } from './listen.ts';
+import type { BinaryTargets, ContainerPolicy, FromProcessRole, ProcessFact, Setup } from './message.ts';
+import { FROM_PROCESS_ROLE } from './phase.ts';
+
+/** How everything in the agent's container ended. */
+export interface ContainerEnding {
+  readonly exitCode: number;
+  readonly reason: string;
+}
+
+export interface SidecarEnd {
+  /** Settles when the command runs; rejects when the process role is lost before. */
+  readonly ready: Promise<void>;
+  /** Settles when everybody of the sandbox has ended; rejects when the process role is lost. */
+  readonly ended: Promise<ContainerEnding>;
+  /** Never rejects: no answer is an unknown identity. */
+  identify(flow: Flow): Promise<IdentityResult>;
+  /** Settles with where links of the first policy lead; rejects when the process role is lost. */
+  readonly prepared: Promise<BinaryTargets>;
+  /** Lets the command run. */
+  begin(): void;
+  /** For processes to come. Settles with where its links lead; rejects when the process role is lost. */
+  replacePolicy(policy: Omit<ContainerPolicy, 'generation'>): Promise<BinaryTargets>;
+  /** Asks for the end of everybody of the sandbox. */
+  stop(): void;
+  /** The end is on record: lets the process role go. */
+  confirm(): void;
+  /** Closes the wire at once. */
+  fail(reason: CastellanError): void;
+  /** Settles when the wire is gone; never rejects. */
+  readonly closed: Promise<CastellanError>;
+}
+
+/** Below the deadline of the network role's own question, so that this one gives the reason. */
+const ANSWER_DEADLINE_MS = 4000;
+/** A comparison of two small values, and a look at each path. */
+const APPLY_DEADLINE_MS = 20_000;
+
+/** Sends the setup and serves the wire. Facts go to `report` as they come. */
+export function openSidecarEnd(
+  { channel, messages, peer }: ProcessPeer,
+  setup: Omit<Setup, 'policy'> & { readonly policy: Omit<ContainerPolicy, 'generation'> },
+  report: Report,
+): SidecarEnd {
+  const phases = keepPhase(FROM_PROCESS_ROLE);
+  phases.receive('hello');
+  const asker = createAsker((id, flow) => channel.send({ type: 'identify', id, flow }), {
+    deadlineMs: ANSWER_DEADLINE_MS,
+  });
+  const ready = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<ContainerEnding>();
+  const applied = new Map<number, (targets: BinaryTargets) => void>();
+  let generation = 0;
+  let inForce: { readonly policy: object; readonly targets: Promise<BinaryTargets> } | undefined;
+  const receive = async (message: FromProcessRole): Promise<void> => {
+    switch (message.type) {
+      case 'hello':
+        return;
+      case 'ready':
+        return ready.resolve();
+      case 'policy-applied':
+        return applied.get(message.generation)?.(message.targets);
+      case 'answer':
+        return asker.settle(message.id, message.result);
+      case 'fact':
+        refuseOtherUid(message.fact, peer.uid);
+        return report(message.fact);
+      case 'ended':
+        return ended.resolve(message);
+    }
+  };
+  const serve = async (): Promise<void> => {
+    await converse({ channel, messages }, phases, receive);
+    const reason = await channel.closed;
+    asker.end('the process role is gone');
+    ready.reject(reason);
+    ended.reject(reason);
+  };
+  ready.promise.catch(() => {});
+  ended.promise.catch(() => {});
+  /** Nobody knows what a process role applies that does not answer. */
+  const apply = (
+    policy: Omit<ContainerPolicy, 'generation'>,
+    send: (numbered: ContainerPolicy) => void,
+  ): Promise<BinaryTargets> => {
+    if (inForce !== undefined && isDeepStrictEqual(policy, inForce.policy)) return inForce.targets;
+    generation += 1;
+    const number = generation;
+    const { promise, resolve, reject } = Promise.withResolvers<BinaryTargets>();
+    applied.set(number, resolve);
+    const late = setTimeout(
+      () => channel.fail(roleLost('the process role did not take a policy in time')),
+      APPLY_DEADLINE_MS,
+    );
+    void channel.closed.then(reject);
+    send({ generation: number, ...policy });
+    const targets = promise.finally(() => {
+      clearTimeout(late);
+      applied.delete(number);
+    });
+    inForce = { policy, targets };
+    return targets;
+  };
+  const prepared = apply(setup.policy, (policy) => channel.send({ ...setup, type: 'setup', policy }));
+  prepared.catch(() => {});
+  void serve();
+  return {
+    ready: ready.promise,
+    ended: ended.promise,
+    closed: channel.closed,
+    identify: asker.identify,
+    prepared,
+    begin: () => channel.send({ type: 'begin' }),
+    replacePolicy: (policy) => apply(policy, (numbered) => channel.send({ type: 'policy', ...numbered })),
+    stop: () => channel.send({ type: 'stop' }),
+    confirm() {
+      channel.send({ type: 'recorded' });
+      channel.close();
+    },
+    fail: channel.fail,
+  };
+}
+
+/** Nothing in the agent's container can become somebody else: a fact that says so is made up. */
+function refuseOtherUid(fact: ProcessFact, uid: number): void {
+  const claimed = fact.kind === 'identity-resolved' ? fact.uid : 'process' in fact ? fact.process.uid : uid;
+  if (claimed !== uid) throw roleLost(`the process role tells of uid ${claimed}, and is uid ${uid}`);
+}

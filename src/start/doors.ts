@@ -1,0 +1,32 @@
+import type { RunConfig } from '../config/config.ts';
+import { posix } from '../kernel/posix.ts';
+import { type Answerer, openDoor } from './door.ts';
+import type { HandedSocket } from './handed-sockets.ts';
+import { healthSocketIn } from './run-directory.ts';
+
+export interface Answerers {
+  readonly probes: Answerer;
+  readonly metrics: Answerer;
+}
+
+/**
+ * Opens the socket in the run directory, which answers everything because it is its owner's alone, and what the operator asked for or
+ * handed over: probes at one place, metrics at another, because those who may ask differ.
+ * @throws CastellanError `address_in_use`, `filesystem_refused`
+ */
+export async function openDoors(
+  { healthListener, metricsListener }: RunConfig,
+  runDirectory: string,
+  handed: readonly HandedSocket[],
+  { probes, metrics }: Answerers,
+): Promise<AsyncDisposable> {
+  await using opened = new AsyncDisposableStack();
+  const both: Answerer = async (path, socket) =>
+    (await probes(path, socket)) ?? (await metrics(path, socket));
+  opened.use(await openDoor({ fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) }, 'health', both));
+  if (healthListener !== undefined) opened.use(await openDoor(healthListener, 'health', probes));
+  if (metricsListener !== undefined) opened.use(await openDoor(metricsListener, 'metrics', metrics));
+  for (const { name, descriptor: fd } of handed)
+    if (name !== 'ssh') opened.use(await openDoor({ fd }, name, name === 'health' ? probes : metrics));
+  return opened.move();
+}

@@ -1,0 +1,85 @@
+/**
+ * A REVIEW: parse → scope → choose → ask the namespace → change → answer. Whatever goes wrong on the way is an answer too, and a
+ * refusal: no pod that asks for castellan gets by without it.
+ */
+import { CastellanError } from '../errors.ts';
+import type { NamespaceFacts } from '../kubernetes/identity.ts';
+import type { WebhookConfiguration } from '../kubernetes/webhook/configuration.ts';
+import {
+  changePod,
+  choicesOf,
+  judgeEphemeral,
+  needsNamespace,
+  scopeOf,
+} from '../kubernetes/webhook/judge.ts';
+import {
+  type AdmissionReview,
+  parseReview,
+  renderAnswer,
+  type Verdict,
+} from '../kubernetes/webhook/review.ts';
+import { escapeText } from '../lib/escape.ts';
+import { at } from '../lib/json.ts';
+import { type NamespaceReader, NamespaceUnavailable } from './namespaces.ts';
+import type { Reply } from './server.ts';
+
+export interface ReviewOptions {
+  readonly configuration: WebhookConfiguration;
+  /** Undefined where no API server is there to be asked. */
+  readonly namespaces: NamespaceReader | undefined;
+  /** For the log: no line holds anything of a pod but its names. */
+  readonly tell: (line: string) => void;
+}
+
+/** Answers one body. @throws never for what a body can hold */
+export async function answerReview(body: string, options: ReviewOptions): Promise<Reply> {
+  const review = parseReview(body);
+  if ('problem' in review) return { kind: 'malformed', problem: review.problem };
+  const verdict = await judge(review, options);
+  if (verdict.kind !== 'untouched') options.tell(lineOf(review, verdict));
+  return { kind: 'answer', json: renderAnswer(review, verdict) };
+}
+
+async function judge(
+  review: AdmissionReview,
+  { configuration, namespaces }: ReviewOptions,
+): Promise<Verdict> {
+  try {
+    const scope = scopeOf(review);
+    if (scope.kind === 'untouched') return scope;
+    if (scope.kind === 'ephemeral') {
+      judgeEphemeral(scope.pod.spec, configuration);
+      return { kind: 'untouched' };
+    }
+    const choices = choicesOf(scope.pod, configuration);
+    const facts = needsNamespace(choices, configuration)
+      ? await factsOf(review.request.namespace, namespaces)
+      : ({ kind: 'unknown' } as const);
+    const operations = changePod(scope.pod, choices, configuration, facts);
+    return operations.length === 0 ? { kind: 'untouched' } : { kind: 'patched', operations };
+  } catch (error) {
+    if (error instanceof NamespaceUnavailable)
+      return { kind: 'refused', rule: 'namespace_unavailable', message: error.message };
+    if (!(error instanceof CastellanError)) throw error;
+    return { kind: 'refused', rule: error.code, message: `${error.message}; ${error.remedy}` };
+  }
+}
+
+async function factsOf(namespace: string, namespaces: NamespaceReader | undefined): Promise<NamespaceFacts> {
+  if (namespaces === undefined)
+    throw new NamespaceUnavailable('the webhook has no service account to ask for namespaces with');
+  if (namespace === '') throw new NamespaceUnavailable('the review names no namespace');
+  return { kind: 'read', annotations: await namespaces.annotationsOf(namespace) };
+}
+
+function lineOf({ request }: AdmissionReview, verdict: Verdict): string {
+  const { namespace, object, uid } = request;
+  // A name that is generated is so only after this.
+  const name = request.name || at(object, 'metadata', 'name') || `${at(object, 'metadata', 'generateName')}*`;
+  const pod = escapeText(`${namespace}/${name}`, 400);
+  const what =
+    verdict.kind === 'refused'
+      ? `refused (${verdict.rule}): ${escapeText(verdict.message, 1000)}`
+      : 'changed';
+  return `pod ${pod} ${what} [${escapeText(uid, 64)}]`;
+}

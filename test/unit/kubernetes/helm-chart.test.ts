@@ -1,0 +1,199 @@
+/** What the chart renders (test/vectors/helm, rendered by `npm run test:helm`), held against the program that it installs. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { V1Deployment, V1PodTemplateSpec } from '@kubernetes/client-node';
+import { describe, expect, it } from 'vitest';
+import { parseArguments } from '../../../src/cli/parse.ts';
+import { type NamespaceFacts, resolvePodIdentity } from '../../../src/kubernetes/identity.ts';
+import { injectSupervisor } from '../../../src/kubernetes/inject.ts';
+import { parseManifest } from '../../../src/kubernetes/manifest.ts';
+import { requiredScc, sccManifest } from '../../../src/kubernetes/scc.ts';
+import { BINARY_IDENTITIES, INSTALL_METHODS, TOPOLOGIES } from '../../../src/kubernetes/supervisor.ts';
+import { validateManifest } from '../../../src/kubernetes/validate.ts';
+import { CHOICES, INJECT_ANNOTATION } from '../../../src/kubernetes/webhook/choices.ts';
+import { parseWebhookConfiguration } from '../../../src/kubernetes/webhook/configuration.ts';
+import { at } from '../../../src/lib/json.ts';
+import { MUTATE_PATH } from '../../../src/webhook/webhook.ts';
+import { CHART, chartDigest, DIGEST, GOLDENS, HELM_CASES, NAMESPACE, objectsOf } from '../../helm/cases.ts';
+
+const rendered = new Map(
+  HELM_CASES.map(({ name }) => [name, objectsOf(readFileSync(join(GOLDENS, `${name}.yaml`), 'utf8'))]),
+);
+const NAMES = [...rendered.keys()];
+
+function all(name: string, kind: string): Record<string, unknown>[] {
+  return (rendered.get(name) ?? []).filter((object) => object['kind'] === kind);
+}
+
+function only<Type = Record<string, unknown>>(name: string, kind: string): Type {
+  const [object, ...others] = all(name, kind);
+  if (object === undefined || others.length > 0) throw new Error(`${name} has not one ${kind}`);
+  return object as Type;
+}
+
+function configurationOf(name: string) {
+  const maps = all(name, 'ConfigMap').map((map) => at(map, 'data', 'webhook.yaml'));
+  const text = maps.find((data): data is string => typeof data === 'string') ?? '';
+  return parseWebhookConfiguration(text, name);
+}
+
+function webhooksOf(name: string): Record<string, unknown>[] {
+  return at(only(name, 'MutatingWebhookConfiguration'), 'webhooks') as Record<string, unknown>[];
+}
+
+it('the goldens are of this chart (else: UPDATE_GOLDENS=1 npm run test:helm, and read the difference)', () => {
+  expect(readFileSync(DIGEST, 'utf8').trim()).toBe(chartDigest());
+});
+
+describe.each(NAMES)('%s', (name) => {
+  const deployment = only<V1Deployment>(name, 'Deployment');
+  const pod = deployment.spec?.template as V1PodTemplateSpec;
+  const [container] = pod.spec?.containers ?? [];
+
+  it('runs the webhook as nobody special (Pod Security: restricted)', () => {
+    const manifest = parseManifest(readFileSync(join(GOLDENS, `${name}.yaml`), 'utf8'), name);
+    const reports = validateManifest(manifest, { podSecurity: 'restricted', supervised: false });
+    expect(reports.map(({ findings, podSecurity }) => [podSecurity, findings])).toEqual([['restricted', []]]);
+    expect(container?.securityContext?.readOnlyRootFilesystem).toBe(true);
+    expect(pod.spec?.automountServiceAccountToken).toBe(false);
+  });
+
+  it('starts it with options that it has, and files that are mounted', () => {
+    const parsed = parseArguments(container?.args ?? []);
+    expect(parsed).toMatchObject({ kind: 'command', command: { verb: 'kubernetes webhook' } });
+    if (parsed.kind !== 'command') return;
+    const mounts = (container?.volumeMounts ?? []).map(({ mountPath }) => mountPath);
+    for (const option of ['config', 'tls-certificate', 'tls-key', 'client-ca']) {
+      const path = parsed.command.options.get(option)?.[0];
+      if (path !== undefined) expect(mounts).toContain(path.slice(0, path.lastIndexOf('/')));
+    }
+    const volumes = (pod.spec?.volumes ?? []).map((volume) => volume.name).sort();
+    expect((container?.volumeMounts ?? []).map((mount) => mount.name).sort()).toEqual(volumes);
+  });
+
+  it('configures it', () => {
+    const { supervisor } = configurationOf(name);
+    expect(supervisor.image).toBe(container?.image);
+  });
+
+  it('has API servers ask where it listens, about all namespaces but its own and the cluster’s', () => {
+    const service = only(name, 'Service');
+    expect(at(service, 'spec', 'selector')).toEqual(deployment.spec?.selector.matchLabels);
+    expect(pod.metadata?.labels).toMatchObject(deployment.spec?.selector.matchLabels ?? {});
+    expect(webhooksOf(name)).toHaveLength(2);
+    for (const webhook of webhooksOf(name)) {
+      expect(webhook).toMatchObject({
+        failurePolicy: 'Fail',
+        sideEffects: 'None',
+        admissionReviewVersions: ['v1', 'v1beta1'],
+      });
+      expect(at(webhook, 'clientConfig', 'service')).toEqual({
+        name: at(service, 'metadata', 'name'),
+        namespace: NAMESPACE,
+        path: MUTATE_PATH,
+        port: at(service, 'spec', 'ports', '0', 'port'),
+      });
+      expect(at(webhook, 'namespaceSelector', 'matchExpressions', '0', 'values')).toEqual(
+        expect.arrayContaining(['kube-system', NAMESPACE]),
+      );
+    }
+  });
+
+  it('may read namespaces where it has to, and nothing else', () => {
+    const { ids, podsMayChoose } = configurationOf(name);
+    const reads = ids.uid === undefined || ids.gid === undefined || podsMayChoose.includes('identity');
+    const rules = all(name, 'ClusterRole').map((role) => role['rules']);
+    expect(rules).toEqual(reads ? [[{ apiGroups: [''], resources: ['namespaces'], verbs: ['get'] }]] : []);
+    const tokens = (pod.spec?.volumes ?? []).filter(({ projected }) => projected !== undefined);
+    expect(tokens).toHaveLength(reads ? 1 : 0);
+  });
+});
+
+describe('what is asked about', () => {
+  it.each([
+    ['default', true],
+    ['old-cluster', false],
+    ['guarded', false],
+  ])('%s: pods that ask alone, where the cluster can tell: %s', (name, conditions) => {
+    const [pods, ephemeral] = webhooksOf(name);
+    const annotation = `'${INJECT_ANNOTATION}' in object.metadata.annotations`;
+    expect(at(pods, 'matchConditions', '0', 'expression') ?? '').toEqual(
+      conditions ? `has(object.metadata.annotations) && ${annotation}` : '',
+    );
+    // An annotation can be taken away from a pod that runs.
+    expect(at(ephemeral, 'matchConditions')).toBeUndefined();
+  });
+});
+
+describe('numbers', () => {
+  it('beyond a million arrive as they were written', () => {
+    const { ids, supervisor } = configurationOf('large-ids');
+    expect([ids, supervisor.proxyUid]).toEqual([{ uid: 1_000_680_000, gid: 4_294_967_294 }, 2_000_000_001]);
+  });
+});
+
+describe('SecurityContextConstraints are what pods need, and no more', () => {
+  const facts: NamespaceFacts = {
+    kind: 'read',
+    annotations: { 'openshift.io/sa.scc.uid-range': '1000680000/10000' },
+  };
+  it.each([
+    ['openshift', 'combined'],
+    ['openshift', 'sidecar'],
+    ['openshift-without-capabilities', 'sidecar'],
+  ] as const)('%s, %s', (name, topology) => {
+    const { supervisor, ids } = configurationOf(name);
+    const pod = injectSupervisor(
+      { metadata: {}, spec: { containers: [{ name: 'agent', command: ['agent'] }] } },
+      {
+        ...supervisor,
+        topology,
+        binaryIdentity: topology === 'combined' ? 'process' : supervisor.binaryIdentity,
+        companions: 'refused',
+        identity: resolvePodIdentity(ids, facts),
+      },
+    );
+    const needed = requiredScc(pod);
+    if (needed.name !== 'custom') throw new Error(`${needed.name} is enough`);
+    const objects = all(name, 'SecurityContextConstraints');
+    const given = objects.find((object) => String(at(object, 'metadata', 'name')).endsWith(topology)) ?? {};
+    const { metadata: _, users: __, allowedCapabilities, volumes, ...least } = sccManifest('x', needed.needs);
+    expect(given).toMatchObject(least);
+    for (const [field, list] of Object.entries({ allowedCapabilities, volumes }))
+      expect((given[field] as string[]).toSorted(), field).toEqual((list as string[]).toSorted());
+  });
+
+  it('are for the service accounts that are named', () => {
+    for (const scc of all('openshift', 'SecurityContextConstraints'))
+      expect(scc['users']).toEqual([
+        'system:serviceaccount:team-a:agents',
+        'system:serviceaccount:team-b:agents',
+      ]);
+    expect(only('openshift-without-capabilities', 'SecurityContextConstraints')['users']).toEqual([]);
+  });
+});
+
+describe('the schema of the values', () => {
+  const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
+  const supervisor = schema.properties.supervisor.properties;
+
+  it('has the words of the program', () => {
+    expect(supervisor.topology.enum).toEqual(TOPOLOGIES);
+    expect(supervisor.binaryIdentity.enum).toEqual(['auto', ...BINARY_IDENTITIES]);
+    expect(supervisor.install.enum).toEqual(INSTALL_METHODS);
+    expect(supervisor.podsMayChoose.items.enum).toEqual(CHOICES);
+  });
+
+  it('takes no unknown key where it knows any', () => {
+    const objects: object[] = [];
+    const walk = (value: unknown): void => {
+      if (typeof value !== 'object' || value === null) return;
+      if ('type' in value && value.type === 'object' && 'properties' in value) objects.push(value);
+      for (const inner of Object.values(value)) walk(inner);
+    };
+    walk(schema);
+    expect(objects.length).toBeGreaterThan(10);
+    for (const object of objects)
+      expect(at(object, 'additionalProperties'), JSON.stringify(object)).toBe(false);
+  });
+});
