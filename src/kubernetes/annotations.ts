@@ -3,10 +3,13 @@ import type { V1PodTemplateSpec } from '@kubernetes/client-node';
 import { VERSION } from '../version.ts';
 import { METADATA_PREFIX } from './layout.ts';
 import { podSecurityLevel, podSecurityViolations } from './pod-security.ts';
-import { describeScc, requiredScc } from './scc.ts';
+import { requiredScc } from './scc.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
-/** The pod with annotations that tell, for people and for audits. Nothing decides by them. */
+/**
+ * The pod with annotations that tell, for people and for audits. Nothing decides by them. Short ones: podman kube play takes no more
+ * than 63 characters.
+ */
 export function annotate(pod: V1PodTemplateSpec, options: SupervisorOptions): V1PodTemplateSpec {
   const { topology, identity } = options;
   const numbers =
@@ -20,8 +23,8 @@ export function annotate(pod: V1PodTemplateSpec, options: SupervisorOptions): V1
     version: VERSION,
     topology,
     ...numbers,
-    'pod-security': describePodSecurity(pod),
-    scc: describeScc(requiredScc(pod)),
+    'pod-security': podSecurityLevel(podSecurityViolations(pod)),
+    scc: requiredScc(pod).name,
   };
   const annotations = Object.entries(told).map(([name, value]) => [`${METADATA_PREFIX}${name}`, value]);
   return {

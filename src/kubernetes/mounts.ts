@@ -103,7 +103,9 @@ function volumeSources(options: SupervisorOptions, groupOwned: boolean): Map<str
       const from = options.secrets[name];
       if (from === undefined) return [];
       const items = [{ key: from.key, path: from.key }];
-      return [[SECRETS[name].volume, { secret: { secretName: from.name, items, defaultMode } }]];
+      // Said although it is the default: podman looks at it without asking whether it is there.
+      const secret = { secretName: from.name, items, defaultMode, optional: false };
+      return [[SECRETS[name].volume, { secret }]];
     }),
   ]);
 }
