@@ -13,6 +13,9 @@ export const CONTAINERS = {
   seed: 'castellan-seed',
 } as const;
 
+/** Of ports that castellan answers at. */
+export const PORTS = { health: 'castellan', metrics: 'castellan-stat' } as const;
+
 export const VOLUMES = {
   program: 'castellan-bin',
   /** Where the two roles meet. */

@@ -36,6 +36,8 @@ export const PROGRAM_MOUNT: V1VolumeMount = {
   readOnly: true,
 };
 export const POLICY_MOUNT: V1VolumeMount = { name: VOLUMES.policy, mountPath: PLACES.policy, readOnly: true };
+/** Of whoever writes the log: in the sidecar topology the agent's container has no part of it. */
+const LOG_MOUNT: V1VolumeMount = { name: VOLUMES.log, mountPath: PLACES.log };
 
 /** The program's volume as containers with the agent's image see it. */
 export function programMount({ install }: SupervisorOptions): V1VolumeMount {
@@ -49,11 +51,10 @@ export function agentMounts(options: SupervisorOptions, taken: readonly string[]
   const root = combined && options.identity.kind === 'ids';
   return [
     programMount(options),
-    ...(combined ? [POLICY_MOUNT, ...secretMounts(options)] : [CONTROL_MOUNT]),
+    ...(combined ? [POLICY_MOUNT, LOG_MOUNT, ...secretMounts(options)] : [CONTROL_MOUNT]),
     ...(root ? [] : [{ name: VOLUMES.run, mountPath: PLACES.run }]),
     // Root's run directory has to be castellan's alone, which no volume is: it is made in one.
     ...(root && readOnlyRoot ? [{ name: VOLUMES.run, mountPath: '/run' }] : []),
-    { name: VOLUMES.log, mountPath: PLACES.log },
     ...(readOnlyRoot && !taken.includes('/tmp') ? [{ name: VOLUMES.temporary, mountPath: '/tmp' }] : []),
   ];
 }
@@ -66,6 +67,7 @@ export function networkMounts(options: SupervisorOptions): V1VolumeMount[] {
     { name: VOLUMES.control, mountPath: PLACES.control },
     { name: VOLUMES.networkRun, mountPath: PLACES.run },
     POLICY_MOUNT,
+    LOG_MOUNT,
     ...secretMounts(options),
   ];
 }

@@ -2,7 +2,16 @@
 import type { V1Container } from '@kubernetes/client-node';
 import { SECRET_FILE_OPTIONS } from '../config/secret-files.ts';
 import { castellanEnvironment, literal } from './environment.ts';
-import { CASTELLAN, CONTAINERS, CONTROL_SOCKET, PLACES, POLICY_FILE, VOLUMES } from './layout.ts';
+import {
+  AUDIT_FILE,
+  CASTELLAN,
+  CONTAINERS,
+  CONTROL_SOCKET,
+  PLACES,
+  POLICY_FILE,
+  PORTS,
+  VOLUMES,
+} from './layout.ts';
 import { networkMounts, secretFiles } from './mounts.ts';
 import {
   FENCE_CAPABILITIES,
@@ -34,9 +43,13 @@ export function installContainer(options: SupervisorOptions): V1Container {
 /** Closes the pod's network to everybody but the proxy, before anything of others runs in it. */
 export function fenceContainer(options: SupervisorOptions): V1Container {
   const proxy = String(options.proxyUid);
+  const inbound = listeningPorts(options).flatMap((port) => ['--allow-inbound', String(port)]);
   return own(options, {
     name: CONTAINERS.fence,
-    args: ['network-init', '--proxy-uid', proxy, '--proxy-gid', proxy, '--state-directory', PLACES.control],
+    args: [
+      ...['network-init', '--proxy-uid', proxy, '--proxy-gid', proxy],
+      ...['--state-directory', PLACES.control, ...inbound],
+    ],
     securityContext: privileged(FENCE_CAPABILITIES),
     volumeMounts: [{ name: VOLUMES.control, mountPath: PLACES.control }],
     resources: SMALL,
@@ -45,13 +58,14 @@ export function fenceContainer(options: SupervisorOptions): V1Container {
 
 /** The network role, for as long as the agent runs. */
 export function networkContainer(options: SupervisorOptions): V1Container {
-  const { proxyUid, binaryIdentity, nativeSidecar } = options;
+  const { proxyUid, binaryIdentity, nativeSidecar, graceSeconds } = options;
   const uid = options.identity.kind === 'ids' ? ['--sandbox-uid', String(options.identity.uid.value)] : [];
   return own(options, {
     name: CONTAINERS.network,
     args: [
       ...['run', '--roles', 'network', '--control-socket', CONTROL_SOCKET, '--policy', POLICY_FILE],
       ...['--proxy-uid', String(proxyUid), ...uid, '--binary-identity', binaryIdentity],
+      ...['--grace', String(graceSeconds), '--audit-file', AUDIT_FILE],
       ...networkRoleArguments(options),
     ],
     ...(nativeSidecar && { restartPolicy: 'Always' }),
@@ -70,13 +84,13 @@ export function networkContainer(options: SupervisorOptions): V1Container {
         failureThreshold: STARTUP_TRIES,
       },
     }),
-    ...healthProbes(options),
+    ...listenersOf(options),
   });
 }
 
 /** What the network role is told, in whichever container it is. */
 export function networkRoleArguments(options: SupervisorOptions): string[] {
-  const { upstreamProxy: proxy, healthPort, reload } = options;
+  const { upstreamProxy: proxy, healthPort, metricsPort, reload } = options;
   return [
     ...secretFiles(options).flatMap(([name, path]) => [`--${SECRET_FILE_OPTIONS[name]}`, path]),
     ...(proxy === undefined ? [] : ['--upstream-proxy', literal(proxy.url)]),
@@ -84,15 +98,33 @@ export function networkRoleArguments(options: SupervisorOptions): string[] {
     ...(proxy?.connectByHostname ? ['--upstream-proxy-connect-by-hostname'] : []),
     ...(proxy?.allowInsecureAuth ? ['--upstream-proxy-auth-allow-insecure'] : []),
     ...(healthPort === undefined ? [] : ['--health-listen', `0.0.0.0:${healthPort}`]),
+    ...(metricsPort === undefined ? [] : ['--metrics-listen', `0.0.0.0:${metricsPort}`]),
     ...(reload === 'watch' ? ['--reload', 'watch'] : []),
   ];
 }
 
-/** Where the network role answers over HTTP, the kubelet asks it. */
-export function healthProbes(
-  { healthPort }: SupervisorOptions,
-  ports: V1Container['ports'] = [],
+/** Where castellan answers from outside of the pod: what the fence lets in, and keeps the agent from. */
+function listeningPorts({ healthPort, metricsPort }: SupervisorOptions): number[] {
+  return [healthPort, metricsPort].filter((port) => port !== undefined);
+}
+
+/** Where castellan answers over HTTP; the kubelet asks for its health. */
+export function listenersOf(
+  { healthPort, metricsPort }: SupervisorOptions,
+  given: V1Container['ports'] = [],
 ): Partial<V1Container> {
+  const named = [
+    [PORTS.health, healthPort],
+    [PORTS.metrics, metricsPort],
+  ] as const;
+  const own = named.flatMap(([name, containerPort]) =>
+    containerPort === undefined ? [] : [{ name, containerPort, protocol: 'TCP' }],
+  );
+  const ports = [...given, ...own];
+  return { ...(ports.length > 0 && { ports }), ...healthProbes(healthPort) };
+}
+
+function healthProbes(healthPort: number | undefined): Pick<V1Container, 'livenessProbe' | 'readinessProbe'> {
   if (healthPort === undefined) return {};
   const ask = (path: string) => ({
     httpGet: { path, port: healthPort },
@@ -100,7 +132,6 @@ export function healthProbes(
     timeoutSeconds: PROBE_SECONDS,
   });
   return {
-    ports: [...ports, { name: 'castellan', containerPort: healthPort, protocol: 'TCP' }],
     livenessProbe: ask('/live'),
     readinessProbe: ask('/ready'),
   };

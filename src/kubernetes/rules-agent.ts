@@ -66,6 +66,11 @@ function variableFindings({ container, path }: PlacedContainer): Finding[] {
   ];
 }
 
+/** A sidecar's own directories: its sockets, and the log. */
+function keptFromAgent({ topology }: SupervisedPod): readonly string[] {
+  return topology === 'sidecar' ? [VOLUMES.networkRun, VOLUMES.log] : [VOLUMES.networkRun];
+}
+
 /** Which of castellan's volumes a container may have that is not castellan's. */
 function volumeFindings(pod: SupervisedPod, one: PlacedContainer): Finding[] {
   const { container, path } = one;
@@ -74,7 +79,7 @@ function volumeFindings(pod: SupervisedPod, one: PlacedContainer): Finding[] {
   return (container.volumeMounts ?? []).flatMap(({ name, readOnly }, index): Finding[] => {
     if (!isReservedName(name)) return [];
     const isFine = isAgent
-      ? name !== VOLUMES.networkRun && (name !== VOLUMES.control || readOnly === true)
+      ? !keptFromAgent(pod).includes(name) && (name !== VOLUMES.control || readOnly === true)
       : isSeed && name === VOLUMES.program;
     if (isFine) return [];
     return [

@@ -290,7 +290,7 @@ describe('injectSupervisor', () => {
       { topology: 'combined', seed: { volume: 'work', from: '/sandbox' } },
       'an fsGroup, which the workspace needs here',
     ],
-    ['a changing policy in a sidecar', BARE, { reload: 'watch' }, 'combined topology'],
+    ['two listeners at one port', BARE, { healthPort: 9000, metricsPort: 9000 }, 'health_port already'],
     [
       'a looking sidecar without one',
       BARE,

@@ -283,6 +283,22 @@ describe('a supervised pod', () => {
         }),
     ],
     [
+      'the sidecar’s log',
+      'reserved-volume',
+      {},
+      (_, container) =>
+        container('main').volumeMounts?.push({ name: 'castellan-log', mountPath: '/x', readOnly: true }),
+    ],
+    [
+      'a listener that the fence does not know',
+      'open-listener',
+      { metricsPort: 9001 },
+      (_, container) => {
+        const { args } = container('castellan-fence');
+        args?.splice(args.indexOf('9001') - 1, 2);
+      },
+    ],
+    [
       'a control directory that the agent may write',
       'reserved-volume',
       {},
