@@ -36,6 +36,8 @@ export const PLACES = {
   secrets: '/etc/castellan-secrets',
   /** XDG_RUNTIME_DIR of whoever runs without root, in a container of its own. */
   run: '/run/castellan-user',
+  /** Where root runs. */
+  rootRun: '/run/castellan',
   log: '/var/log/castellan',
   /** The workspace where it is being seeded. */
   seed: '/castellan-seed',

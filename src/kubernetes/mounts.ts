@@ -51,7 +51,7 @@ export function agentMounts(options: SupervisorOptions, taken: readonly string[]
   const root = combined && options.identity.kind === 'ids';
   return [
     programMount(options),
-    ...(combined ? [POLICY_MOUNT, LOG_MOUNT, ...secretMounts(options)] : [CONTROL_MOUNT]),
+    ...(combined ? [POLICY_MOUNT, ...secretMounts(options), LOG_MOUNT] : [CONTROL_MOUNT]),
     ...(root ? [] : [{ name: VOLUMES.run, mountPath: PLACES.run }]),
     // Root's run directory has to be castellan's alone, which no volume is: it is made in one.
     ...(root && readOnlyRoot ? [{ name: VOLUMES.run, mountPath: '/run' }] : []),
@@ -65,7 +65,10 @@ const CONTROL_MOUNT: V1VolumeMount = { name: VOLUMES.control, mountPath: PLACES.
 export function networkMounts(options: SupervisorOptions): V1VolumeMount[] {
   return [
     { name: VOLUMES.control, mountPath: PLACES.control },
-    { name: VOLUMES.networkRun, mountPath: PLACES.run },
+    {
+      name: VOLUMES.networkRun,
+      mountPath: options.binaryIdentity === 'sidecar' ? PLACES.rootRun : PLACES.run,
+    },
     POLICY_MOUNT,
     LOG_MOUNT,
     ...secretMounts(options),

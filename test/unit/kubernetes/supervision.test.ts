@@ -30,6 +30,7 @@ function broken(options: Partial<SupervisorOptions>, change: Break): V1PodTempla
   return pod;
 }
 
+const LOG = { name: 'castellan-log', mountPath: '/x', readOnly: true };
 const EVIL: V1Container = {
   name: 'evil',
   image: 'evil:1',
@@ -282,13 +283,7 @@ describe('a supervised pod', () => {
           volumeMounts: [{ name: 'castellan-pod', mountPath: '/x', readOnly: true }],
         }),
     ],
-    [
-      'the sidecar’s log',
-      'reserved-volume',
-      {},
-      (_, container) =>
-        container('main').volumeMounts?.push({ name: 'castellan-log', mountPath: '/x', readOnly: true }),
-    ],
+    ['the sidecar’s log', 'reserved-volume', {}, (_, container) => container('main').volumeMounts?.push(LOG)],
     [
       'a listener that the fence does not know',
       'open-listener',
