@@ -83,8 +83,8 @@ def strangers():
 
 
 def of_strangers(attempt):
-    """All the ways in which it ends."""
-    return sorted({ending(lambda: attempt(pid)) for pid in strangers()})
+    """All the ways in which it ends; a row of nobody would show nothing."""
+    return sorted({ending(lambda: attempt(pid)) for pid in strangers()}) or ['nobody is there']
 
 
 def ending(attempt):
