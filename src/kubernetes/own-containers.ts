@@ -2,7 +2,7 @@
 import type { V1Container } from '@kubernetes/client-node';
 import { SECRET_FILE_OPTIONS } from '../config/secret-files.ts';
 import { castellanEnvironment, literal } from './environment.ts';
-import { CASTELLAN, CONTAINERS, CONTROL_SOCKET, PLACES, POLICY_FILE, VOLUMES } from './layout.ts';
+import { AUDIT_FILE, CASTELLAN, CONTAINERS, CONTROL_SOCKET, PLACES, POLICY_FILE, VOLUMES } from './layout.ts';
 import { networkMounts, secretFiles } from './mounts.ts';
 import {
   FENCE_CAPABILITIES,
@@ -33,10 +33,15 @@ export function installContainer(options: SupervisorOptions): V1Container {
 
 /** Closes the pod's network to everybody but the proxy, before anything of others runs in it. */
 export function fenceContainer(options: SupervisorOptions): V1Container {
-  const proxy = String(options.proxyUid);
+  const { proxyUid, healthPort } = options;
+  const proxy = String(proxyUid);
+  const inbound = healthPort === undefined ? [] : ['--allow-inbound', String(healthPort)];
   return own(options, {
     name: CONTAINERS.fence,
-    args: ['network-init', '--proxy-uid', proxy, '--proxy-gid', proxy, '--state-directory', PLACES.control],
+    args: [
+      ...['network-init', '--proxy-uid', proxy, '--proxy-gid', proxy],
+      ...['--state-directory', PLACES.control, ...inbound],
+    ],
     securityContext: privileged(FENCE_CAPABILITIES),
     volumeMounts: [{ name: VOLUMES.control, mountPath: PLACES.control }],
     resources: SMALL,
@@ -52,6 +57,7 @@ export function networkContainer(options: SupervisorOptions): V1Container {
     args: [
       ...['run', '--roles', 'network', '--control-socket', CONTROL_SOCKET, '--policy', POLICY_FILE],
       ...['--proxy-uid', String(proxyUid), ...uid, '--binary-identity', binaryIdentity],
+      ...['--grace', String(options.graceSeconds), '--audit-file', AUDIT_FILE],
       ...networkRoleArguments(options),
     ],
     ...(nativeSidecar && { restartPolicy: 'Always' }),

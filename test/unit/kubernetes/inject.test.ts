@@ -145,6 +145,12 @@ describe('injectSupervisor', () => {
       {},
       'livenessProbe of container main',
     ],
+    [
+      'a probe that reaches nobody',
+      bare({}, { livenessProbe: { tcpSocket: { port: 80 } } }),
+      {},
+      'reaches nobody',
+    ],
     ['a reserved name', bare({}, { name: 'castellan-agent' }), {}, 'named castellan-'],
     [
       'a reserved volume',
@@ -290,7 +296,6 @@ describe('injectSupervisor', () => {
       { topology: 'combined', seed: { volume: 'work', from: '/sandbox' } },
       'an fsGroup, which the workspace needs here',
     ],
-    ['a changing policy in a sidecar', BARE, { reload: 'watch' }, 'combined topology'],
     [
       'a looking sidecar without one',
       BARE,
