@@ -4,7 +4,7 @@ import { problemOfVariableName } from '../config/variable-names.ts';
 import { castellanEnvironment, isCastellanVariable, isStripped, literal } from './environment.ts';
 import { AUDIT_FILE, CASTELLAN, CONTROL_SOCKET, POLICY_FILE, refusePod } from './layout.ts';
 import { agentMounts } from './mounts.ts';
-import { healthProbes, networkRoleArguments } from './own-containers.ts';
+import { networkRoleArguments, servedFields } from './own-containers.ts';
 import { agentSecurity } from './security.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
@@ -33,7 +33,7 @@ export function superviseContainer(container: V1Container, options: SupervisorOp
     ...others,
     securityContext: agentSecurity(options, securityContext),
     volumeMounts: [...volumeMounts, ...agentMounts(options, taken)],
-    ...(options.topology === 'combined' ? healthProbes(options, container.ports) : {}),
+    ...(options.topology === 'combined' ? servedFields(options, container.ports) : {}),
     readinessProbe: readiness(options),
   };
 }
@@ -48,7 +48,7 @@ function roleArguments(options: SupervisorOptions): string[] {
 
 /** Ready is when the agent's command runs. */
 function readiness(options: SupervisorOptions): NonNullable<V1Container['readinessProbe']> {
-  const { readinessProbe } = options.topology === 'combined' ? healthProbes(options) : {};
+  const { readinessProbe } = options.topology === 'combined' ? servedFields(options) : {};
   return (
     readinessProbe ?? {
       exec: { command: [CASTELLAN, 'probe', 'ready'] },

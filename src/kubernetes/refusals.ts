@@ -30,6 +30,12 @@ export function refuseOptions(options: SupervisorOptions): void {
   for (const { name, key } of [options.policy, ...Object.values(secrets)])
     if (!/^[-._a-zA-Z0-9]{1,253}$/.test(key) || /^\.\.?$/.test(key))
       refusePod(name, `key ${JSON.stringify(key)} of ${name} is none that a ConfigMap or Secret can have`);
+  if (options.healthPort !== undefined && options.healthPort === options.metricsPort)
+    refusePod(
+      'metrics_port',
+      `port ${options.healthPort} is for health and for metrics`,
+      'give each its own',
+    );
   refusePlace('workdir', workdir);
 }
 
