@@ -10,7 +10,7 @@ import type { SupervisorOptions } from './supervisor.ts';
  * @throws CastellanError `manifest_invalid`
  */
 export function refuseOptions(options: SupervisorOptions): void {
-  const { topology, identity, proxyUid, secrets, binaryIdentity, reload, workdir } = options;
+  const { topology, identity, proxyUid, secrets, binaryIdentity, workdir } = options;
   if (!(Number.isInteger(proxyUid) && proxyUid >= 1 && proxyUid <= MAX_ID))
     refusePod('proxy_uid', `proxy_uid ${proxyUid} is outside 1 to ${MAX_ID}`);
   if (identity.kind === 'platform' && topology === 'sidecar')
@@ -27,11 +27,15 @@ export function refuseOptions(options: SupervisorOptions): void {
     );
   if (topology === 'combined' && binaryIdentity !== 'process')
     refusePod('binary_identity', `binary_identity ${binaryIdentity} is for the sidecar topology`);
-  if (topology === 'sidecar' && reload !== 'never')
-    refusePod('reload', 'a policy that changes during a run is for the combined topology');
   for (const { name, key } of [options.policy, ...Object.values(secrets)])
     if (!/^[-._a-zA-Z0-9]{1,253}$/.test(key) || /^\.\.?$/.test(key))
       refusePod(name, `key ${JSON.stringify(key)} of ${name} is none that a ConfigMap or Secret can have`);
+  if (options.healthPort !== undefined && options.healthPort === options.metricsPort)
+    refusePod(
+      'metrics_port',
+      `port ${options.healthPort} is for health and for metrics`,
+      'give each its own',
+    );
   refusePlace('workdir', workdir);
 }
 

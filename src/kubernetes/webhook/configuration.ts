@@ -138,6 +138,7 @@ function readSupervisor(
     hostUsers: yes('host_users'),
     upstreamProxy: undefined,
     healthPort: undefined,
+    metricsPort: undefined,
     reload: 'never',
     appArmor: undefined,
     seed: undefined,
