@@ -106,16 +106,17 @@ async function runSandbox(
   const sandbox = await prepareSandbox({ ...parts, groundwork, create: true });
   const { files, secrets, trust, namespace } = sandbox;
   const supervisorPid = surroundings.pid;
-  const network = held.use(
-    await stage('egress', () =>
-      role === undefined || namespace === undefined
-        ? undefined
-        : serveNetwork(role, { config, entrance: namespace, policy, secrets, supervisorPid, report }),
-    ),
-  );
+  const serve = async () =>
+    role === undefined || namespace === undefined
+      ? undefined
+      : held.use(
+          await serveNetwork(role, { config, entrance: namespace, policy, secrets, supervisorPid, report }),
+        );
+  const settle = () =>
+    cgroup === undefined ? settleView(sandbox.cell, namespace, launcher) : Promise.resolve(sandbox.cell);
+  const [network, settled] = await stage('egress', () => together(serve(), settle()));
   if (network?.authority !== undefined) await trust.publish(network.authority);
-  const whole = withPlaceholders(sandbox.cell, network?.placeholders ?? {}, config.environment);
-  const cell = cgroup === undefined ? await settleView(whole, namespace, launcher) : whole;
+  const cell = withPlaceholders(settled, network?.placeholders ?? {}, config.environment);
   const reload = held.use(
     await openPolicyReload({ config, policy, granted: files.granted, network, report }),
   );
@@ -170,6 +171,12 @@ async function runSandbox(
   });
   readiness.enter('stopping');
   return ending;
+}
+
+/** Both are over when this settles, also when one fails: what they use may be taken back then. */
+async function together<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return Promise.all([one, other]);
 }
 
 async function endEverybody(population: Population, graceMs: number, report: Report): Promise<void> {
