@@ -1,7 +1,7 @@
 /** What cannot be made safe by putting castellan into it, and is refused before anything is built. */
 import type { V1Container, V1PodSpec, V1Volume } from '@kubernetes/client-node';
-import { MAX_ID } from '../lib/id.ts';
 import { mountedPaths, placedContainers } from './containers.ts';
+import { MAX_POD_ID } from './identity.ts';
 import { isNormalPath, overlap, refusePod, reservedPlaceAt } from './layout.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
@@ -11,8 +11,8 @@ import type { SupervisorOptions } from './supervisor.ts';
  */
 export function refuseOptions(options: SupervisorOptions): void {
   const { topology, identity, proxyUid, secrets, binaryIdentity, workdir } = options;
-  if (!(Number.isInteger(proxyUid) && proxyUid >= 1 && proxyUid <= MAX_ID))
-    refusePod('proxy_uid', `proxy_uid ${proxyUid} is outside 1 to ${MAX_ID}`);
+  if (!(Number.isInteger(proxyUid) && proxyUid >= 1 && proxyUid <= MAX_POD_ID))
+    refusePod('proxy_uid', `proxy_uid ${proxyUid} is outside 1 to ${MAX_POD_ID}`);
   if (identity.kind === 'platform' && topology === 'sidecar')
     refusePod(
       'identity',
