@@ -97,6 +97,7 @@ const goals = {
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
   bench: ['test/bench/main.ts'],
+  profile: ['scripts/profile-start.ts'],
   bundle: ['scripts/bundle.ts'],
 };
 
@@ -165,7 +166,7 @@ if (goal !== undefined && !(goal in goals))
   fail(`unknown goal ${goal}; one of ${Object.keys(goals).join(', ')}`);
 installPackages({ ...packages, ...packagesOf[goal] });
 installModules();
-const needsBundle = ['bundle', 'test:bundle', 'bench'].includes(goal);
+const needsBundle = ['bundle', 'test:bundle', 'bench', 'profile'].includes(goal);
 run('make', ['-s', '-C', 'native', ...(needsBundle ? ['bundle'] : [])]);
 if (needsBundle && goal !== 'bundle') run(node, goals.bundle);
 if (goal !== undefined) {

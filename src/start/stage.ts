@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel';
 import type { SignalName } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { PROCESS_ROLE_STAGES, type RunStage, type StageName } from './plan.ts';
@@ -18,6 +19,8 @@ export class StartInterrupted extends Error {
  */
 export function stageRunner(stopRequest: () => SignalName | undefined): RunStage {
   const order: readonly StageName[] = PROCESS_ROLE_STAGES.map(([name]) => name);
+  // For whoever measures a start from inside the process: nobody, unless scripts/profile-start.ts does.
+  const observers = channel('castellan:stage');
   let next = 0;
   return async (name, work) => {
     if (order[next] !== name)
@@ -27,8 +30,11 @@ export function stageRunner(stopRequest: () => SignalName | undefined): RunStage
     next += 1;
     const signal = stopRequest();
     if (signal !== undefined) throw new StartInterrupted(signal);
+    observers.publish({ name, begins: true });
     try {
-      return await work();
+      const result = await work();
+      observers.publish({ name, begins: false });
+      return result;
     } catch (error) {
       if (error instanceof CastellanError) throw error;
       const errno = errnoOf(error);
