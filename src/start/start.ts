@@ -70,7 +70,7 @@ async function startRecorded(request: StartRequest, signals: SignalInbox): Promi
   using readiness = openReadiness(surroundings);
   const metrics = createMetrics(config, surroundings.uid);
   const answerers = { probes: readiness.answer, metrics: metrics.answer };
-  await using _doors = await openDoors(config, runDirectory.path, handed, answerers);
+  await using _doors = await openDoors(config, surroundings.uid, runDirectory.path, handed, answerers);
   await using audit = await stage('audit', () =>
     config.pod === undefined || isSidecar
       ? openRunAudit(config, surroundings, request.stderr, metrics.count)
@@ -199,7 +199,6 @@ async function runSandbox(
       startSsh({
         ...{ config, surroundings, runDirectory, handed, launcher, cell, report },
         mainConsole: retain?.console,
-        granted: files.granted,
       }),
     ),
   );

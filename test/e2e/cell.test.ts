@@ -53,6 +53,13 @@ function looks(
 }
 
 describe.skipIf(!isRoot).each(ALL_MODES)('the cell, %s (needs root to make the test world)', (mode) => {
+  it('a sidecar, which confines no command, is not validated', async () => {
+    const setup = prepare(world(), mode);
+    const { code, stderr } = await finish(castellan(setup, ['validate', '--roles', 'network']));
+    expect(stderr).toContain('validate looks at what confines a command');
+    expect(code).toBe(100);
+  });
+
   it('is validated without running anything', async () => {
     const setup = prepare(world(), mode);
     const marker = join(setup.work, 'ran');
