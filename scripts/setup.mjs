@@ -114,6 +114,7 @@ const goals = {
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
   bench: ['test/bench/main.ts'],
+  profile: ['scripts/profile-start.ts'],
   bundle: ['scripts/bundle.ts'],
 };
 
@@ -166,6 +167,7 @@ const bundlesOf = {
   'test:bundle': [[], ['--architecture', 'arm64']],
   'test:vm': [['--architecture', 'arm64']],
   bench: [[]],
+  profile: [[]],
 };
 const architecture = /--architecture[ =](\S+)/.exec(goal === 'bundle' ? rest.join(' ') : '')?.[1];
 const crosses = architecture !== undefined && architecture.replace('amd', 'x') !== process.arch;

@@ -149,7 +149,13 @@ async function handOnControllers(
   name: string,
   undo: AsyncDisposableStack,
 ): Promise<void> {
-  const words = async (file: string) => (await readFile(join(own, file), 'utf8')).trim().split(' ');
+  const words = async (file: string) => {
+    const text = await readFile(join(own, file), 'utf8').catch((error: unknown) => {
+      // The mount may be under another one.
+      throw new CgroupUnavailable(`${join(own, file)} cannot be read`, error);
+    });
+    return text.trim().split(' ');
+  };
   const offered = await words('cgroup.controllers');
   const missing = wanted.filter((controller) => !offered.includes(controller));
   if (missing.length > 0)

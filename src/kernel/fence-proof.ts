@@ -22,6 +22,7 @@ export type AttemptName =
   | 'DNS on loopback'
   | 'DNS by TCP on loopback'
   | 'transparent port dialled directly'
+  | 'inbound ports dialled from inside'
   | 'TCP'
   | 'DNS'
   | 'DNS by TCP'
@@ -58,9 +59,10 @@ const ICMP6 = 58;
 
 /**
  * Gives what was proved for each family that the namespace has.
+ * @param inboundPorts that only the exempt uid may reach from inside
  * @throws CastellanError `namespace_failed` when an attempt ends otherwise than it must, `address_in_use`
  */
-export async function proveFence(): Promise<readonly FamilyProof[]> {
+export async function proveFence(inboundPorts: readonly number[]): Promise<readonly FamilyProof[]> {
   const addresses6 = existsSync('/proc/net/if_inet6') ? readFileSync('/proc/net/if_inet6', 'utf8') : '';
   const four: Family = {
     version: 4,
@@ -81,7 +83,7 @@ export async function proveFence(): Promise<readonly FamilyProof[]> {
     links: linkLocalDestinations(addresses6),
   };
   const present = addresses6 === '' ? [four] : [four, six];
-  return await Promise.all(present.map(proveFamily));
+  return await Promise.all(present.map((family) => proveFamily(family, inboundPorts)));
 }
 
 /**
@@ -93,9 +95,9 @@ export function linkLocalDestinations(addresses: string): readonly string[] {
   return [...new Set(links)];
 }
 
-async function proveFamily(family: Family): Promise<FamilyProof> {
+async function proveFamily(family: Family, inboundPorts: readonly number[]): Promise<FamilyProof> {
   await using stand = await openStand(family.version, family.loopback);
-  const { possible, impossible, destination } = planAttempts(family);
+  const { possible, impossible, destination } = planAttempts(family, inboundPorts);
   const proved: AttemptName[] = [];
   const untried = [...impossible];
   for (const attempt of possible) {
@@ -114,9 +116,9 @@ interface AttemptPlan {
 }
 
 /** Without a route the kernel refuses before any rule is asked. */
-function planAttempts(family: Family): AttemptPlan {
+function planAttempts(family: Family, inboundPorts: readonly number[]): AttemptPlan {
   const { outside, links } = family;
-  const local = localAttempts(family);
+  const local = [...localAttempts(family), ...inboundAttempts(family, inboundPorts)];
   const missing = missingRoute(family, outside);
   if (missing === undefined) {
     const possible = [...local, ...divertedAttempts(outside), ...refusedAttempts(family, outside)];
@@ -138,6 +140,30 @@ function localAttempts({ loopback, localResolver }: Family): readonly Attempt[] 
     connectAttempt('DNS by TCP on loopback', localResolver, NAME_SERVER_PORT, 'resolver'),
     connectAttempt('transparent port dialled directly', loopback, TRANSPARENT_PORT, 'ECONNREFUSED'),
   ];
+}
+
+function inboundAttempts({ loopback }: Family, ports: readonly number[]): readonly Attempt[] {
+  if (ports.length === 0) return [];
+  const want = 'ECONNREFUSED';
+  const make = async (stand: Stand): Promise<Ending> => {
+    for (const port of ports) {
+      const ending = await visit(stand, port);
+      if (ending !== want) return ending;
+    }
+    return want;
+  };
+  const object = `${loopback} port ${ports.join(', ')}`;
+  return [{ name: 'inbound ports dialled from inside', object, want: [want], make }];
+}
+
+/** A low port takes CAP_NET_BIND_SERVICE in some clusters: without a listener nothing would be proved. */
+async function visit(stand: Stand, port: number): Promise<Ending> {
+  try {
+    return await stand.visit(port);
+  } catch (error) {
+    if (error instanceof CastellanError && error.errno === 'EACCES') return `${NO_SUCH_SOCKET} (EACCES)`;
+    throw error;
+  }
 }
 
 function divertedAttempts(destination: string): readonly Attempt[] {

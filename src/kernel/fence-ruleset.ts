@@ -13,7 +13,7 @@ export interface FencePlan {
   readonly dnsPort: number;
   /** Undefined where the kernel cannot log; nothing is let through for that. */
   readonly nflogGroup: number | undefined;
-  /** TCP ports of the proxy's that may be reached from outside, ascending and each once. */
+  /** TCP ports of the proxy's that may be reached from outside, and from inside by nobody else; ascending and each once. */
   readonly inboundPorts: readonly number[];
 }
 
@@ -78,14 +78,21 @@ function entitlement({ proxyUid: uid, nflogGroup }: FencePlan): string {
   }`;
 }
 
-function departure({ proxyUid: uid, proxyPort, transparentPort, dnsPort }: FencePlan): string {
+function departure({ proxyUid: uid, inboundPorts, ...listeners }: FencePlan): string {
+  const { proxyPort, transparentPort, dnsPort } = listeners;
   const own = ports([proxyPort, transparentPort, dnsPort].sort(ascending));
+  const inbound =
+    inboundPorts.length === 0
+      ? ''
+      : `oifname "lo" tcp dport ${ports(inboundPorts)} meta skuid != ${uid} goto refuse`;
   return `  chain output {
     type filter hook output priority 0; policy drop;
     # A port that the proxy has lost for a moment must not answer to anybody in its name.
     oifname "lo" meta l4proto { ${TCP}, ${UDP} } th sport ${own} meta skuid != { 0, ${uid} } goto refuse
     # Dialled directly, the listener would take its own address for the destination.
     oifname "lo" tcp dport ${transparentPort} ct status ! dnat goto refuse
+    # Health and metrics tell what an agent need not know. By loopback and by the pod's own addresses.
+    ${inbound}
     oifname "lo" accept
     # What was diverted; the device told here is still the one that it would have left by.
     ip daddr 127.0.0.0/8 ct status dnat accept

@@ -12,6 +12,8 @@ import { descriptorOf } from './socket-handle.ts';
 export type Ending = string;
 
 export interface Stand extends AsyncDisposable {
+  /** Connects to a listener that is opened at the port for it: ends with `inbound` where it arrives. */
+  visit(port: number): Promise<Ending>;
   /** Ends with `transparent ADDRESS PORT`, the original destination, or `resolver`, where it arrives. */
   connect(address: string, port: number): Promise<Ending>;
   /** Sends a datagram to a port and waits for the answer: `resolver`. */
@@ -25,7 +27,7 @@ const TOKEN_BYTES = 16;
 const MAX_GREETING = 256;
 
 /**
- * Opens the ports of the proxy, which must be free.
+ * Opens the ports of the proxy, which must be free, as must be what is visited.
  * @throws CastellanError `address_in_use`, `namespace_failed`
  */
 export async function openStand(family: 4 | 6, loopback: string): Promise<Stand> {
@@ -53,6 +55,10 @@ export async function openStand(family: 4 | 6, loopback: string): Promise<Stand>
     }
   };
   return {
+    async visit(port) {
+      await using _ = await listen(loopback, port, () => greeting('inbound'));
+      return await endingOf(talk(loopback, port));
+    },
     connect: (address, port) => endingOf(talk(address, port)),
     query: (address, port) => endingOf(ask(type, address, port)),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),

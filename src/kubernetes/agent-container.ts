@@ -4,7 +4,7 @@ import { problemOfVariableName } from '../config/variable-names.ts';
 import { castellanEnvironment, isCastellanVariable, isStripped, literal } from './environment.ts';
 import { AUDIT_FILE, CASTELLAN, CONTROL_SOCKET, POLICY_FILE, refusePod } from './layout.ts';
 import { agentMounts } from './mounts.ts';
-import { healthProbes, networkRoleArguments } from './own-containers.ts';
+import { networkRoleArguments, servedFields } from './own-containers.ts';
 import { agentSecurity } from './security.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
@@ -24,7 +24,7 @@ export function superviseContainer(container: V1Container, options: SupervisorOp
     command: [CASTELLAN],
     args: [
       ...['run', ...roleArguments(options), '--workdir', literal(options.workdir)],
-      ...['--grace', String(options.graceSeconds), '--audit-file', AUDIT_FILE],
+      ...['--grace', String(options.graceSeconds)],
       ...byValue.flatMap(({ name, value = '' }) => ['--env', `${name}=${value}`]),
       ...named.flatMap(({ name }) => ['--env', name]),
       ...['--', ...commandOf(container)],
@@ -33,7 +33,7 @@ export function superviseContainer(container: V1Container, options: SupervisorOp
     ...others,
     securityContext: agentSecurity(options, securityContext),
     volumeMounts: [...volumeMounts, ...agentMounts(options, taken)],
-    ...(options.topology === 'combined' ? healthProbes(options, container.ports) : {}),
+    ...(options.topology === 'combined' ? servedFields(options, container.ports) : {}),
     readinessProbe: readiness(options),
   };
 }
@@ -41,14 +41,14 @@ export function superviseContainer(container: V1Container, options: SupervisorOp
 function roleArguments(options: SupervisorOptions): string[] {
   if (options.topology === 'sidecar') return ['--roles', 'process', '--control-socket', CONTROL_SOCKET];
   return [
-    ...['--policy', POLICY_FILE, '--proxy-uid', String(options.proxyUid)],
+    ...['--policy', POLICY_FILE, '--proxy-uid', String(options.proxyUid), '--audit-file', AUDIT_FILE],
     ...networkRoleArguments(options),
   ];
 }
 
 /** Ready is when the agent's command runs. */
 function readiness(options: SupervisorOptions): NonNullable<V1Container['readinessProbe']> {
-  const { readinessProbe } = options.topology === 'combined' ? healthProbes(options) : {};
+  const { readinessProbe } = options.topology === 'combined' ? servedFields(options) : {};
   return (
     readinessProbe ?? {
       exec: { command: [CASTELLAN, 'probe', 'ready'] },
@@ -114,7 +114,22 @@ export function entrancesOf(container: V1Container): string[] {
   return [...probes, ...hooks.map((hook) => `lifecycle.${hook}`)];
 }
 
+/** The kubelet reaches nobody in the agent's network: such a probe would end every sandbox, or wait for ever. */
+export function unansweredOf(container: V1Container): string[] {
+  return (['livenessProbe', 'readinessProbe', 'startupProbe'] as const).filter((probe) => {
+    const { httpGet, tcpSocket, grpc } = container[probe] ?? {};
+    return httpGet !== undefined || tcpSocket !== undefined || grpc !== undefined;
+  });
+}
+
 function refuseEntrances(container: V1Container): void {
+  const [unanswered] = unansweredOf(container);
+  if (unanswered !== undefined)
+    refusePod(
+      container.name,
+      `${unanswered} of container ${container.name} reaches nobody: the agent's network is closed`,
+      'take it out: castellan answers probes itself',
+    );
   const [entrance] = entrancesOf(container);
   if (entrance !== undefined)
     refusePod(

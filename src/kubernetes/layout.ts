@@ -24,6 +24,9 @@ export const VOLUMES = {
   temporary: 'castellan-tmp',
 } as const;
 
+/** Names of ports, of 15 letters at most. */
+export const SERVED_PORTS = { health: 'castellan', metrics: 'castellan-stats' } as const;
+
 export const PLACES = {
   program: '/opt/castellan',
   /** The program's volume where it is being filled. */

@@ -37,6 +37,9 @@ export const PROGRAM_MOUNT: V1VolumeMount = {
 };
 export const POLICY_MOUNT: V1VolumeMount = { name: VOLUMES.policy, mountPath: PLACES.policy, readOnly: true };
 
+/** Whoever has the network role has the log. */
+const LOG_MOUNT: V1VolumeMount = { name: VOLUMES.log, mountPath: PLACES.log };
+
 /** The program's volume as containers with the agent's image see it. */
 export function programMount({ install }: SupervisorOptions): V1VolumeMount {
   return install === 'copy' ? PROGRAM_MOUNT : { ...PROGRAM_MOUNT, subPath: PLACES.program.slice(1) };
@@ -53,7 +56,7 @@ export function agentMounts(options: SupervisorOptions, taken: readonly string[]
     ...(root ? [] : [{ name: VOLUMES.run, mountPath: PLACES.run }]),
     // Root's run directory has to be castellan's alone, which no volume is: it is made in one.
     ...(root && readOnlyRoot ? [{ name: VOLUMES.run, mountPath: '/run' }] : []),
-    { name: VOLUMES.log, mountPath: PLACES.log },
+    ...(combined ? [LOG_MOUNT] : []),
     ...(readOnlyRoot && !taken.includes('/tmp') ? [{ name: VOLUMES.temporary, mountPath: '/tmp' }] : []),
   ];
 }
@@ -62,9 +65,12 @@ export function agentMounts(options: SupervisorOptions, taken: readonly string[]
 const CONTROL_MOUNT: V1VolumeMount = { name: VOLUMES.control, mountPath: PLACES.control, readOnly: true };
 
 export function networkMounts(options: SupervisorOptions): V1VolumeMount[] {
+  // Root's run directory is made in /run; first, for another mount lies in it.
+  const run = options.binaryIdentity === 'sidecar' ? '/run' : PLACES.run;
   return [
+    { name: VOLUMES.networkRun, mountPath: run },
     { name: VOLUMES.control, mountPath: PLACES.control },
-    { name: VOLUMES.networkRun, mountPath: PLACES.run },
+    LOG_MOUNT,
     POLICY_MOUNT,
     ...secretMounts(options),
   ];

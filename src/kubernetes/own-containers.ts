@@ -2,7 +2,16 @@
 import type { V1Container } from '@kubernetes/client-node';
 import { SECRET_FILE_OPTIONS } from '../config/secret-files.ts';
 import { castellanEnvironment, literal } from './environment.ts';
-import { CASTELLAN, CONTAINERS, CONTROL_SOCKET, PLACES, POLICY_FILE, VOLUMES } from './layout.ts';
+import {
+  AUDIT_FILE,
+  CASTELLAN,
+  CONTAINERS,
+  CONTROL_SOCKET,
+  PLACES,
+  POLICY_FILE,
+  SERVED_PORTS,
+  VOLUMES,
+} from './layout.ts';
 import { networkMounts, secretFiles } from './mounts.ts';
 import {
   FENCE_CAPABILITIES,
@@ -34,9 +43,16 @@ export function installContainer(options: SupervisorOptions): V1Container {
 /** Closes the pod's network to everybody but the proxy, before anything of others runs in it. */
 export function fenceContainer(options: SupervisorOptions): V1Container {
   const proxy = String(options.proxyUid);
+  const inbound = servedPorts(options).flatMap(({ containerPort }) => [
+    '--allow-inbound',
+    String(containerPort),
+  ]);
   return own(options, {
     name: CONTAINERS.fence,
-    args: ['network-init', '--proxy-uid', proxy, '--proxy-gid', proxy, '--state-directory', PLACES.control],
+    args: [
+      ...['network-init', '--proxy-uid', proxy, '--proxy-gid', proxy],
+      ...['--state-directory', PLACES.control, ...inbound],
+    ],
     securityContext: privileged(FENCE_CAPABILITIES),
     volumeMounts: [{ name: VOLUMES.control, mountPath: PLACES.control }],
     resources: SMALL,
@@ -52,6 +68,7 @@ export function networkContainer(options: SupervisorOptions): V1Container {
     args: [
       ...['run', '--roles', 'network', '--control-socket', CONTROL_SOCKET, '--policy', POLICY_FILE],
       ...['--proxy-uid', String(proxyUid), ...uid, '--binary-identity', binaryIdentity],
+      ...['--grace', String(options.graceSeconds), '--audit-file', AUDIT_FILE],
       ...networkRoleArguments(options),
     ],
     ...(nativeSidecar && { restartPolicy: 'Always' }),
@@ -70,13 +87,13 @@ export function networkContainer(options: SupervisorOptions): V1Container {
         failureThreshold: STARTUP_TRIES,
       },
     }),
-    ...healthProbes(options),
+    ...servedFields(options),
   });
 }
 
 /** What the network role is told, in whichever container it is. */
 export function networkRoleArguments(options: SupervisorOptions): string[] {
-  const { upstreamProxy: proxy, healthPort, reload } = options;
+  const { upstreamProxy: proxy, healthPort, metricsPort, reload } = options;
   return [
     ...secretFiles(options).flatMap(([name, path]) => [`--${SECRET_FILE_OPTIONS[name]}`, path]),
     ...(proxy === undefined ? [] : ['--upstream-proxy', literal(proxy.url)]),
@@ -84,23 +101,34 @@ export function networkRoleArguments(options: SupervisorOptions): string[] {
     ...(proxy?.connectByHostname ? ['--upstream-proxy-connect-by-hostname'] : []),
     ...(proxy?.allowInsecureAuth ? ['--upstream-proxy-auth-allow-insecure'] : []),
     ...(healthPort === undefined ? [] : ['--health-listen', `0.0.0.0:${healthPort}`]),
+    ...(metricsPort === undefined ? [] : ['--metrics-listen', `0.0.0.0:${metricsPort}`]),
     ...(reload === 'watch' ? ['--reload', 'watch'] : []),
   ];
 }
 
-/** Where the network role answers over HTTP, the kubelet asks it. */
-export function healthProbes(
-  { healthPort }: SupervisorOptions,
-  ports: V1Container['ports'] = [],
+/** Where the network role serves from: what comes from outside of the pod gets no further. */
+function servedPorts({ healthPort, metricsPort }: SupervisorOptions): NonNullable<V1Container['ports']> {
+  return Object.entries({ [SERVED_PORTS.health]: healthPort, [SERVED_PORTS.metrics]: metricsPort }).flatMap(
+    ([name, port]) => (port === undefined ? [] : [{ name, containerPort: port, protocol: 'TCP' }]),
+  );
+}
+
+/** With its ports, and asked by the kubelet where it answers over HTTP. */
+export function servedFields(
+  options: SupervisorOptions,
+  others: V1Container['ports'] = [],
 ): Partial<V1Container> {
-  if (healthPort === undefined) return {};
+  const { healthPort } = options;
+  const served = servedPorts(options);
+  const ports = served.length === 0 ? {} : { ports: [...others, ...served] };
+  if (healthPort === undefined) return ports;
   const ask = (path: string) => ({
     httpGet: { path, port: healthPort },
     periodSeconds: 10,
     timeoutSeconds: PROBE_SECONDS,
   });
   return {
-    ports: [...ports, { name: 'castellan', containerPort: healthPort, protocol: 'TCP' }],
+    ...ports,
     livenessProbe: ask('/live'),
     readinessProbe: ask('/ready'),
   };

@@ -81,6 +81,7 @@ function supervisorOptions(request: SandboxRequest, identity: PodIdentity, polic
     nativeSidecar: request.nativeSidecar,
     upstreamProxy: request.upstreamProxy,
     healthPort: request.healthPort,
+    metricsPort: request.metricsPort,
     reload: request.reload,
     graceSeconds: request.graceSeconds,
     readOnlyRoot: request.readOnlyRoot,

@@ -47,6 +47,7 @@ export interface SandboxRequest {
   readonly nativeSidecar: boolean;
   readonly upstreamProxy: UpstreamProxyOptions | undefined;
   readonly healthPort: number | undefined;
+  readonly metricsPort: number | undefined;
   readonly reload: SupervisorOptions['reload'];
   readonly graceSeconds: number;
   readonly readOnlyRoot: boolean;

@@ -70,11 +70,12 @@ function variableFindings({ container, path }: PlacedContainer): Finding[] {
 function volumeFindings(pod: SupervisedPod, one: PlacedContainer): Finding[] {
   const { container, path } = one;
   const isAgent = pod.agents.includes(one);
+  const sidecars: readonly string[] = pod.topology === 'sidecar' ? [VOLUMES.networkRun, VOLUMES.log] : [];
   const isSeed = container.name === CONTAINERS.seed && runsCastellan(container);
   return (container.volumeMounts ?? []).flatMap(({ name, readOnly }, index): Finding[] => {
     if (!isReservedName(name)) return [];
     const isFine = isAgent
-      ? name !== VOLUMES.networkRun && (name !== VOLUMES.control || readOnly === true)
+      ? !sidecars.includes(name) && (name !== VOLUMES.control || readOnly === true)
       : isSeed && name === VOLUMES.program;
     if (isFine) return [];
     return [

@@ -22,15 +22,19 @@ export const COMBINED_CAPABILITIES: readonly string[] = [
   'SYS_PTRACE',
 ];
 
-/** The ruleset (NET_ADMIN), and giving the control directory to the proxy with a mode of its own (CHOWN, FOWNER). */
-export const FENCE_CAPABILITIES: readonly string[] = ['NET_ADMIN', 'CHOWN', 'FOWNER'];
+/** The ruleset (NET_ADMIN), and giving the control directory to the proxy (CHOWN). */
+export const FENCE_CAPABILITIES: readonly string[] = ['NET_ADMIN', 'CHOWN'];
 
-/** Reading whose connection it is (SYS_PTRACE, DAC_READ_SEARCH), and becoming the proxy for everything else (SETUID, SETGID). */
+/**
+ * Reading whose connection it is (SYS_PTRACE), a socket in the proxy's directory (DAC_OVERRIDE), and starting the network role as the
+ * proxy (SETUID, SETGID, SETPCAP).
+ */
 export const IDENTIFYING_CAPABILITIES: readonly string[] = [
   'SYS_PTRACE',
-  'DAC_READ_SEARCH',
+  'DAC_OVERRIDE',
   'SETUID',
   'SETGID',
+  'SETPCAP',
 ];
 
 /** Root with some capabilities. Kubernetes has no ambient ones, so that they are worth nothing to any other uid. */

@@ -38,7 +38,7 @@ export async function networkInit(request: NetworkInitRequest): Promise<NetworkI
   const { proxyUid, inboundPorts } = config;
   const fence = await stage('fence', () => installFence({ nft, proxyUid, inboundPorts }));
   await stage('read-back', () => verifyFence(nft, fence.ruleset));
-  const families = await stage('proof', proveFence);
+  const families = await stage('proof', () => proveFence(inboundPorts));
   const stateDirectory = await stage('state-directory', () => prepareStateDirectory(config));
   return { fence, families, stateDirectory };
 }

@@ -151,32 +151,30 @@ async function runSandbox(
   );
   const sandbox = await prepareSandbox({ ...parts, groundwork, create: true });
   const { files, secrets, trust, namespace } = sandbox;
-  const network = held.use(
-    await stage('egress', async () => {
-      // Elsewhere, in a pod: it serves when it says so.
-      await sidecar?.begun;
-      if (role === undefined || namespace === undefined) return undefined;
-      return serveNetwork(role, {
-        config,
+  const serve = async () => {
+    // Elsewhere, in a pod: it serves when it says so.
+    await sidecar?.begun;
+    if (role === undefined || namespace === undefined) return undefined;
+    const identify = createIdentifier({
+      diag: namespace.diag,
+      inode: namespace.inode,
+      supervisorPid: surroundings.pid,
+    });
+    return held.use(
+      await serveNetwork(role, {
+        ...{ config, policy, secrets, changesUid, identify, report },
         entrance: namespace,
-        policy,
-        secrets,
-        changesUid,
-        identify: createIdentifier({
-          diag: namespace.diag,
-          inode: namespace.inode,
-          supervisorPid: surroundings.pid,
-        }),
         resolveRules: followBinaryLinks,
-        report,
-      });
-    }),
-  );
+      }),
+    );
+  };
+  const settle = async () =>
+    cgroup === undefined ? settleView(sandbox.cell, namespace, launcher) : sandbox.cell;
+  const [network, settled] = await stage('egress', () => together(serve(), settle()));
   metrics.sources.network = network;
   const { authority, placeholders = {} } = network ?? setup ?? {};
   if (authority !== undefined) await trust.publish(authority);
-  const whole = withPlaceholders(sandbox.cell, placeholders, config.environment);
-  const cell = cgroup === undefined ? await settleView(whole, namespace, launcher) : whole;
+  const cell = withPlaceholders(settled, placeholders, config.environment);
   const reload = held.use(
     await openPolicyReload({ config, policy, granted: files.granted, network, report }),
   );
@@ -240,6 +238,12 @@ async function runSandbox(
   });
   readiness.enter('stopping');
   return ending;
+}
+
+/** Both are over when this settles, also when one fails: what they use may be taken back then. */
+async function together<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return Promise.all([one, other]);
 }
 
 async function endEverybody(population: Population, graceMs: number, report: Report): Promise<void> {

@@ -55,6 +55,19 @@ describe('the ruleset of the fence', () => {
     expect(chain('leave').slice(1)).toEqual(['oifname "lo" accept', 'jump entitled']);
   });
 
+  test.each([
+    [[], undefined],
+    [[9000], 'oifname "lo" tcp dport 9000 meta skuid != 4001 goto refuse'],
+    [[80, 9000], 'oifname "lo" tcp dport { 80, 9000 } meta skuid != 4001 goto refuse'],
+  ])('inbound ports %j are not reached from inside, before loopback is let alone', (inboundPorts, rule) => {
+    const rules = chain('output', { inboundPorts });
+    const index = rules.findIndex(
+      (line) => line.startsWith('oifname "lo" tcp dport') && !line.includes('dnat'),
+    );
+    expect(rules[index]).toBe(rule);
+    expect(index).toBeLessThan(rules.indexOf('oifname "lo" accept'));
+  });
+
   test('the ports of the proxy answer as the proxy only, in ascending order', () => {
     expect(chain('output', { proxyPort: 99 })[1]).toBe(
       'oifname "lo" meta l4proto { 6, 17 } th sport { 22, 33, 99 } meta skuid != { 0, 4001 } goto refuse',
