@@ -74,7 +74,7 @@ interface Serving {
 /** Everything but the agent's container: from then on the listeners are served, for nobody yet. */
 async function serve(
   { config, surroundings, install }: StartRequest,
-  { stage, runDirectory, audit: { report } }: RunParts,
+  { stage, runDirectory, metrics, audit: { report } }: RunParts,
   held: AsyncDisposableStack,
 ): Promise<Serving> {
   const pod = podOf(config);
@@ -110,6 +110,7 @@ async function serve(
       serveNetwork(role, { config, entrance, policy, secrets, changesUid, identify, resolveRules, report }),
     ),
   );
+  metrics.sources.network = network;
   const following = programs.follow(network);
   const reload = held.use(
     await openPolicyReload({ config, policy, granted: [], network: following, report }),

@@ -74,7 +74,7 @@ async function startRecorded(request: StartRequest, signals: SignalInbox): Promi
   await using audit = await stage('audit', () =>
     config.pod === undefined || isSidecar
       ? openRunAudit(config, surroundings, request.stderr, metrics.count)
-      : join(config.pod, request, signals),
+      : join(config.pod, request, signals, metrics.count),
   );
   metrics.sources.audit = audit;
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
@@ -106,9 +106,10 @@ async function join(
   pod: PodConfig,
   { surroundings, install }: StartRequest,
   signals: SignalInbox,
+  observe: Report,
 ): Promise<RunAudit> {
   const { joinSidecar } = await import('./join-sidecar.ts');
-  return joinSidecar(pod, surroundings, install, signals);
+  return joinSidecar(pod, { surroundings, install, signals, observe });
 }
 
 export interface RunParts {
