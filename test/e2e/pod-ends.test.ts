@@ -6,7 +6,6 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { killAll, makePod, OTHER_UID, type Pod, SANDBOX_UID, untilSaid } from './pod.ts';
 import { ALLOW_CURL, finish, isRoot, untilPrinted, useWorld } from './sandbox.ts';
 
-const _URL = 'https://allowed.demo.test:8443';
 /** Beyond what it takes on an idle machine, by far. */
 const SOON_MS = 15_000;
 const ROLE_LOST = 108;
@@ -17,7 +16,6 @@ afterEach(async () => {
   await pod?.[Symbol.asyncDispose]();
 });
 
-const _messages = (): string[] => pod.events().map(({ message }) => message);
 const event = (text: string) => pod.events().find(({ message }) => message.includes(text));
 
 describe.skipIf(!isRoot)('a pod', () => {
