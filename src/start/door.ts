@@ -20,6 +20,8 @@ export type DoorStep = 'health' | 'metrics';
 
 /** Who asks sends one small request; whoever holds a connection open instead is thrown out. */
 const REQUEST_MS = 5000;
+/** Node looks every 30 s by itself: who sends a byte now and then would hold a place for so long. */
+const CHECK_MS = 1000;
 /** Kubelets, engines and collectors ask one at a time. */
 const MAX_CLIENTS = 16;
 const SOCKET_MODE = 0o600;
@@ -84,7 +86,7 @@ function openHttp(answer: Answerer): Server {
   // By import(), a bundle's compiled code would warn of an experiment on standard error.
   const { createServer: createHttp } = process.getBuiltinModule('node:http');
   const server = createHttp(
-    { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS },
+    { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS, connectionsCheckingInterval: CHECK_MS },
     async (request, response) => {
       const found = answer(request.url ?? '', request.socket).catch(() => FAILED);
       const { status, type, body } = (await found) ?? NOT_FOUND;
