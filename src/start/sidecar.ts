@@ -30,11 +30,10 @@ const STOP_MARGIN_MS = 15_000;
 
 /** The stages between an open log and the end of the agent's container, each undone when this returns. */
 export async function runSidecar(request: StartRequest, parts: RunParts): Promise<Ending> {
-  const { readiness, runDirectory, audit, signals, metrics } = parts;
+  const { readiness, runDirectory, audit, signals } = parts;
   const began = performance.now();
   await using held = new AsyncDisposableStack();
   const serving = await serve(request, parts, held);
-  metrics.sources.network = serving.network;
   const listener = held.use(await parts.stage('control-socket', () => listen(request, audit.report)));
   await parts.stage('ready', async () => {
     await runDirectory.markReady('');
