@@ -36,6 +36,8 @@ export const PLACES = {
   secrets: '/etc/castellan-secrets',
   /** XDG_RUNTIME_DIR of whoever runs without root, in a container of its own. */
   run: '/run/castellan-user',
+  /** The run base of root, in a container of its own: all above it is the image's, which nobody there can write. */
+  rootRun: '/run/castellan',
   log: '/var/log/castellan',
   /** The workspace where it is being seeded. */
   seed: '/castellan-seed',

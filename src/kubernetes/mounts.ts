@@ -65,8 +65,7 @@ export function agentMounts(options: SupervisorOptions, taken: readonly string[]
 const CONTROL_MOUNT: V1VolumeMount = { name: VOLUMES.control, mountPath: PLACES.control, readOnly: true };
 
 export function networkMounts(options: SupervisorOptions): V1VolumeMount[] {
-  // Root's run directory is made in /run; first, for another mount lies in it.
-  const run = options.binaryIdentity === 'sidecar' ? '/run' : PLACES.run;
+  const run = options.binaryIdentity === 'sidecar' ? PLACES.rootRun : PLACES.run;
   return [
     { name: VOLUMES.networkRun, mountPath: run },
     { name: VOLUMES.control, mountPath: PLACES.control },
