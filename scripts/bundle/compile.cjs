@@ -4,6 +4,7 @@
 //   compile.cjs SOURCE TARGET < CALLED   where CALLED is what rehearse.cjs wrote
 const { readFileSync, writeFileSync } = require('node:fs');
 const { Session } = require('node:inspector');
+const { pathToFileURL } = require('node:url');
 const { Script } = require('node:vm');
 
 const [, , filename, target] = process.argv;
@@ -26,7 +27,7 @@ const session = new Session();
 session.connect();
 let scriptId;
 session.on('Debugger.scriptParsed', ({ params }) => {
-  if (params.url === `file://${filename}`) scriptId = params.scriptId;
+  if (params.url === pathToFileURL(filename).href) scriptId = params.scriptId;
 });
 session.post('Debugger.enable');
 for (const [start, end] of called) {
