@@ -346,3 +346,12 @@ describe.skipIf(!isRoot)(
     });
   },
 );
+
+describe.skipIf(!isRoot)('the cell of a machine with a twist (needs root)', () => {
+  it('is made where the mount of the cgroups lies under another', async () => {
+    const setup = prepare(world(), 'root');
+    const through = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', 'sh'];
+    const { code, stderr } = await finish(run(setup, ['true'], { policy: writePolicy(setup), through }));
+    expect(code, stderr).toBe(0);
+  });
+});
