@@ -10,6 +10,7 @@ export default defineConfig({
       'test/vm/**',
       'test/bundle/**',
       'test/helm/**',
+      'test/pod/**',
     ],
     // A real namespace, launcher or ssh client is part of most tests; the limit only stops a hang.
     testTimeout: 30_000,

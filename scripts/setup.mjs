@@ -75,6 +75,15 @@ const packagesOf = {
     ...crossPackages,
     systemd: ['/usr/lib/systemd/systemd'],
   },
+  'test:pod': {
+    'busybox-static': ['/bin/busybox'],
+    python3: ['/usr/bin/python3'],
+    buildah: ['/usr/bin/buildah'],
+    podman: ['/usr/bin/podman'],
+    runc: ['/usr/sbin/runc'],
+    netavark: ['/usr/lib/podman/netavark'],
+    catatonit: ['/usr/bin/catatonit'],
+  },
   'test:programs': {
     make: ['/usr/bin/make'],
     gcc: ['/usr/bin/gcc'],
@@ -113,6 +122,7 @@ const goals = {
   'test:helm': ['scripts/test.ts', '--suite', 'helm'],
   'test:vm': ['scripts/test.ts', '--suite', 'vm'],
   'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
+  'test:pod': ['scripts/test.ts', '--suite', 'pod'],
   bench: ['test/bench/main.ts'],
   profile: ['scripts/profile-start.ts'],
   bundle: ['scripts/bundle.ts'],
@@ -165,6 +175,7 @@ if (goal !== undefined && !(goal in goals))
 /** The bundles that have to be there for a goal, by the arguments that make them. */
 const bundlesOf = {
   'test:bundle': [[], ['--architecture', 'arm64']],
+  'test:pod': [[]],
   'test:vm': [['--architecture', 'arm64']],
   bench: [[]],
   profile: [[]],

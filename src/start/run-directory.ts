@@ -79,6 +79,15 @@ export function codeDirectoryOf(base: string, name: string): string {
   return join(base, `.code-${name}`);
 }
 
+/** A volume that an orchestrator has made for us is ours and may be written by everybody: closed while nobody has put anything there. */
+async function takeVolume(base: string, uid: number, mode: number): Promise<void> {
+  const facts = await lstat(base);
+  if (!facts.isDirectory() || facts.uid !== uid || (facts.mode & 0o022) === 0) return;
+  await chmod(base, mode);
+  const [foreign] = await readdir(base);
+  if (foreign !== undefined) throw refused(base, 'could be written by others, and is not empty');
+}
+
 /**
  * Makes the run base safe to use: a real directory of ours that nobody else can write.
  * @throws CastellanError `filesystem_refused`
@@ -90,6 +99,7 @@ export async function openRunBase(base: string, uid: number): Promise<void> {
   await mkdir(base, { mode }).catch((error: unknown) => {
     if (errnoOf(error) !== 'EEXIST') throw refused(base, 'cannot be created', error);
   });
+  await takeVolume(base, uid, mode);
   const facts = await lstat(base);
   if (!facts.isDirectory() || facts.uid !== uid || (facts.mode & 0o022) !== 0)
     throw refused(base, `is not a directory that only uid ${uid} can write`);

@@ -1,6 +1,6 @@
 /** A container engine of the test's own: podman and buildah with their storage in one directory, and nothing from any registry. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { REPOSITORY } from '../fakes/world.ts';
@@ -8,6 +8,8 @@ import { REPOSITORY } from '../fakes/world.ts';
 export interface Engine extends Disposable {
   /** Directory for the test's files, gone with the engine. */
   readonly directory: string;
+  /** What podman finds its storage and its runtime by. */
+  readonly environment: Readonly<Record<string, string>>;
   /** Builds from the repository, by these options of buildah. */
   build(tag: string, ...options: readonly string[]): void;
   podman(...args: string[]): {
@@ -17,11 +19,22 @@ export interface Engine extends Disposable {
   };
 }
 
+/** statfs(2). */
+const OVERLAYFS = 0x794c7630;
+
 export const IMAGE = 'localhost/castellan:test';
 
+export interface EngineOptions {
+  /** Puts layers over each other, where the directory is not itself in such a file system; else they are copied. */
+  readonly overlays?: boolean;
+  /** In front of everything that the engine runs: whose mounts its own are among. */
+  readonly enter?: readonly string[];
+}
+
 /** Builds the image from dist/bundle. */
-export function startEngine(): Engine {
+export function startEngine({ overlays = false, enter = [] }: EngineOptions = {}): Engine {
   const directory = mkdtempSync(join(tmpdir(), 'castellan-engine-'));
+  const driver = overlays && statfsSync(directory).type !== OVERLAYFS ? 'overlay' : 'vfs';
   const runtime = join(directory, 'runtime');
   writeFileSync(runtime, RUNTIME);
   chmodSync(runtime, 0o755);
@@ -32,9 +45,9 @@ export function startEngine(): Engine {
   );
   writeFileSync(
     storage,
-    `[storage]\ndriver = "vfs"\ngraphroot = "${directory}/graph"\nrunroot = "${directory}/run"\n`,
+    `[storage]\ndriver = "${driver}"\ngraphroot = "${directory}/graph"\nrunroot = "${directory}/run"\n`,
   );
-  const env = {
+  const environment = {
     PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
     HOME: directory,
     CONTAINERS_CONF: containers,
@@ -42,14 +55,17 @@ export function startEngine(): Engine {
   };
   const build = (tag: string, ...options: readonly string[]): void => {
     const own = ['--isolation', 'chroot', '--format', 'docker', '-q', '-t', tag];
-    execFileSync('buildah', ['bud', ...own, ...options, REPOSITORY], { env, stdio: 'pipe' });
+    const [program = '', ...args] = [...enter, 'buildah', 'bud', ...own, ...options, REPOSITORY];
+    execFileSync(program, args, { env: environment, stdio: 'pipe' });
   };
   build(IMAGE, '--build-arg', 'BUNDLE=here');
   return {
     directory,
+    environment,
     build,
-    podman(...args) {
-      const { status, stdout, stderr } = spawnSync('podman', args, { env, encoding: 'utf8' });
+    podman(...words) {
+      const [program = '', ...args] = [...enter, 'podman', ...words];
+      const { status, stdout, stderr } = spawnSync(program, args, { env: environment, encoding: 'utf8' });
       return { code: status, stdout, stderr };
     },
     [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),

@@ -113,12 +113,13 @@ describe.skipIf(!isRoot).each(ALL_MODES)('the cell, %s (needs root to make the t
     expect(writable.map(({ path }: { path: string }) => path).sort()).toEqual(['/dev/pts', setup.work]);
   });
 
-  it.runIf(mode === 'root')('runs where the mount of the cgroups lies under another', async () => {
-    const setup = prepare(world(), mode);
-    const through = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', 'sh'];
-    const { code, stderr } = await finish(run(setup, ['true'], { policy: writePolicy(setup), through }));
-    expect(code, stderr).toBe(0);
-  });
+  if (mode === 'root')
+    it('runs where the mount of the cgroups lies under another', async () => {
+      const setup = prepare(world(), mode);
+      const through = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', 'sh'];
+      const { code, stderr } = await finish(run(setup, ['true'], { policy: writePolicy(setup), through }));
+      expect(code, stderr).toBe(0);
+    });
 
   it('gives the command what was opened for castellan, not what Node raised it to', async () => {
     const setup = prepare(world(), mode);

@@ -6,6 +6,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makePodNetwork } from '../fakes/pod-network.ts';
 import { CALLER_UID, CASTELLAN, type World } from '../fakes/world.ts';
 import { type AuditEvent, auditEvents, finish, type Result } from './sandbox.ts';
 
@@ -80,7 +81,7 @@ const RUN_OF: Readonly<Record<number, string>> = {
 
 let count = 0;
 
-export async function makePod(world: World, network: string, extra = ''): Promise<Pod> {
+export async function makePod(world: World, rules: string, extra = ''): Promise<Pod> {
   const directory = join(world.directory, `pod-${++count}`);
   const path = (name: string): string => join(directory, name);
   for (const [name, mode, owner] of [
@@ -100,16 +101,12 @@ export async function makePod(world: World, network: string, extra = ''): Promis
   const policy = path('policy.yaml');
   writeFileSync(
     policy,
-    `version: 1\nfilesystem_policy: { include_workdir: true, read_only: [${path('sidecar-log')}], read_write: [${path('work')}] }\n${extra}${network}`,
+    `version: 1\nfilesystem_policy: { include_workdir: true, read_only: [${path('sidecar-log')}], read_write: [${path('work')}] }\n${extra}${rules}`,
   );
-  const host = world.spawn(['unshare', '--net', '--', 'sh', '-c', 'ip link set lo up && echo up && cat'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  await once(host.stdout as NodeJS.ReadableStream, 'data');
+  const network = await makePodNetwork(world);
   const children: ChildProcess[] = [];
-  const enter = ['nsenter', `--target=${host.pid}`, '--net', '--'];
   const spawn: Pod['spawn'] = (argv, { stdin, environment } = {}) => {
-    const child = world.spawn([...enter, ...argv], {
+    const child = network.spawn(argv, {
       stdio: [stdin ?? 'ignore', 'pipe', 'pipe'],
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...environment },
     });
@@ -120,27 +117,6 @@ export async function makePod(world: World, network: string, extra = ''): Promis
     const { code, stderr, stdout } = await finish(child);
     if (code !== 0) throw new Error(`${child.spawnargs.join(' ')}: ${code} ${stderr} ${stdout}`);
   };
-  const number = count;
-  await must(
-    world.spawn(
-      [
-        'sh',
-        '-ec',
-        `ip link add pod${number} type veth peer name pod netns ${host.pid}
-         ip addr add 10.78.${number}.1/24 dev pod${number}
-         ip link set pod${number} up`,
-      ],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    ),
-  );
-  await must(
-    spawn([
-      'sh',
-      '-ec',
-      `ip addr add 10.78.${number}.2/24 dev pod; ip -6 addr add fd78:${number}::2/64 dev pod nodad; ip link set pod up
-       ip route add default via 10.78.${number}.1; ip -6 route add default via fd78:${number}::1`,
-    ]),
-  );
   await must(
     spawn([CASTELLAN, 'network-init', '--proxy-uid', String(PROXY_UID), '--state-directory', path('state')]),
   );
@@ -217,8 +193,7 @@ export async function makePod(world: World, network: string, extra = ''): Promis
         killAll(child);
         if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
       }
-      host.stdin?.end();
-      if (host.exitCode === null && host.signalCode === null) await once(host, 'exit');
+      await network[Symbol.asyncDispose]();
     },
   };
 }

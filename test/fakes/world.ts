@@ -21,6 +21,8 @@ const JOIN_USER = ['--user', '--preserve-credentials'];
 export interface World extends AsyncDisposable {
   /** A directory of this world's own, readable by everyone; `ca.crt` verifies the origin. */
   readonly directory: string;
+  /** In front of a program of the caller's: puts it into the world. */
+  readonly enter: readonly string[];
   /** Starts a program inside the world, as `uid` when the caller is root. */
   spawn(argv: readonly string[], options?: SpawnOptions & { readonly asUid?: number }): ChildProcess;
 }
@@ -62,6 +64,7 @@ export async function createWorld({
   const caller = root ? undefined : await becomeOneself(enter);
   return {
     directory,
+    enter: [...enter, '--'],
     spawn(argv, { asUid, ...options } = {}) {
       const working = options.cwd === undefined ? [] : [`--wd=${String(options.cwd)}`];
       const become =

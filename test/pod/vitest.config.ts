@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/pod/**/*.test.ts'],
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
+    pool: 'forks',
+    // Each file has an engine and a world; more at a time only wait for each other.
+    maxWorkers: 2,
+  },
+});
