@@ -181,7 +181,10 @@ export interface Posix {
   mapIds(diskUid: number, diskGid: number, uid: number, gid: number): number;
   /** Tries mount_setattr(2) MOUNT_ATTR_IDMAP on a clone that is attached nowhere. */
   canMapIds(descriptor: number, userNamespace: number): void;
-  /** kill(2) by a thread that has the real uid of the process, or of the group's leader where `pid` is negative. Takes CAP_SETUID. */
+  /**
+   * kill(2) by a child that has the real uid of the process, or of the group's leader where `pid` is negative. Takes CAP_SETUID. EINTR where
+   * the child did not live to send it.
+   */
   signalAsOwner(pid: number, signal: number): void;
   /** Restricts this thread, and all that it starts from now on, to signals among themselves. Landlock ABI 6. */
   scopeSignals(): void;
