@@ -3,10 +3,9 @@ import type { V1SecurityContext } from '@kubernetes/client-node';
 import type { SupervisorOptions } from './supervisor.ts';
 
 /**
- * What a combined castellan cannot do without, found by taking one after the other away: namespaces, mounts and entering
- * them (SYS_ADMIN, SYS_CHROOT), the sealed
- * network (NET_ADMIN), the agent's and the network role's ids (SETUID, SETGID, SETPCAP), its files (CHOWN, DAC_OVERRIDE, FOWNER),
- * its processes (KILL), and which of them asks (SYS_PTRACE).
+ * What a combined castellan needs, found by taking one after the other away (test/pod): namespaces and mounts (SYS_ADMIN), the sealed
+ * network (NET_ADMIN), the agent's and the network role's ids (SETUID, SETGID, SETPCAP), its files (CHOWN, DAC_OVERRIDE, FOWNER), which
+ * program asks (SYS_PTRACE), and an end of all processes at one stroke (KILL, SYS_CHROOT), which would go by rounds.
  */
 export const COMBINED_CAPABILITIES: readonly string[] = [
   'SYS_ADMIN',

@@ -26,7 +26,7 @@ def dial(path):
 
 def run_directory():
     """Cannot be listed; the environment tells it, for the certificate authority's sake."""
-    return os.path.dirname(os.path.dirname(os.environ['CURL_CA_BUNDLE']))
+    return os.path.dirname(os.path.dirname(os.environ.get('CURL_CA_BUNDLE', '/nowhere/at/all')))
 
 
 def answer(path, question):
@@ -137,7 +137,7 @@ ATTEMPTS = {
     'the transparent port': lambda: bind('127.0.0.1', 15001, reuse=True),
     'the resolver’s port': lambda: bind('127.0.0.1', 15053, socket.SOCK_DGRAM, reuse=True),
     'the port of health, shared': lambda: bind(places['address'], places['health'], reuse=True),
-    'a secret of castellan’s': lambda: str(os.listdir('/etc/castellan-secrets')),
+    'a secret of castellan’s': lambda: read('/etc/castellan-secrets/credentials/credentials.yaml'),
     'the policy': lambda: read('/etc/castellan/policy.yaml'),
     'the log': lambda: str(os.listdir('/var/log/castellan')),
     'write the program': lambda: write('/opt/castellan/bin/mine'),

@@ -1,19 +1,21 @@
 import { once } from 'node:events';
 import {
+  chmodSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { processStartTime } from '../../../src/kernel/processes.ts';
-import { cleanDeadRuns, knownRuns, type RunState } from '../../../src/start/run-directory.ts';
+import { cleanDeadRuns, knownRuns, openRunBase, type RunState } from '../../../src/start/run-directory.ts';
 
 let base: string;
 beforeEach(() => {
@@ -44,6 +46,26 @@ function writeRun(
   mkdirSync(join(base, `.code-${name}`));
   writeFileSync(join(base, name, 'state.json'), JSON.stringify(state));
 }
+
+describe('a base that an orchestrator has made, open to everybody', () => {
+  const uid = process.getuid?.() ?? 0;
+  beforeEach(() => chmodSync(base, 0o2777));
+
+  it('is closed while it is empty', async () => {
+    await openRunBase(base, uid);
+    expect(statSync(base).mode & 0o7777).toBe(uid === 0 ? 0o711 : 0o700);
+  });
+
+  it('is refused with anything in it', async () => {
+    writeFileSync(join(base, 'file'), '');
+    await expect(openRunBase(base, uid)).rejects.toMatchObject({ code: 'filesystem_refused' });
+  });
+
+  it('is refused where it is somebody else’s', async () => {
+    await expect(openRunBase(base, uid + 1)).rejects.toMatchObject({ code: 'filesystem_refused' });
+    expect(statSync(base).mode & 0o7777).toBe(0o2777);
+  });
+});
 
 it('cleans all that a dead run left, and nothing of a living one', async () => {
   writeRun('dead', '1');
