@@ -124,6 +124,7 @@ const goals = {
   'test:bundle': ['scripts/test.ts', '--suite', 'bundle'],
   'test:pod': ['scripts/test.ts', '--suite', 'pod'],
   bench: ['test/bench/main.ts'],
+  profile: ['scripts/profile-start.ts'],
   bundle: ['scripts/bundle.ts'],
 };
 
@@ -177,6 +178,7 @@ const bundlesOf = {
   'test:pod': [[]],
   'test:vm': [['--architecture', 'arm64']],
   bench: [[]],
+  profile: [[]],
 };
 const architecture = /--architecture[ =](\S+)/.exec(goal === 'bundle' ? rest.join(' ') : '')?.[1];
 const crosses = architecture !== undefined && architecture.replace('amd', 'x') !== process.arch;

@@ -1,30 +1,38 @@
 /*
  * A signal to a process of another user without CAP_KILL, which container engines can be told to take away: kill(2) asks for the real uid of
- * the thread that sends it, and a thread may take any while it has CAP_SETUID. Its effective uid stays, and with it what it may.
+ * who sends it, and a process may take any while it has CAP_SETUID. Its effective uid stays, and with it what it may.
  */
 #include "posix.h"
 
-#include <pthread.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-struct sending {
-    pid_t pid;
-    int signal;
-    uid_t uid;
-    int error;
-};
+/* It makes two system calls; whom it signals may stop it, and must not hold us up. */
+#define SENDER_MS 1000
 
-/* A thread of its own, which ends with that uid: nothing has to be undone, and nobody can signal this process's main one by it. */
-static void *send_as(void *data) {
-    struct sending *sending = data;
-    /* Not libc's, which changes every thread of the process. */
-    bool sent = syscall(SYS_setresuid, sending->uid, -1, -1) == 0 && kill(sending->pid, sending->signal) == 0;
-    sending->error = sent ? 0 : errno;
-    return NULL;
+/*
+ * The child, whose exit status is 0 or an errno. Not a thread: whoever has that uid may signal the sender too, and kill(2) takes the number of
+ * a thread for its whole process. Nothing but system calls, for other threads may hold any lock.
+ */
+static _Noreturn void send_as(uid_t uid, pid_t pid, int signal) {
+    bool sent = syscall(SYS_setresuid, uid, -1, -1) == 0 && kill(pid, signal) == 0;
+    _exit(sent ? 0 : errno);
+}
+
+/* 0 or an errno. */
+static int result_of(pid_t sender) {
+    int status;
+    int pidfd = (int)syscall(SYS_pidfd_open, sender, 0);
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    if (pidfd < 0 || poll(&ended, 1, SENDER_MS) != 1) kill(sender, SIGKILL);
+    if (pidfd >= 0) close_quietly(pidfd);
+    if (waitpid(sender, &status, 0) != sender) return errno;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
 }
 
 /* The real uid of a process, or of the leader of a group where `pid` is negative; 0 or an errno. */
@@ -42,18 +50,20 @@ static int real_uid(pid_t pid, uid_t *uid) {
 
 napi_value signal_as_owner(napi_env env, napi_callback_info info) {
     napi_value values[MAX_ARGUMENTS];
-    struct sending sending = {0};
-    int pid;
-    if (!arguments(env, info, 2, values) || !get_int(env, values[0], &pid) || !get_int(env, values[1], &sending.signal))
-        return NULL;
+    int pid, signal;
+    uid_t uid;
+    if (!arguments(env, info, 2, values) || !get_int(env, values[0], &pid) || !get_int(env, values[1], &signal)) return NULL;
     /* 0 and -1 are not one process or group, but all that may be signalled. */
     if (pid == 0 || pid == -1) return throw_errno(env, EINVAL, "kill");
-    sending.pid = pid;
-    int error = real_uid(pid, &sending.uid);
+    int error = real_uid(pid, &uid);
     if (error != 0) return throw_errno(env, error, "kill");
-    pthread_t thread;
-    error = pthread_create(&thread, NULL, send_as, &sending);
-    if (error == 0) error = pthread_join(thread, NULL);
-    if (error == 0) error = sending.error;
+    /* Node's handlers would tell this process of a signal that was sent to the child. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t sender = _Fork();
+    if (sender == 0) send_as(uid, pid, signal);
+    error = sender < 0 ? errno : result_of(sender);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error == 0 ? NULL : throw_errno(env, error, "kill");
 }

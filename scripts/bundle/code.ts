@@ -1,6 +1,6 @@
 /** The code of both roles, one file each, with the native parts. */
 import { copyFileSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { build, type Metafile, type Plugin } from 'esbuild';
 import type { Target } from './target.ts';
 
@@ -99,10 +99,11 @@ function verbsOf(has: (verb: string) => boolean): Plugin {
   return {
     name: 'verbs',
     setup(bundler) {
-      bundler.onResolve({ filter: /^\.\/cli\/[a-z-]+\.ts$/ }, ({ path, kind, resolveDir }) =>
+      bundler.onResolve({ filter: /^\.\/cli\/[a-z-]+\.ts$/ }, ({ path, kind }) =>
         kind !== 'dynamic-import' || has(basename(path, '.ts'))
           ? undefined
-          : { path: resolve(resolveDir, path), namespace: 'elsewhere' },
+          : // By its name alone: the path is written into the code.
+            { path: basename(path), namespace: 'elsewhere' },
       );
       bundler.onLoad({ filter: /.*/, namespace: 'elsewhere' }, () => ({
         contents:

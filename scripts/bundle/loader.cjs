@@ -8,8 +8,10 @@ const { Script } = require('node:vm');
 
 const filename = join(__dirname, process.argv[2] === 'network-role' ? 'network.cjs' : 'process.cjs');
 
-// Parts of Node that take a millisecond or more to load, and that a start does not use: they come with the first use of what they export.
-const LATE = /^(?:node:)?(?:dns\/promises|http2|https|tls|zlib)$/;
+// Parts of Node that take a millisecond or more to load, and that not every start uses: they come with the first use of what they export.
+const LATE = /^(?:node:)?(?:crypto|dns\/promises|fs\/promises|http2|https|tls|zlib)$/;
+// Of node:crypto; packages take them out of it while they are loaded themselves.
+const LATE_FUNCTIONS = ['createHash', 'randomBytes', 'randomFillSync'];
 
 const addons = new Map();
 
@@ -23,7 +25,10 @@ function late(name) {
   let loaded;
   const module = () => (loaded ??= require(name));
   return new Proxy(Object.create(null), {
-    get: (_, key) => module()[key],
+    get: (_, key) =>
+      loaded === undefined && LATE_FUNCTIONS.includes(key)
+        ? (...values) => module()[key](...values)
+        : module()[key],
     has: (_, key) => key in module(),
     ownKeys: () => Reflect.ownKeys(module()),
     getOwnPropertyDescriptor(_, key) {

@@ -4,7 +4,8 @@
  */
 import type { ModelProtocol } from '../egress/local/model-shapes.ts';
 import { DENY_REASONS } from '../policy/verdict.ts';
-import { type AuditFact, CONTROLS, DETACH_REASONS, PROPOSAL_STATES, SESSION_KINDS } from './event.ts';
+import { CONTROLS } from './controls.ts';
+import { type AuditFact, DETACH_REASONS, PROPOSAL_STATES, SESSION_KINDS } from './event.ts';
 
 const OTHER = 'other';
 const NO_LABELS = {};

@@ -5,6 +5,7 @@
 import type { RunMode } from '../config/config.ts';
 import type { Caller, Intent, RequestLine, TlsFacts } from '../egress/stages.ts';
 import type { DenyReason } from '../policy/verdict.ts';
+import type { Control } from './controls.ts';
 
 export const SESSION_KINDS = ['main', 'shell', 'exec'] as const;
 export type SessionKind = (typeof SESSION_KINDS)[number];
@@ -19,26 +20,6 @@ export interface LaunchedProcess {
   readonly kind: SessionKind;
   readonly sessionId: string;
 }
-
-/** One enforcement measure, as `doctor` and the start event name it. */
-export const CONTROLS = [
-  'sealed-namespace',
-  'user-namespace',
-  'mount-view',
-  'landlock',
-  'seccomp',
-  'privileges',
-  'network-role',
-  'account-view',
-  'trust-store',
-  'upstream-proxy',
-  'binary-identity',
-  'bypass-watch',
-  'control-wire',
-  'limits',
-  'teardown',
-] as const;
-export type Control = (typeof CONTROLS)[number];
 
 export type AuditFact =
   | { readonly kind: 'supervisor-started'; readonly mode: RunMode; readonly pid: number }

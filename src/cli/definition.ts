@@ -110,11 +110,12 @@ export const VERBS = [
   },
   {
     name: 'doctor',
-    synopsis: 'castellan doctor [--env] [--json]',
+    synopsis: 'castellan doctor [--env | --controls] [--json]',
     summary: 'tell what this machine can enforce',
     operands: 'none',
     options: [
       { name: 'env', help: 'tell which variables castellan knows, which are set here, and what they decide' },
+      { name: 'controls', help: 'tell how each control is enforced in each topology' },
       JSON_OUTPUT,
     ],
   },

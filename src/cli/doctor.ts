@@ -1,3 +1,4 @@
+import { CONTROL_TABLE, CONTROL_TOPOLOGIES, controlTable } from '../audit/controls.ts';
 import { installPaths } from '../config/install.ts';
 import { type Fact, type KernelFacts, probeKernel } from '../kernel/probe.ts';
 import { escapeText } from '../lib/escape.ts';
@@ -10,6 +11,12 @@ export const verb: Verb = async (command, { surroundings, stdout }) => {
     const variables = reportVariables(surroundings.environment);
     if (command.options.has('json')) printJson(stdout, { variables });
     else stdout.write(describeVariables(variables));
+    return 0;
+  }
+  if (command.options.has('controls')) {
+    if (command.options.has('json'))
+      printJson(stdout, { topologies: CONTROL_TOPOLOGIES, controls: CONTROL_TABLE });
+    else stdout.write(`${controlTable()}\n`);
     return 0;
   }
   const { netnsHelper, toolDirectories } = installPaths(surroundings);

@@ -1,4 +1,4 @@
-import { CastellanError } from '../errors.ts';
+import { usage } from '../config/values.ts';
 import type { NamespaceFacts } from '../kubernetes/identity.ts';
 import { readNamespace } from '../kubernetes/namespace.ts';
 import { parseSandboxRequest } from '../kubernetes/read-request.ts';
@@ -29,7 +29,3 @@ export const verb: Verb = async ({ options }, { stdin, stdout }) => {
   stdout.write(renderYaml(documents, remarks));
   return 0;
 };
-
-function usage(message: string): CastellanError {
-  return new CastellanError('usage', message, { step: 'arguments' });
-}

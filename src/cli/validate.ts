@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { INSTALLED_POLICY, readRunConfig } from '../config/config.ts';
 import { installPaths } from '../config/install.ts';
+import { CastellanError } from '../errors.ts';
 import { escapeText } from '../lib/escape.ts';
 import { type Check, type Validation, validate } from '../start/validate.ts';
 import { printJson, type Verb } from './verb.ts';
@@ -10,6 +11,15 @@ const DEFAULT_COMMAND = '/bin/sh';
 
 /** `castellan validate`: would a run start here? The exit code is the one the run would have. */
 export const verb: Verb = async (command, { surroundings, stdout }) => {
+  if (command.options.get('roles')?.[0] === 'network')
+    throw new CastellanError(
+      'usage',
+      'validate looks at what confines a command, and --roles network has none',
+      {
+        step: 'arguments',
+        remedy: 'start the sidecar: it refuses by itself, before it serves anybody',
+      },
+    );
   const operands = command.operands.length === 0 ? [DEFAULT_COMMAND] : command.operands;
   const config = readRunConfig(
     { ...command, operands },

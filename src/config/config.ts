@@ -157,8 +157,8 @@ export function readRunConfig(
 }
 
 /** Paths of sockets outside the run directory. */
-export function socketPaths({ healthListener, metricsListener }: RunConfig): string[] {
-  return [healthListener, metricsListener].flatMap((place) =>
+export function socketPaths({ healthListener, metricsListener, sshAddress }: RunConfig): string[] {
+  return [healthListener, metricsListener, sshAddress].flatMap((place) =>
     place !== undefined && 'path' in place ? [place.path] : [],
   );
 }

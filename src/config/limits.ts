@@ -1,6 +1,7 @@
 /** `--limit NAME=VALUE`: what the agent's processes may use, each (resource limits) or together (cgroup). */
-import { CastellanError } from '../errors.ts';
+import type { CastellanError } from '../errors.ts';
 import { nearest } from '../lib/nearest.ts';
+import { usage } from './values.ts';
 
 export interface Limits {
   /** Of all processes together; takes a delegated cgroup v2. */
@@ -87,8 +88,4 @@ function unknown(name: string): CastellanError {
   return usage(
     `--limit ${name}: there is no such limit${near === undefined ? ` (there are ${Object.keys(LIMITS).join(', ')})` : `; did you mean "${near}"?`}`,
   );
-}
-
-function usage(message: string): CastellanError {
-  return new CastellanError('usage', message, { step: 'arguments' });
 }

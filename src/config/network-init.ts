@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
-import { CastellanError } from '../errors.ts';
-import { MAX_ID, parseId } from '../lib/id.ts';
+import { MAX_ID } from '../lib/id.ts';
 import { DEFAULT_NETWORK_ROLE_UID, type VerbArguments } from './config.ts';
 import type { Surroundings } from './surroundings.ts';
+import { readInteger, usage } from './values.ts';
 
 /** Everything the fence of a shared network namespace depends on. */
 export interface NetworkInitConfig {
@@ -25,39 +25,27 @@ export function readNetworkInitConfig(
   { options }: VerbArguments,
   { workingDirectory }: Surroundings,
 ): NetworkInitConfig {
-  const proxyUid = readId('proxy-uid', options.get('proxy-uid')?.[0], 1) ?? DEFAULT_NETWORK_ROLE_UID;
+  const proxyUid = readInteger(
+    'proxy-uid',
+    options.get('proxy-uid')?.[0],
+    DEFAULT_NETWORK_ROLE_UID,
+    1,
+    MAX_ID,
+  );
   const directory = options.get('state-directory')?.[0];
   if (directory === '') throw usage('--state-directory needs a path');
   return Object.freeze({
     proxyUid,
-    proxyGid: readId('proxy-gid', options.get('proxy-gid')?.[0], 0) ?? proxyUid,
+    proxyGid: readInteger('proxy-gid', options.get('proxy-gid')?.[0], proxyUid, 0, MAX_ID),
     stateDirectory: directory === undefined ? undefined : resolve(workingDirectory, directory),
     inboundPorts: readPorts(options.get('allow-inbound') ?? []),
     wholeMachine: options.has('whole-machine'),
   });
 }
 
-function readId(option: string, text: string | undefined, low: number): number | undefined {
-  if (text === undefined) return undefined;
-  const id = parseId(text);
-  if (id === undefined || id < low)
-    throw usage(`--${option} ${text}: a whole number from ${low} to ${MAX_ID}`);
-  return id;
-}
-
 function readPorts(texts: readonly string[]): readonly number[] {
-  const ports = new Set(texts.map(readPort));
+  const ports = new Set(texts.map((text) => readInteger('allow-inbound', text, 0, 1, 65_535)));
   if (ports.size > MAX_INBOUND_PORTS)
     throw usage(`--allow-inbound: ${ports.size} ports are more than ${MAX_INBOUND_PORTS}`);
   return [...ports].sort((one, other) => one - other);
-}
-
-function readPort(text: string): number {
-  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(port <= 65_535)) throw usage(`--allow-inbound ${text}: a port from 1 to 65535`);
-  return port;
-}
-
-function usage(message: string): CastellanError {
-  return new CastellanError('usage', message, { step: 'arguments' });
 }

@@ -1,12 +1,9 @@
-import { CastellanError } from '../errors.ts';
 import type { VerbArguments } from './config.ts';
 import { type ListenAddress, readListenAddress } from './listen-address.ts';
+import { MAX_SOCKET_PATH_BYTES, usage } from './values.ts';
 
 /** Where castellan answers over HTTP, besides the socket in its run directory. */
 export type Place = ListenAddress | { readonly path: string };
-
-/** sun_path takes 108 bytes, the last of which ends the name (unix(7)). */
-const MAX_SOCKET_PATH_BYTES = 107;
 
 /**
  * The value of --health-listen or --metrics-listen: ADDRESS:PORT, or unix:PATH; undefined where it was not given.
@@ -30,8 +27,4 @@ export function readPlace(
     return { path };
   }
   return readListenAddress(option, text, ', or unix: and a path');
-}
-
-function usage(message: string): CastellanError {
-  return new CastellanError('usage', message, { step: 'arguments' });
 }

@@ -75,6 +75,7 @@ export function readPod(
     if (mode === 'sidecar') throw usage('--roles network takes --control-socket');
     return undefined;
   }
+  if (path === '') throw usage('--control-socket needs a path');
   const uid = options.get('sandbox-uid')?.[0];
   return {
     controlSocket: absolute(path),

@@ -1,13 +1,10 @@
 /** Where SSH is answered besides the run directory: for a platform that looks for the socket at a place of its own. */
-import { CastellanError } from '../errors.ts';
+import { MAX_SOCKET_PATH_BYTES, usage } from './values.ts';
 
 export type SshAddress =
   | { readonly kind: 'path'; readonly path: string }
   /** In the abstract namespace, where no file is (unix(7)). */
   | { readonly kind: 'abstract'; readonly name: string };
-
-/** sun_path, less the NUL that ends a path or begins an abstract name. */
-const MAX_BYTES = 107;
 
 /**
  * Reads `PATH` or `@NAME`.
@@ -19,10 +16,8 @@ export function readSshAddress(text: string, absolute: (path: string) => string)
     ? { kind: 'abstract', name: text.slice(1) }
     : { kind: 'path', path: absolute(text) };
   const bytes = address.kind === 'path' ? address.path : address.name;
-  if (text === '' || bytes === '' || bytes.includes('\0') || Buffer.byteLength(bytes) > MAX_BYTES)
-    throw new CastellanError('usage', `--ssh-socket ${text}: a path or @name of up to ${MAX_BYTES} bytes`, {
-      step: 'arguments',
-    });
+  if (text === '' || bytes === '' || bytes.includes('\0') || Buffer.byteLength(bytes) > MAX_SOCKET_PATH_BYTES)
+    throw usage(`--ssh-socket ${text}: a path or @name of up to ${MAX_SOCKET_PATH_BYTES} bytes`);
   return address;
 }
 

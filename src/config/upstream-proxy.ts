@@ -1,7 +1,7 @@
 /** The proxy that the operator's network demands: it comes from the command line alone, so that no image can choose it. */
-import { CastellanError } from '../errors.ts';
 import { canonicalAddress, formatBlock, parseBlock } from '../policy/match/address.ts';
 import { parseHostName } from '../protocol/host-name.ts';
+import { usage } from './values.ts';
 
 export interface UpstreamProxy {
   /** How castellan speaks with the proxy itself. */
@@ -111,8 +111,4 @@ function parseException(entry: string): ProxyException | undefined {
   const name = parseHostName(suffix ?? place);
   if (name === undefined) return undefined;
   return { kind: suffix === undefined ? 'domain' : 'subdomains', value: name, port };
-}
-
-function usage(message: string): CastellanError {
-  return new CastellanError('usage', message, { step: 'arguments' });
 }

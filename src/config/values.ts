@@ -1,7 +1,13 @@
 /** Values of options, checked. */
 import { CastellanError } from '../errors.ts';
 
-/** @throws CastellanError `usage` */
+/** sun_path takes 108 bytes, one of which ends a path or begins an abstract name (unix(7)). */
+export const MAX_SOCKET_PATH_BYTES = 107;
+
+/**
+ * Decimal, without leading zeros: some read them as octal.
+ * @throws CastellanError `usage`
+ */
 export function readInteger(
   option: string,
   text: string | undefined,
@@ -10,7 +16,7 @@ export function readInteger(
   high: number,
 ): number {
   if (text === undefined) return fallback;
-  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  const value = /^(?:0|[1-9]\d{0,9})$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= low && value <= high))
     throw usage(`--${option} ${text}: a whole number from ${low} to ${high}`);
   return value;

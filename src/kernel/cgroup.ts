@@ -2,7 +2,7 @@
  * A cgroup of the sandbox's own (cgroups(7), Documentation/admin-guide/cgroup-v2.rst), below the one castellan was started in,
  * where that is delegated to it: it bounds the agent's memory, processes and CPU, and ends all of them in one write.
  */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join, posix as paths } from 'node:path';
 import { errnoOf } from '../errors.ts';
@@ -16,6 +16,8 @@ export interface CgroupLimits {
 
 export interface SandboxCgroup extends AsyncDisposable {
   readonly path: string;
+  /** Open, for who is to be born in it. */
+  readonly directory: number;
   /** cgroup.procs, open for writing: who writes 0 joins. */
   readonly procs: number;
   list(): Promise<number[]>;
@@ -89,11 +91,17 @@ export async function createSandboxCgroup(
     await writeFile(join(path, file), value).catch((error: unknown) => {
       if (!optional) throw new CgroupUnavailable(`${file} cannot be set to ${value}`, error);
     });
-  const procs = openMembers(path);
-  undo.defer(() => closeSync(procs));
+  const open = (file: string, flags: number): number => {
+    const descriptor = openMember(join(path, file), flags);
+    undo.defer(() => closeSync(descriptor));
+    return descriptor;
+  };
+  const directory = open('', constants.O_RDONLY | constants.O_DIRECTORY);
+  const procs = open('cgroup.procs', constants.O_WRONLY);
   const kept = undo.move();
   return {
     path,
+    directory,
     procs,
     list: () => members(path),
     kill: () => writeFile(join(path, 'cgroup.kill'), '1'),
@@ -149,7 +157,13 @@ async function handOnControllers(
   name: string,
   undo: AsyncDisposableStack,
 ): Promise<void> {
-  const words = async (file: string) => (await readFile(join(own, file), 'utf8')).trim().split(' ');
+  const words = async (file: string) => {
+    const text = await readFile(join(own, file), 'utf8').catch((error: unknown) => {
+      // The mount may be under another one.
+      throw new CgroupUnavailable(`${join(own, file)} cannot be read`, error);
+    });
+    return text.trim().split(' ');
+  };
   const offered = await words('cgroup.controllers');
   const missing = wanted.filter((controller) => !offered.includes(controller));
   if (missing.length > 0)
@@ -203,11 +217,11 @@ async function stepAside(
   });
 }
 
-function openMembers(path: string): number {
+function openMember(path: string, flags: number): number {
   try {
-    return openSync(join(path, 'cgroup.procs'), 'w');
+    return openSync(path, flags);
   } catch (error) {
-    throw new CgroupUnavailable(`${path} cannot be joined`, error);
+    throw new CgroupUnavailable(`${path} cannot be opened`, error);
   }
 }
 

@@ -63,6 +63,21 @@ const ICMP6 = 58;
  * @throws CastellanError `namespace_failed` when an attempt ends otherwise than it must, `address_in_use`
  */
 export async function proveFence(inboundPorts: readonly number[]): Promise<readonly FamilyProof[]> {
+  return await Promise.all(presentFamilies().map((family) => proveFamily(family, inboundPorts)));
+}
+
+/**
+ * Where a datagram of this process leaves the namespace for, which a fence refuses to everybody but the exempt uid; undefined where none
+ * leaves. Takes no privilege, and no listener.
+ */
+export function wayOut(): string | undefined {
+  return presentFamilies()
+    .flatMap((family) => [family.outside, ...family.links].map((address) => ({ family, address })))
+    .filter(({ family, address }) => missingRoute(family, address) === undefined)
+    .find(({ family, address }) => !REFUSALS.includes(probe(family, UDP, address).errno ?? 'sent'))?.address;
+}
+
+function presentFamilies(): readonly Family[] {
   const addresses6 = existsSync('/proc/net/if_inet6') ? readFileSync('/proc/net/if_inet6', 'utf8') : '';
   const four: Family = {
     version: 4,
@@ -82,8 +97,7 @@ export async function proveFence(inboundPorts: readonly number[]): Promise<reado
     outside: '2001:db8::1',
     links: linkLocalDestinations(addresses6),
   };
-  const present = addresses6 === '' ? [four] : [four, six];
-  return await Promise.all(present.map((family) => proveFamily(family, inboundPorts)));
+  return addresses6 === '' ? [four] : [four, six];
 }
 
 /**

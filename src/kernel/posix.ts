@@ -70,6 +70,19 @@ export interface Posix {
   socketPair(): [number, number];
   /** pipe2(O_CLOEXEC): read end, write end. */
   pipe(): [number, number];
+  /**
+   * Starts `program` with one argument, an empty environment and `streams` as its standard streams (each either its own number
+   * or 3 and up), in `/`, as a member of the cgroup whose directory is `cgroup`. Gives its pid, which is ours until reap(), and
+   * a descriptor of the process. Throws where the kernel is older than 5.7 or does not let it.
+   */
+  spawnInto(
+    program: string,
+    argument: string,
+    streams: readonly [number, number, number],
+    cgroup: number,
+  ): [pid: number, process: number];
+  /** Exit code and signal of such a process, one of them 0; undefined while it runs. */
+  reap(process: number): [code: number, signal: number] | undefined;
   /** cfmakeraw(3) on a terminal; Node's own raw mode goes on turning line feeds into CR LF. */
   makeRaw(terminal: number): void;
   /** Sends up to 253 descriptors in one message (SCM_RIGHTS, one payload byte); throws EAGAIN rather than wait. */
@@ -168,7 +181,10 @@ export interface Posix {
   mapIds(diskUid: number, diskGid: number, uid: number, gid: number): number;
   /** Tries mount_setattr(2) MOUNT_ATTR_IDMAP on a clone that is attached nowhere. */
   canMapIds(descriptor: number, userNamespace: number): void;
-  /** kill(2) by a thread that has the real uid of the process, or of the group's leader where `pid` is negative. Takes CAP_SETUID. */
+  /**
+   * kill(2) by a child that has the real uid of the process, or of the group's leader where `pid` is negative. Takes CAP_SETUID. EINTR where
+   * the child did not live to send it.
+   */
   signalAsOwner(pid: number, signal: number): void;
   /** Restricts this thread, and all that it starts from now on, to signals among themselves. Landlock ABI 6. */
   scopeSignals(): void;

@@ -91,7 +91,8 @@ function signalAsOwner(pid: number, signal: NodeJS.Signals, refusal: unknown): v
   try {
     posix().signalAsOwner(pid, constants.signals[signal]);
   } catch (error) {
-    if (errnoOf(error) !== 'ESRCH') throw refusal;
+    // EINTR: whom it reaches may end the sender first, and is reached by the next round.
+    if (!['ESRCH', 'EINTR'].includes(errnoOf(error) ?? '')) throw refusal;
   }
 }
 

@@ -8,25 +8,26 @@ import { posix } from './posix.ts';
 /**
  * A descriptor that listens at `path`, whose file has `mode`. A socket that nobody listens on any more is replaced.
  * @param step names who listens, in errors
+ * @param name of the path, in errors
  * @throws CastellanError `address_in_use` when somebody serves the path, or it is something else than a socket; `filesystem_refused`
  */
-export async function listenAtPath(path: string, mode: number, step: string): Promise<number> {
+export async function listenAtPath(path: string, mode: number, step: string, name = path): Promise<number> {
   try {
     return posix().listenUnix(path, mode);
   } catch (error) {
-    if (errnoOf(error) !== 'EADDRINUSE') throw listenError(path, step, error);
+    if (errnoOf(error) !== 'EADDRINUSE') throw listenError(name, step, error);
   }
   if (!(await isStale(path)))
-    throw new CastellanError('address_in_use', `${path} is in use`, {
+    throw new CastellanError('address_in_use', `${name} is in use`, {
       step,
-      object: path,
+      object: name,
       errno: 'EADDRINUSE',
     });
   try {
     await unlink(path);
     return posix().listenUnix(path, mode);
   } catch (error) {
-    throw listenError(path, step, error);
+    throw listenError(name, step, error);
   }
 }
 

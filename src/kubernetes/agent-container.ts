@@ -4,7 +4,7 @@ import { problemOfVariableName } from '../config/variable-names.ts';
 import { castellanEnvironment, isCastellanVariable, isStripped, literal } from './environment.ts';
 import { AUDIT_FILE, CASTELLAN, CONTROL_SOCKET, POLICY_FILE, refusePod } from './layout.ts';
 import { agentMounts } from './mounts.ts';
-import { listenersOf, networkRoleArguments } from './own-containers.ts';
+import { networkRoleArguments, servedFields } from './own-containers.ts';
 import { agentSecurity } from './security.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
@@ -33,7 +33,7 @@ export function superviseContainer(container: V1Container, options: SupervisorOp
     ...others,
     securityContext: agentSecurity(options, securityContext),
     volumeMounts: [...volumeMounts, ...agentMounts(options, taken)],
-    ...(options.topology === 'combined' ? listenersOf(options, container.ports) : {}),
+    ...(options.topology === 'combined' ? servedFields(options, container.ports) : {}),
     readinessProbe: readiness(options),
   };
 }
@@ -48,7 +48,7 @@ function roleArguments(options: SupervisorOptions): string[] {
 
 /** Ready is when the agent's command runs. */
 function readiness(options: SupervisorOptions): NonNullable<V1Container['readinessProbe']> {
-  const { readinessProbe } = options.topology === 'combined' ? listenersOf(options) : {};
+  const { readinessProbe } = options.topology === 'combined' ? servedFields(options) : {};
   return (
     readinessProbe ?? {
       exec: { command: [CASTELLAN, 'probe', 'ready'] },
@@ -114,7 +114,22 @@ export function entrancesOf(container: V1Container): string[] {
   return [...probes, ...hooks.map((hook) => `lifecycle.${hook}`)];
 }
 
+/** The kubelet reaches nobody in the agent's network: such a probe would end every sandbox, or wait for ever. */
+export function unansweredOf(container: V1Container): string[] {
+  return (['livenessProbe', 'readinessProbe', 'startupProbe'] as const).filter((probe) => {
+    const { httpGet, tcpSocket, grpc } = container[probe] ?? {};
+    return httpGet !== undefined || tcpSocket !== undefined || grpc !== undefined;
+  });
+}
+
 function refuseEntrances(container: V1Container): void {
+  const [unanswered] = unansweredOf(container);
+  if (unanswered !== undefined)
+    refusePod(
+      container.name,
+      `${unanswered} of container ${container.name} reaches nobody: the agent's network is closed`,
+      'take it out: castellan answers probes itself',
+    );
   const [entrance] = entrancesOf(container);
   if (entrance !== undefined)
     refusePod(

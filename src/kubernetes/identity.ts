@@ -2,13 +2,15 @@
  * Whom the agent of a pod runs as: what the request says, else what OpenShift has set aside for the namespace, else 1000. A number
  * that cannot be read is an error and never the next one in line: the pod would run as somebody whom nobody chose.
  */
-import { MAX_DRIVER_ID, MIN_DRIVER_ID } from '../config/driver-identity.ts';
+import { MIN_DRIVER_ID } from '../config/driver-identity.ts';
 import { CastellanError } from '../errors.ts';
 import { type BlockReading, type IdBlock, parseIdBlock, parseIdBlocks } from './id-blocks.ts';
 
 export const UID_RANGE_ANNOTATION = 'openshift.io/sa.scc.uid-range';
 export const GROUPS_ANNOTATION = 'openshift.io/sa.scc.supplemental-groups';
 export const DEFAULT_SANDBOX_ID = 1000;
+/** API servers take no larger number of a user or group (IsValidUserID in apimachinery); OpenShift's blocks lie below. */
+export const MAX_POD_ID = 2 ** 31 - 1;
 
 /** What is known of the namespace. */
 export type NamespaceFacts =
@@ -113,9 +115,9 @@ function annotationBlock(
 }
 
 function checked(id: SourcedId): SourcedId {
-  if (Number.isInteger(id.value) && id.value >= MIN_DRIVER_ID && id.value <= MAX_DRIVER_ID) return id;
+  if (Number.isInteger(id.value) && id.value >= MIN_DRIVER_ID && id.value <= MAX_POD_ID) return id;
   throw refused(
-    `${id.value} (${id.source}) is outside ${MIN_DRIVER_ID} to ${MAX_DRIVER_ID}`,
+    `${id.value} (${id.source}) is outside ${MIN_DRIVER_ID} to ${MAX_POD_ID}`,
     'set sandbox_uid and sandbox_gid to numbers in that range',
   );
 }

@@ -13,9 +13,6 @@ export const CONTAINERS = {
   seed: 'castellan-seed',
 } as const;
 
-/** Of ports that castellan answers at. */
-export const PORTS = { health: 'castellan', metrics: 'castellan-stat' } as const;
-
 export const VOLUMES = {
   program: 'castellan-bin',
   /** Where the two roles meet. */
@@ -27,6 +24,9 @@ export const VOLUMES = {
   temporary: 'castellan-tmp',
 } as const;
 
+/** Names of ports, of 15 letters at most. */
+export const SERVED_PORTS = { health: 'castellan', metrics: 'castellan-stats' } as const;
+
 export const PLACES = {
   program: '/opt/castellan',
   /** The program's volume where it is being filled. */
@@ -36,7 +36,7 @@ export const PLACES = {
   secrets: '/etc/castellan-secrets',
   /** XDG_RUNTIME_DIR of whoever runs without root, in a container of its own. */
   run: '/run/castellan-user',
-  /** Where root runs. */
+  /** The run base of root, in a container of its own: all above it is the image's, which nobody there can write. */
   rootRun: '/run/castellan',
   log: '/var/log/castellan',
   /** The workspace where it is being seeded. */

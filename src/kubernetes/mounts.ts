@@ -36,7 +36,8 @@ export const PROGRAM_MOUNT: V1VolumeMount = {
   readOnly: true,
 };
 export const POLICY_MOUNT: V1VolumeMount = { name: VOLUMES.policy, mountPath: PLACES.policy, readOnly: true };
-/** Of whoever writes the log: in the sidecar topology the agent's container has no part of it. */
+
+/** Whoever has the network role has the log. */
 const LOG_MOUNT: V1VolumeMount = { name: VOLUMES.log, mountPath: PLACES.log };
 
 /** The program's volume as containers with the agent's image see it. */
@@ -51,10 +52,11 @@ export function agentMounts(options: SupervisorOptions, taken: readonly string[]
   const root = combined && options.identity.kind === 'ids';
   return [
     programMount(options),
-    ...(combined ? [POLICY_MOUNT, ...secretMounts(options), LOG_MOUNT] : [CONTROL_MOUNT]),
+    ...(combined ? [POLICY_MOUNT, ...secretMounts(options)] : [CONTROL_MOUNT]),
     ...(root ? [] : [{ name: VOLUMES.run, mountPath: PLACES.run }]),
     // Root's run directory has to be castellan's alone, which no volume is: it is made in one.
     ...(root && readOnlyRoot ? [{ name: VOLUMES.run, mountPath: '/run' }] : []),
+    ...(combined ? [LOG_MOUNT] : []),
     ...(readOnlyRoot && !taken.includes('/tmp') ? [{ name: VOLUMES.temporary, mountPath: '/tmp' }] : []),
   ];
 }
@@ -63,14 +65,12 @@ export function agentMounts(options: SupervisorOptions, taken: readonly string[]
 const CONTROL_MOUNT: V1VolumeMount = { name: VOLUMES.control, mountPath: PLACES.control, readOnly: true };
 
 export function networkMounts(options: SupervisorOptions): V1VolumeMount[] {
+  const run = options.binaryIdentity === 'sidecar' ? PLACES.rootRun : PLACES.run;
   return [
+    { name: VOLUMES.networkRun, mountPath: run },
     { name: VOLUMES.control, mountPath: PLACES.control },
-    {
-      name: VOLUMES.networkRun,
-      mountPath: options.binaryIdentity === 'sidecar' ? PLACES.rootRun : PLACES.run,
-    },
-    POLICY_MOUNT,
     LOG_MOUNT,
+    POLICY_MOUNT,
     ...secretMounts(options),
   ];
 }

@@ -9,7 +9,7 @@ import {
   CONTROL_SOCKET,
   PLACES,
   POLICY_FILE,
-  PORTS,
+  SERVED_PORTS,
   VOLUMES,
 } from './layout.ts';
 import { networkMounts, secretFiles } from './mounts.ts';
@@ -43,7 +43,10 @@ export function installContainer(options: SupervisorOptions): V1Container {
 /** Closes the pod's network to everybody but the proxy, before anything of others runs in it. */
 export function fenceContainer(options: SupervisorOptions): V1Container {
   const proxy = String(options.proxyUid);
-  const inbound = listeningPorts(options).flatMap((port) => ['--allow-inbound', String(port)]);
+  const inbound = servedPorts(options).flatMap(({ containerPort }) => [
+    '--allow-inbound',
+    String(containerPort),
+  ]);
   return own(options, {
     name: CONTAINERS.fence,
     args: [
@@ -58,14 +61,14 @@ export function fenceContainer(options: SupervisorOptions): V1Container {
 
 /** The network role, for as long as the agent runs. */
 export function networkContainer(options: SupervisorOptions): V1Container {
-  const { proxyUid, binaryIdentity, nativeSidecar, graceSeconds } = options;
+  const { proxyUid, binaryIdentity, nativeSidecar } = options;
   const uid = options.identity.kind === 'ids' ? ['--sandbox-uid', String(options.identity.uid.value)] : [];
   return own(options, {
     name: CONTAINERS.network,
     args: [
       ...['run', '--roles', 'network', '--control-socket', CONTROL_SOCKET, '--policy', POLICY_FILE],
       ...['--proxy-uid', String(proxyUid), ...uid, '--binary-identity', binaryIdentity],
-      ...['--grace', String(graceSeconds), '--audit-file', AUDIT_FILE],
+      ...['--grace', String(options.graceSeconds), '--audit-file', AUDIT_FILE],
       ...networkRoleArguments(options),
     ],
     ...(nativeSidecar && { restartPolicy: 'Always' }),
@@ -84,7 +87,7 @@ export function networkContainer(options: SupervisorOptions): V1Container {
         failureThreshold: STARTUP_TRIES,
       },
     }),
-    ...listenersOf(options),
+    ...servedFields(options),
   });
 }
 
@@ -103,35 +106,29 @@ export function networkRoleArguments(options: SupervisorOptions): string[] {
   ];
 }
 
-/** Where castellan answers from outside of the pod: what the fence lets in, and keeps the agent from. */
-function listeningPorts({ healthPort, metricsPort }: SupervisorOptions): number[] {
-  return [healthPort, metricsPort].filter((port) => port !== undefined);
-}
-
-/** Where castellan answers over HTTP; the kubelet asks for its health. */
-export function listenersOf(
-  { healthPort, metricsPort }: SupervisorOptions,
-  given: V1Container['ports'] = [],
-): Partial<V1Container> {
-  const named = [
-    [PORTS.health, healthPort],
-    [PORTS.metrics, metricsPort],
-  ] as const;
-  const own = named.flatMap(([name, containerPort]) =>
-    containerPort === undefined ? [] : [{ name, containerPort, protocol: 'TCP' }],
+/** Where the network role serves from: what comes from outside of the pod gets no further. */
+function servedPorts({ healthPort, metricsPort }: SupervisorOptions): NonNullable<V1Container['ports']> {
+  return Object.entries({ [SERVED_PORTS.health]: healthPort, [SERVED_PORTS.metrics]: metricsPort }).flatMap(
+    ([name, port]) => (port === undefined ? [] : [{ name, containerPort: port, protocol: 'TCP' }]),
   );
-  const ports = [...given, ...own];
-  return { ...(ports.length > 0 && { ports }), ...healthProbes(healthPort) };
 }
 
-function healthProbes(healthPort: number | undefined): Pick<V1Container, 'livenessProbe' | 'readinessProbe'> {
-  if (healthPort === undefined) return {};
+/** With its ports, and asked by the kubelet where it answers over HTTP. */
+export function servedFields(
+  options: SupervisorOptions,
+  others: V1Container['ports'] = [],
+): Partial<V1Container> {
+  const { healthPort } = options;
+  const served = servedPorts(options);
+  const ports = served.length === 0 ? {} : { ports: [...others, ...served] };
+  if (healthPort === undefined) return ports;
   const ask = (path: string) => ({
     httpGet: { path, port: healthPort },
     periodSeconds: 10,
     timeoutSeconds: PROBE_SECONDS,
   });
   return {
+    ...ports,
     livenessProbe: ask('/live'),
     readinessProbe: ask('/ready'),
   };

@@ -1,6 +1,6 @@
 /** The text of a request to what it asks for: strict, and every problem with its line and column. */
 import { DEFAULT_NETWORK_ROLE_UID } from '../config/config.ts';
-import { MAX_DRIVER_ID, MIN_DRIVER_ID } from '../config/driver-identity.ts';
+import { MIN_DRIVER_ID } from '../config/driver-identity.ts';
 import type { SecretFileName } from '../config/secret-files.ts';
 import { readUpstreamProxy } from '../config/upstream-proxy.ts';
 import { problemOfVariableName } from '../config/variable-names.ts';
@@ -17,6 +17,7 @@ import {
 import { type Findings, inTextOrder, refuse } from '../policy/source/findings.ts';
 import { readTree, type TreeNode } from '../policy/source/tree.ts';
 import { isCastellanVariable } from './environment.ts';
+import { MAX_POD_ID } from './identity.ts';
 import { POLICY_KEY } from './layout.ts';
 import {
   IMAGE,
@@ -127,7 +128,7 @@ function readRequest(text: string, findings: Findings): SandboxRequest | undefin
   const fields: Request = readFields(tree, 'the request', KEYS, findings);
   const number = (key: (typeof KEYS)[number], range: readonly [number, number]) =>
     readInteger(fields.get(key), key, range, findings);
-  const ids = [MIN_DRIVER_ID, MAX_DRIVER_ID] as const;
+  const ids = [MIN_DRIVER_ID, MAX_POD_ID] as const;
   const name = (key: (typeof KEYS)[number]) => readForm(fields.get(key), key, OBJECT_NAME, findings);
   return {
     name: requireForm(fields.get('name'), 'name', LABEL_NAME, tree, findings),

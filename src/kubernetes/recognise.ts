@@ -1,6 +1,6 @@
 /** Whether a pod is one that castellan has been put into before: by taking castellan out, and putting it in again. */
 import type { V1Container, V1EnvVar, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
-import { CASTELLAN, isReservedName, METADATA_PREFIX, PORTS } from './layout.ts';
+import { CASTELLAN, isReservedName, METADATA_PREFIX, SERVED_PORTS } from './layout.ts';
 
 /**
  * The pod as it could have been before. Nothing of this is trusted: it only has to give the same pod again.
@@ -26,6 +26,8 @@ export function withoutCastellan(
   };
 }
 
+const ownPorts: readonly (string | undefined)[] = Object.values(SERVED_PORTS);
+
 function unsupervised(container: V1Container): V1Container {
   if (container.command?.[0] !== CASTELLAN) return container;
   const {
@@ -44,13 +46,9 @@ function unsupervised(container: V1Container): V1Container {
     command: args.slice(end + 1),
     env: variablesOf(args.slice(0, Math.max(end, 0)), env),
     volumeMounts: volumeMounts.filter(({ name }) => !isReservedName(name)),
-    ...(ports !== undefined && { ports: ports.filter(({ name }) => !isOwnPort(name)) }),
+    ...(ports !== undefined && { ports: ports.filter(({ name }) => !ownPorts.includes(name)) }),
     ...(livenessProbe !== undefined && !isOurs && { livenessProbe }),
   };
-}
-
-function isOwnPort(name: string | undefined): boolean {
-  return Object.values<string | undefined>(PORTS).includes(name);
 }
 
 function variablesOf(args: readonly string[], env: readonly V1EnvVar[]): V1EnvVar[] {

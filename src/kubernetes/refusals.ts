@@ -1,7 +1,7 @@
 /** What cannot be made safe by putting castellan into it, and is refused before anything is built. */
 import type { V1Container, V1PodSpec, V1Volume } from '@kubernetes/client-node';
-import { MAX_ID } from '../lib/id.ts';
 import { mountedPaths, placedContainers } from './containers.ts';
+import { MAX_POD_ID } from './identity.ts';
 import { isNormalPath, overlap, refusePod, reservedPlaceAt } from './layout.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
@@ -10,9 +10,9 @@ import type { SupervisorOptions } from './supervisor.ts';
  * @throws CastellanError `manifest_invalid`
  */
 export function refuseOptions(options: SupervisorOptions): void {
-  const { topology, identity, proxyUid, secrets, binaryIdentity, healthPort, metricsPort, workdir } = options;
-  if (!(Number.isInteger(proxyUid) && proxyUid >= 1 && proxyUid <= MAX_ID))
-    refusePod('proxy_uid', `proxy_uid ${proxyUid} is outside 1 to ${MAX_ID}`);
+  const { topology, identity, proxyUid, secrets, binaryIdentity, workdir } = options;
+  if (!(Number.isInteger(proxyUid) && proxyUid >= 1 && proxyUid <= MAX_POD_ID))
+    refusePod('proxy_uid', `proxy_uid ${proxyUid} is outside 1 to ${MAX_POD_ID}`);
   if (identity.kind === 'platform' && topology === 'sidecar')
     refusePod(
       'identity',
@@ -27,11 +27,15 @@ export function refuseOptions(options: SupervisorOptions): void {
     );
   if (topology === 'combined' && binaryIdentity !== 'process')
     refusePod('binary_identity', `binary_identity ${binaryIdentity} is for the sidecar topology`);
-  if (metricsPort !== undefined && metricsPort === healthPort)
-    refusePod('metrics_port', `metrics_port ${metricsPort} is health_port already`, 'choose another');
   for (const { name, key } of [options.policy, ...Object.values(secrets)])
     if (!/^[-._a-zA-Z0-9]{1,253}$/.test(key) || /^\.\.?$/.test(key))
       refusePod(name, `key ${JSON.stringify(key)} of ${name} is none that a ConfigMap or Secret can have`);
+  if (options.healthPort !== undefined && options.healthPort === options.metricsPort)
+    refusePod(
+      'metrics_port',
+      `port ${options.healthPort} is for health and for metrics`,
+      'give each its own',
+    );
   refusePlace('workdir', workdir);
 }
 

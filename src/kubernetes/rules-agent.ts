@@ -66,20 +66,16 @@ function variableFindings({ container, path }: PlacedContainer): Finding[] {
   ];
 }
 
-/** A sidecar's own directories: its sockets, and the log. */
-function keptFromAgent({ topology }: SupervisedPod): readonly string[] {
-  return topology === 'sidecar' ? [VOLUMES.networkRun, VOLUMES.log] : [VOLUMES.networkRun];
-}
-
 /** Which of castellan's volumes a container may have that is not castellan's. */
 function volumeFindings(pod: SupervisedPod, one: PlacedContainer): Finding[] {
   const { container, path } = one;
   const isAgent = pod.agents.includes(one);
+  const sidecars: readonly string[] = pod.topology === 'sidecar' ? [VOLUMES.networkRun, VOLUMES.log] : [];
   const isSeed = container.name === CONTAINERS.seed && runsCastellan(container);
   return (container.volumeMounts ?? []).flatMap(({ name, readOnly }, index): Finding[] => {
     if (!isReservedName(name)) return [];
     const isFine = isAgent
-      ? !keptFromAgent(pod).includes(name) && (name !== VOLUMES.control || readOnly === true)
+      ? !sidecars.includes(name) && (name !== VOLUMES.control || readOnly === true)
       : isSeed && name === VOLUMES.program;
     if (isFine) return [];
     return [

@@ -8,14 +8,7 @@ import { agentFindings } from './rules-agent.ts';
 import { identityFindings } from './rules-identity.ts';
 import { secretFindings } from './rules-secrets.ts';
 import { COMBINED_CAPABILITIES, FENCE_CAPABILITIES, IDENTIFYING_CAPABILITIES } from './security.ts';
-import {
-  isServing,
-  optionOf,
-  optionsOf,
-  readSupervisedPod,
-  type SupervisedPod,
-  startOf,
-} from './supervised-pod.ts';
+import { isServing, optionOf, readSupervisedPod, type SupervisedPod, startOf } from './supervised-pod.ts';
 
 /** Ends at the latest so long after TERM, where the pod does not say. */
 const DEFAULT_TERMINATION_SECONDS = 30;
@@ -110,9 +103,7 @@ function orderFindings(pod: SupervisedPod): Finding[] {
   const early = untrusted.filter((one) => startOf(pod, one) < fenced);
   return [
     ...early.map((one) => outside(one, 'it runs before the fence is up')),
-    ...(network === undefined
-      ? [missingNetwork()]
-      : [...networkOrder(pod, network, fenced), ...listenerFindings(fence, network)]),
+    ...(network === undefined ? [missingNetwork()] : networkOrder(pod, network, fenced)),
   ];
 }
 
@@ -145,24 +136,6 @@ function networkOrder(pod: SupervisedPod, network: PlacedContainer, fenced: numb
       remedy: `put it after ${CONTAINERS.fence}`,
     });
   return findings;
-}
-
-/** The fence keeps the agent from the ports that it lets in from outside, and from no others of loopback. */
-function listenerFindings(fence: PlacedContainer, { container, path }: PlacedContainer): Finding[] {
-  const inbound = optionsOf(fence.container, '--allow-inbound');
-  return ['--health-listen', '--metrics-listen'].flatMap((option): Finding[] => {
-    const port = /:(\d+)$/.exec(optionOf(container, option) ?? '')?.[1];
-    if (port === undefined || inbound.includes(port)) return [];
-    return [
-      {
-        rule: 'open-listener',
-        where: container.name,
-        path: `${path}.args`,
-        why: `${option} names port ${port}, which the agent reaches and nobody outside does`,
-        remedy: `give ${CONTAINERS.fence} --allow-inbound ${port}`,
-      },
-    ];
-  });
 }
 
 function missingNetwork(): Finding {

@@ -25,8 +25,8 @@ export const COMBINED_CAPABILITIES: readonly string[] = [
 export const FENCE_CAPABILITIES: readonly string[] = ['NET_ADMIN', 'CHOWN'];
 
 /**
- * Reading whose connection it is (SYS_PTRACE), a socket in the directory that is the proxy's (DAC_OVERRIDE, which opens directories of
- * processes too), and becoming the proxy for everything else (SETUID, SETGID, SETPCAP).
+ * Reading whose connection it is (SYS_PTRACE), a socket in the proxy's directory (DAC_OVERRIDE), and starting the network role as the
+ * proxy (SETUID, SETGID, SETPCAP).
  */
 export const IDENTIFYING_CAPABILITIES: readonly string[] = [
   'SYS_PTRACE',

@@ -49,16 +49,12 @@ export function runsCastellan({ command }: Container): boolean {
   return command?.length === 1 && command[0] === CASTELLAN;
 }
 
-/** What an option of castellan's is given first in a container's arguments, before the agent's command. */
-export function optionOf(container: Container, option: string): string | undefined {
-  return optionsOf(container, option)[0];
-}
-
-/** The same of an option that may be given more than once. */
-export function optionsOf({ args = [] }: Container, option: string): string[] {
+/** What an option of castellan's is given in a container's arguments, before the agent's command. */
+export function optionOf({ args = [] }: Container, option: string): string | undefined {
   const end = args.indexOf('--');
   const own = end < 0 ? args : args.slice(0, end);
-  return own.filter((_, index) => own[index - 1] === option);
+  const index = own.indexOf(option);
+  return index < 0 ? undefined : own[index + 1];
 }
 
 /** When a container is there: an init container at its place, all others after the last of them. */

@@ -50,7 +50,7 @@ export interface SupervisorOptions {
   readonly upstreamProxy: UpstreamProxyOptions | undefined;
   /** Where the network role answers probes over HTTP. */
   readonly healthPort: number | undefined;
-  /** Where it tells its metrics. */
+  /** Where it gives its figures. */
   readonly metricsPort: number | undefined;
   readonly reload: 'never' | 'watch';
   /** castellan's own time between TERM and KILL. */

@@ -1,5 +1,5 @@
 import type { SeccompGroup } from '../policy/seccomp.ts';
-import type { LandlockSpec, MountStep, ResourceLimit } from './spec.ts';
+import type { CgroupPlace, LandlockSpec, MountStep, ResourceLimit } from './spec.ts';
 
 /** Whom sessions and the main process run as. */
 export interface SandboxIdentity {
@@ -23,8 +23,8 @@ export interface Cell {
   /** Rootless runs keep the caller's ids: there is nothing to change to. */
   readonly changeCredentials: boolean;
   readonly workingDirectory: string;
-  /** An open cgroup.procs, where the sandbox has a cgroup of its own. */
-  readonly cgroup: number | undefined;
+  /** Where the sandbox has one of its own. */
+  readonly cgroup: CgroupPlace | undefined;
   readonly namespaces: { readonly user: number | undefined; readonly network: number | undefined };
   /** A mount namespace in which the mounts have been made; undefined where each launch makes its own. */
   readonly view: number | undefined;

@@ -59,7 +59,7 @@ export function encodeSpec(spec: LaunchSpec): EncodedSpec {
       TAG.directoryAccess,
       words(spec.directoryAccess.reduce((sum, access) => sum | DIRECTORY_ACCESS[access], 0)),
     ),
-    ...(spec.cgroup === undefined ? [] : [record(TAG.cgroup, index(spec.cgroup))]),
+    ...(spec.cgroup === undefined ? [] : [record(TAG.cgroup, index(spec.cgroup.procs))]),
     ...(credentials === undefined
       ? []
       : [

@@ -112,14 +112,14 @@ async function startConfined(
   { launcherPath, directory, owner, signal }: LaunchPlace,
 ): Promise<StartedLauncher> {
   signal?.throwIfAborted();
-  const { bytes, descriptors } = encodeSpec(spec);
   const socketPath = join(directory, `${randomBytes(8).toString('hex')}.sock`);
   const listener = posix().listenUnix(socketPath, SOCKET_MODE);
   try {
-    const started = await startLauncher(launcherPath, socketPath, io, owner);
+    const started = await startLauncher(launcherPath, socketPath, io, owner, spec.cgroup);
     const kill = killerOf(started);
     using _ = onAbort(signal, kill);
     try {
+      const { bytes, descriptors } = encodeSpec(started.inCgroup ? { ...spec, cgroup: undefined } : spec);
       const status = await posix().serveLaunch(listener, started.pid, bytes, descriptors, LAUNCH_DEADLINE_MS);
       const failure = parseStatus(status);
       if (failure === undefined) return started;
@@ -139,12 +139,13 @@ function startLauncher(
   socketPath: string,
   io: LaunchIo,
   owner: number | undefined,
+  cgroup: ConfinedSpec['cgroup'],
 ): Promise<StartedLauncher> {
   switch (io.kind) {
     case 'inherit':
-      return startInherited(program, socketPath);
+      return startInherited(program, socketPath, cgroup?.directory);
     case 'pipes':
-      return startWithPipes(program, socketPath, owner);
+      return startWithPipes(program, socketPath, owner, cgroup?.directory);
     case 'pty':
       return startOnTerminal(program, socketPath, io, owner);
   }

@@ -14,6 +14,7 @@ export async function startWithPipes(
   program: string,
   socketPath: string,
   owner: number | undefined,
+  cgroup: number | undefined,
 ): Promise<StartedLauncher> {
   using theirs = new DisposableStack();
   using ours = new DisposableStack();
@@ -31,7 +32,8 @@ export async function startWithPipes(
     return { socket, other };
   };
   const [stdin, stdout, stderr] = [pipe('in'), pipe('out'), pipe('out')];
-  const launcher = await spawnLauncher(program, socketPath, [stdin.other, stdout.other, stderr.other]);
+  const streams = [stdin.other, stdout.other, stderr.other] as const;
+  const launcher = await spawnLauncher(program, socketPath, streams, cgroup);
   void launcher.exited.then(() => stdin.socket.destroy());
   const kept = ours.move();
   return {

@@ -25,6 +25,8 @@ export interface StartedLauncher {
   readonly pid: number;
   readonly io: ProcessIo;
   readonly exited: Promise<ExitStatus>;
+  /** It was born in the cgroup that it is for, and has none to join. */
+  readonly inCgroup: boolean;
   /** Lets go of the streams after a launch that failed. */
   discard(): void;
 }

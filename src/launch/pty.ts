@@ -72,6 +72,7 @@ export async function startOnTerminal(
   return {
     pid,
     exited,
+    inCgroup: false,
     io: {
       kind: 'terminal',
       stream,

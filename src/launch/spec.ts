@@ -5,6 +5,14 @@
 
 import type { SeccompGroup } from '../policy/seccomp.ts';
 
+/** A cgroup to be a member of, by descriptors. */
+export interface CgroupPlace {
+  /** For who is born in it. */
+  readonly directory: number;
+  /** Its cgroup.procs, for who joins. */
+  readonly procs: number;
+}
+
 export interface LaunchSpec {
   readonly argv: readonly string[];
   /** KEY=VALUE; the child gets these and nothing else. */
@@ -21,8 +29,7 @@ export interface LaunchSpec {
   readonly newSession: boolean;
   readonly resourceLimits: readonly ResourceLimit[];
   readonly umask: number;
-  /** An open cgroup.procs of the cgroup to join. */
-  readonly cgroup: number | undefined;
+  readonly cgroup: CgroupPlace | undefined;
   /** Descriptors of namespaces to enter, user namespace first. */
   readonly namespaces: { readonly user: number | undefined; readonly network: number | undefined };
   /** A mount namespace to enter instead of making a private one. With `prepare` the mounts are made in it, and nothing is executed. */

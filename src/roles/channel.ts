@@ -32,7 +32,11 @@ export interface Channel<Send, Receive> {
 export function openChannel<Send, Receive>(
   socket: Socket,
   parse: (value: unknown) => Receive,
-  options: { readonly signal?: AbortSignal | undefined } = {},
+  options: {
+    readonly signal?: AbortSignal | undefined;
+    /** Of the first frame, where less is expected of somebody who is not known yet. */
+    readonly firstFrameBytes?: number;
+  } = {},
 ): Channel<Send, Receive> {
   const { promise: closed, resolve } = Promise.withResolvers<CastellanError>();
   let reason: CastellanError | undefined;
@@ -62,7 +66,8 @@ export function openChannel<Send, Receive>(
     },
     async *messages() {
       try {
-        for await (const frame of frames(socket)) yield parse(JSON.parse(frame.toString('utf8')));
+        for await (const frame of frames(socket, options.firstFrameBytes))
+          yield parse(JSON.parse(frame.toString('utf8')));
       } catch (error) {
         fail(error instanceof CastellanError ? error : malformed(error));
       }
@@ -111,7 +116,11 @@ function encodeFrame(message: unknown): Buffer | undefined {
 }
 
 /** The payloads of a byte stream's frames. Chunks are joined once a frame is whole, so that a large one costs one copy. */
-async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+async function* frames(
+  source: AsyncIterable<Buffer>,
+  firstFrameBytes = MAX_FRAME_BYTES,
+): AsyncGenerator<Buffer, void, void> {
+  let limit = firstFrameBytes;
   let held: Buffer[] = [];
   let size = 0;
   let wanted = HEADER_BYTES;
@@ -122,13 +131,13 @@ async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, vo
       const bytes = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, size);
       held = [bytes];
       wanted = HEADER_BYTES + bytes.readUInt32BE();
-      if (wanted > HEADER_BYTES + MAX_FRAME_BYTES)
-        throw roleLost('the other role sent a message that is too large');
+      if (wanted > HEADER_BYTES + limit) throw roleLost('the other role sent a message that is too large');
       if (size < wanted) break;
       yield bytes.subarray(HEADER_BYTES, wanted);
       held = [bytes.subarray(wanted)];
       size -= wanted;
       wanted = HEADER_BYTES;
+      limit = MAX_FRAME_BYTES;
     }
   }
   if (size > 0) throw roleLost('the wire was closed inside a message');

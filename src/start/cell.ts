@@ -61,7 +61,7 @@ export function buildCell(parts: CellParts): Cell {
     identity,
     changeCredentials: config.mode === 'root',
     workingDirectory: config.workingDirectory,
-    cgroup: cgroup?.procs,
+    cgroup,
     namespaces: { user: namespace?.userDescriptor, network: namespace?.networkDescriptor },
     view: undefined,
     mounts,

@@ -20,6 +20,8 @@ export type DoorStep = 'health' | 'metrics';
 
 /** Who asks sends one small request; whoever holds a connection open instead is thrown out. */
 const REQUEST_MS = 5000;
+/** Node looks every 30 s by itself: who sends a byte now and then would hold a place for so long. */
+const CHECK_MS = 1000;
 /** Kubelets, engines and collectors ask one at a time. */
 const MAX_CLIENTS = 16;
 const SOCKET_MODE = 0o600;
@@ -72,24 +74,28 @@ function refused(where: Place | { readonly fd: number }, step: DoorStep, error: 
 
 /** Node's HTTP is loaded for the first question: most runs have none. */
 function lazyHttp(answer: Answerer): (socket: Socket) => void {
-  let http: Promise<Server> | undefined;
+  let http: Server | undefined;
   return (socket) => {
-    http ??= import('node:http').then(({ createServer: createHttp }) => {
-      const server = createHttp(
-        { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS },
-        async (request, response) => {
-          const found = answer(request.url ?? '', request.socket).catch(() => FAILED);
-          const { status, type, body } = (await found) ?? NOT_FOUND;
-          response.writeHead(status, { 'Content-Type': type, Connection: 'close' });
-          response.end(body);
-        },
-      );
-      server.emit('listening');
-      return server;
-    });
+    http ??= openHttp(answer);
     socket.setTimeout(REQUEST_MS, () => socket.destroy());
-    void http.then((server) => server.emit('connection', socket));
+    http.emit('connection', socket);
   };
+}
+
+function openHttp(answer: Answerer): Server {
+  // By import(), a bundle's compiled code would warn of an experiment on standard error.
+  const { createServer: createHttp } = process.getBuiltinModule('node:http');
+  const server = createHttp(
+    { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS, connectionsCheckingInterval: CHECK_MS },
+    async (request, response) => {
+      const found = answer(request.url ?? '', request.socket).catch(() => FAILED);
+      const { status, type, body } = (await found) ?? NOT_FOUND;
+      response.writeHead(status, { 'Content-Type': type, Connection: 'close' });
+      response.end(body);
+    },
+  );
+  server.emit('listening');
+  return server;
 }
 
 /** Who asks may be gone by now, and is nobody's failure but its own. */

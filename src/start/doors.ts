@@ -1,8 +1,10 @@
 import type { RunConfig } from '../config/config.ts';
+import type { Place } from '../config/place.ts';
 import { posix } from '../kernel/posix.ts';
-import { type Answerer, openDoor } from './door.ts';
+import { type Answerer, type DoorStep, openDoor } from './door.ts';
 import type { HandedSocket } from './handed-sockets.ts';
 import { healthSocketIn } from './run-directory.ts';
+import { openSocketPlace } from './socket-place.ts';
 
 export interface Answerers {
   readonly probes: Answerer;
@@ -16,6 +18,7 @@ export interface Answerers {
  */
 export async function openDoors(
   { healthListener, metricsListener }: RunConfig,
+  uid: number,
   runDirectory: string,
   handed: readonly HandedSocket[],
   { probes, metrics }: Answerers,
@@ -24,8 +27,13 @@ export async function openDoors(
   const both: Answerer = async (path, socket) =>
     (await probes(path, socket)) ?? (await metrics(path, socket));
   opened.use(await openDoor({ fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) }, 'health', both));
-  if (healthListener !== undefined) opened.use(await openDoor(healthListener, 'health', probes));
-  if (metricsListener !== undefined) opened.use(await openDoor(metricsListener, 'metrics', metrics));
+  const open = async (place: Place | undefined, step: DoorStep, answer: Answerer): Promise<void> => {
+    if (place === undefined) return;
+    const where = 'path' in place ? { path: await openSocketPlace(place.path, uid, step) } : place;
+    opened.use(await openDoor(where, step, answer));
+  };
+  await open(healthListener, 'health', probes);
+  await open(metricsListener, 'metrics', metrics);
   for (const { name, descriptor: fd } of handed)
     if (name !== 'ssh') opened.use(await openDoor({ fd }, name, name === 'health' ? probes : metrics));
   return opened.move();

@@ -41,6 +41,8 @@ function adopt(name: HandedName, descriptor: number): Facts {
 
 function flawOf(name: HandedName, { family, isListening, path }: Facts, mode: RunMode): string | undefined {
   if (!isListening || family === 'other') return 'it is no stream socket that listens';
+  if (name === 'ssh' && mode === 'sidecar')
+    return 'people come to the agent’s container, and not to a sidecar';
   if (family !== 'unix') {
     if (name === 'ssh') return 'SSH is served on Unix sockets only, where the kernel tells who connects';
     return mode === 'process-only' ? 'the command would share its network' : undefined;

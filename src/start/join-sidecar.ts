@@ -1,8 +1,7 @@
 /** The process role of a pod: its log, its policy and the network side are in the sidecar, at the other end of the control wire. */
 import { realpath } from 'node:fs/promises';
-import type { InstallPaths } from '../config/install.ts';
+import type { Report } from '../audit/event.ts';
 import type { PodConfig } from '../config/pod.ts';
-import type { Surroundings } from '../config/surroundings.ts';
 import { openPodDiagnosis } from '../kernel/pod-network.ts';
 import { countSystemCallFilters } from '../kernel/processes.ts';
 import { createIdentifier } from '../kernel/procfs.ts';
@@ -11,6 +10,13 @@ import type { BinaryTargets } from '../roles/control/message.ts';
 import { openProcessEnd } from '../roles/control/process-end.ts';
 import type { RunAudit } from './audit.ts';
 import type { SignalInbox } from './signals.ts';
+import type { StartRequest } from './start.ts';
+
+export interface JoinOptions extends Pick<StartRequest, 'surroundings' | 'install'> {
+  readonly signals: SignalInbox;
+  /** Told of each fact besides. */
+  readonly observe: Report;
+}
 
 /**
  * Connects to the sidecar. What is reported goes into its log; a wire that is lost is a log that is lost.
@@ -18,9 +24,7 @@ import type { SignalInbox } from './signals.ts';
  */
 export async function joinSidecar(
   pod: PodConfig,
-  { uid, pid }: Surroundings,
-  install: InstallPaths,
-  signals: SignalInbox,
+  { surroundings: { uid, pid }, install, signals, observe }: JoinOptions,
 ): Promise<RunAudit> {
   using undo = new DisposableStack();
   const diagnosis = undo.use(await openPodDiagnosis(install.netnsHelper));
@@ -35,7 +39,10 @@ export async function joinSidecar(
   const end = openProcessEnd(peer, { identify, followLinks, onStop: signals.ask });
   const kept = undo.move();
   return {
-    report: end.report,
+    report(fact) {
+      observe(fact);
+      end.report(fact);
+    },
     failed: end.closed,
     counts: undefined,
     sidecar: end,

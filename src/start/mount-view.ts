@@ -52,11 +52,11 @@ async function realSocketPath(path: string): Promise<string> {
   return join(await resolveExisting(dirname(path)), basename(path));
 }
 
-/** A path that is not there has nothing to hide yet. */
+/** What is not there yet will be where links on the way to it lead. */
 async function resolveExisting(path: string): Promise<string> {
-  return realpath(path).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return path;
-    throw error;
+  return realpath(path).catch(async (error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    return join(await resolveExisting(dirname(path)), basename(path));
   });
 }
 

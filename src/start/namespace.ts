@@ -2,6 +2,7 @@ import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import type { InstallPaths } from '../config/install.ts';
 import { CastellanError } from '../errors.ts';
+import { wayOut } from '../kernel/fence-proof.ts';
 import { podNetworkInode } from '../kernel/pod-network.ts';
 import { createSealedNamespace, type SealedNamespace } from '../kernel/sealed-namespace.ts';
 import { findTool } from '../kernel/tools.ts';
@@ -17,10 +18,11 @@ export async function makeNamespace(
   report: Report,
 ): Promise<SealedNamespace | undefined> {
   if (config.pod !== undefined) {
+    requireFence();
     report({
       kind: 'control-applied',
       control: 'sealed-namespace',
-      detail: `none: net:[${podNetworkInode()}] is the pod’s, fenced by castellan network-init`,
+      detail: `none: net:[${podNetworkInode()}] is the pod’s, whose fence lets nothing of ours out`,
     });
     return undefined;
   }
@@ -50,6 +52,22 @@ export async function makeNamespace(
     detail: `net:[${namespace.inode}], interface ${interfaceName}`,
   });
   return namespace;
+}
+
+/** The agent will be who this process is. @throws CastellanError `namespace_failed` */
+function requireFence(): void {
+  const destination = wayOut();
+  if (destination === undefined) return;
+  throw new CastellanError(
+    'namespace_failed',
+    `nobody has fenced the network of the pod: a datagram left it for ${destination}`,
+    {
+      step: 'namespace',
+      object: destination,
+      remedy:
+        'run castellan network-init in an init container, with the uid of the network role as --proxy-uid',
+    },
+  );
 }
 
 /** The helper's steps that only a missing right can fail. */

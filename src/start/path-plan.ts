@@ -87,6 +87,16 @@ export function planPaths(
     if (ours !== undefined)
       throw refused(path, `would let the agent read ${ours.path}, which is castellan’s own`);
   }
+  const open = own.find(
+    ({ path, hidden, readable }) =>
+      !hidden && !readable && BASELINE_READ.some((baseline) => covers(baseline, path)),
+  );
+  if (open !== undefined)
+    throw refused(
+      open.path,
+      'is castellan’s own, and lies where every program may read',
+      'choose another place',
+    );
   for (const device of BASELINE_DEVICES) readWrite.delete(device);
   return {
     readWrite: [...readWrite],
@@ -95,10 +105,10 @@ export function planPaths(
   };
 }
 
-function refused(path: string, problem: string): CastellanError {
+function refused(path: string, problem: string, remedy = 'grant a narrower path'): CastellanError {
   return new CastellanError('filesystem_refused', `${path} ${problem}`, {
     step: 'filesystem',
     object: path,
-    remedy: 'grant a narrower path',
+    remedy,
   });
 }

@@ -63,9 +63,9 @@ export async function launchNetworkRole(options: RoleLaunchOptions): Promise<Lau
   const [wire, theirWire] = posix().socketPair();
   const socket = new Socket({ fd: wire, readable: true, writable: true });
   undo.defer(() => void socket.destroy());
-  const [handover, theirHandover] = posix().socketPair();
-  const closeHandover = once(() => posix().close(handover));
-  undo.defer(closeHandover);
+  const [ourHandover, theirHandover] = posix().socketPair();
+  const passage = undo.use(new DisposableStack());
+  const handover = passage.adopt(ourHandover, posix().close);
   const keep = [
     { descriptor: theirWire, target: CONTROL_DESCRIPTOR },
     { descriptor: theirHandover, target: HANDOVER_DESCRIPTOR },
@@ -89,23 +89,17 @@ export async function launchNetworkRole(options: RoleLaunchOptions): Promise<Lau
     running,
     side: openProcessSide(socket, { report: options.report }),
     handOver(row) {
+      // The number may be another file's by then.
+      if (passage.disposed) throw roleLost('the network role has its descriptors already');
       try {
         posix().sendDescriptors(handover, row);
       } catch (error) {
         throw roleLost('the network role took no descriptors', error);
       } finally {
-        closeHandover();
+        passage.dispose();
       }
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
-  };
-}
-
-function once(work: () => void): () => void {
-  let done = false;
-  return () => {
-    if (!done) work();
-    done = true;
   };
 }
 

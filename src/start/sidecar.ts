@@ -30,11 +30,10 @@ const STOP_MARGIN_MS = 15_000;
 
 /** The stages between an open log and the end of the agent's container, each undone when this returns. */
 export async function runSidecar(request: StartRequest, parts: RunParts): Promise<Ending> {
-  const { readiness, runDirectory, audit, signals, metrics } = parts;
+  const { readiness, runDirectory, audit, signals } = parts;
   const began = performance.now();
   await using held = new AsyncDisposableStack();
   const serving = await serve(request, parts, held);
-  metrics.sources.network = serving.network;
   const listener = held.use(await parts.stage('control-socket', () => listen(request, audit.report)));
   await parts.stage('ready', async () => {
     await runDirectory.markReady('');
@@ -75,7 +74,7 @@ interface Serving {
 /** Everything but the agent's container: from then on the listeners are served, for nobody yet. */
 async function serve(
   { config, surroundings, install }: StartRequest,
-  { stage, runDirectory, audit: { report } }: RunParts,
+  { stage, runDirectory, metrics, audit: { report } }: RunParts,
   held: AsyncDisposableStack,
 ): Promise<Serving> {
   const pod = podOf(config);
@@ -111,6 +110,7 @@ async function serve(
       serveNetwork(role, { config, entrance, policy, secrets, changesUid, identify, resolveRules, report }),
     ),
   );
+  metrics.sources.network = network;
   const following = programs.follow(network);
   const reload = held.use(
     await openPolicyReload({ config, policy, granted: [], network: following, report }),

@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel';
 import type { SignalName } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import type { RunStage, StagePlan } from './plan.ts';
@@ -21,6 +22,8 @@ export function stageRunner<Plan extends StagePlan>(
   stopRequest: () => SignalName | undefined,
 ): RunStage<Plan[number][0]> {
   const order = plan.map(([name]) => name);
+  // For whoever measures a start from inside the process: nobody, unless scripts/profile-start.ts does.
+  const observers = channel('castellan:stage');
   let next = 0;
   return async (name, work) => {
     if (order[next] !== name)
@@ -30,8 +33,11 @@ export function stageRunner<Plan extends StagePlan>(
     next += 1;
     const signal = stopRequest();
     if (signal !== undefined) throw new StartInterrupted(signal);
+    observers.publish({ name, begins: true });
     try {
-      return await work();
+      const result = await work();
+      observers.publish({ name, begins: false });
+      return result;
     } catch (error) {
       if (error instanceof CastellanError) throw error;
       const interruption = stopRequest();

@@ -70,11 +70,11 @@ async function startRecorded(request: StartRequest, signals: SignalInbox): Promi
   using readiness = openReadiness(surroundings);
   const metrics = createMetrics(config, surroundings.uid);
   const answerers = { probes: readiness.answer, metrics: metrics.answer };
-  await using _doors = await openDoors(config, runDirectory.path, handed, answerers);
+  await using _doors = await openDoors(config, surroundings.uid, runDirectory.path, handed, answerers);
   await using audit = await stage('audit', () =>
     config.pod === undefined || isSidecar
       ? openRunAudit(config, surroundings, request.stderr, metrics.count)
-      : join(config.pod, request, signals),
+      : join(config.pod, request, signals, metrics.count),
   );
   metrics.sources.audit = audit;
   audit.report({ kind: 'supervisor-started', mode: config.mode, pid: surroundings.pid });
@@ -106,9 +106,10 @@ async function join(
   pod: PodConfig,
   { surroundings, install }: StartRequest,
   signals: SignalInbox,
+  observe: Report,
 ): Promise<RunAudit> {
   const { joinSidecar } = await import('./join-sidecar.ts');
-  return joinSidecar(pod, surroundings, install, signals);
+  return joinSidecar(pod, { surroundings, install, signals, observe });
 }
 
 export interface RunParts {
@@ -151,32 +152,30 @@ async function runSandbox(
   );
   const sandbox = await prepareSandbox({ ...parts, groundwork, create: true });
   const { files, secrets, trust, namespace } = sandbox;
-  const network = held.use(
-    await stage('egress', async () => {
-      // Elsewhere, in a pod: it serves when it says so.
-      await sidecar?.begun;
-      if (role === undefined || namespace === undefined) return undefined;
-      return serveNetwork(role, {
-        config,
+  const serve = async () => {
+    // Elsewhere, in a pod: it serves when it says so.
+    await sidecar?.begun;
+    if (role === undefined || namespace === undefined) return undefined;
+    const identify = createIdentifier({
+      diag: namespace.diag,
+      inode: namespace.inode,
+      supervisorPid: surroundings.pid,
+    });
+    return held.use(
+      await serveNetwork(role, {
+        ...{ config, policy, secrets, changesUid, identify, report },
         entrance: namespace,
-        policy,
-        secrets,
-        changesUid,
-        identify: createIdentifier({
-          diag: namespace.diag,
-          inode: namespace.inode,
-          supervisorPid: surroundings.pid,
-        }),
         resolveRules: followBinaryLinks,
-        report,
-      });
-    }),
-  );
+      }),
+    );
+  };
+  const settle = async () =>
+    cgroup === undefined ? settleView(sandbox.cell, namespace, launcher) : sandbox.cell;
+  const [network, settled] = await stage('egress', () => together(serve(), settle()));
   metrics.sources.network = network;
   const { authority, placeholders = {} } = network ?? setup ?? {};
   if (authority !== undefined) await trust.publish(authority);
-  const whole = withPlaceholders(sandbox.cell, placeholders, config.environment);
-  const cell = cgroup === undefined ? await settleView(whole, namespace, launcher) : whole;
+  const cell = withPlaceholders(settled, placeholders, config.environment);
   const reload = held.use(
     await openPolicyReload({ config, policy, granted: files.granted, network, report }),
   );
@@ -201,7 +200,6 @@ async function runSandbox(
       startSsh({
         ...{ config, surroundings, runDirectory, handed, launcher, cell, report },
         mainConsole: retain?.console,
-        granted: files.granted,
       }),
     ),
   );
@@ -241,6 +239,12 @@ async function runSandbox(
   });
   readiness.enter('stopping');
   return ending;
+}
+
+/** Both are over when this settles, also when one fails: what they use may be taken back then. */
+async function together<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return Promise.all([one, other]);
 }
 
 async function endEverybody(population: Population, graceMs: number, report: Report): Promise<void> {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { controlTable } from '../../src/audit/controls.ts';
 import { VARIABLES } from '../../src/config/variables.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
 import { LAUNCH_STEPS } from '../../src/launch/spec.ts';
@@ -39,6 +40,11 @@ describe('lists that are told twice agree', () => {
       Number(exit),
     ]);
     expect(told).toEqual(Object.entries(ERROR_CODES).map(([name, { exit }]) => [name, exit]));
+  });
+
+  it('controls: README and audit/controls.ts', () => {
+    const section = readme.match(/<!-- controls[^>]*-->\n([\s\S]*?)\n<!-- end -->/)?.[1];
+    expect(section).toBe(controlTable());
   });
 
   it('launch steps: native/README.md and launch/spec.ts', () => {

@@ -1,6 +1,8 @@
 export interface Contender {
   readonly name: string;
   once(): Promise<void>;
+  /** Not measured; settles before anybody's next turn. */
+  rest?(): Promise<unknown>;
 }
 
 export interface Measurement {
@@ -31,7 +33,9 @@ export async function compare(contenders: readonly Contender[], rounds: number):
   const times = await inTurns(contenders, rounds, async (contender) => {
     const start = performance.now();
     await contender.once();
-    return performance.now() - start;
+    const time = performance.now() - start;
+    await contender.rest?.();
+    return time;
   });
   return times.map(([name, samples]) => {
     const sorted = samples.toSorted((a, b) => a - b);

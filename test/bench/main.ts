@@ -43,6 +43,25 @@ function command(name: string, argv: readonly string[], options: object = {}): C
   };
 }
 
+/** Until the first byte of its output: for a sandbox, how long the command was kept waiting. */
+function firstByte(name: string, argv: readonly string[], options: object = {}): Contender {
+  let exit: Promise<unknown> = Promise.resolve();
+  return {
+    name,
+    async once() {
+      const [program = '', ...rest] = argv;
+      const child = spawn(program, rest, {
+        ...{ env: environment, cwd: '/', ...options },
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      exit = once(child, 'exit');
+      const silent = exit.then(() => Promise.reject(new Error(`${name} said nothing`)));
+      await Promise.race([once(child.stdout, 'data'), silent]);
+    },
+    rest: () => exit,
+  };
+}
+
 /** Of all that is mapped, and of that what is this process's alone. */
 async function residentSets(program: string, policy: string): Promise<[string, string, string][]> {
   const child = spawn(
@@ -87,7 +106,7 @@ function descendants(pid: number): number[] {
 
 try {
   const policy = policyFile();
-  const castellan = (program: string): string[] => [
+  const castellan = (program: string, command: string): string[] => [
     program,
     'run',
     '--quiet',
@@ -96,17 +115,20 @@ try {
     '--audit-file',
     join(directory, 'audit.jsonl'),
     '--',
-    'true',
+    command,
   ];
-  const bwrap = ['bwrap', '--unshare-all', '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev', 'true'];
-  console.log(`start to exit of one command, median of ${ROUNDS} rounds in turns`);
+  const bwrap = ['bwrap', '--unshare-all', '--ro-bind', '/', '/', '--proc', '/proc', '--dev', '/dev'];
+  console.log(`start to exit of true, and to the first byte of echo; median of ${ROUNDS} rounds in turns`);
   printTable(
     await compare(
       [
-        command('plain exec of true (baseline)', ['/bin/true']),
-        command('bwrap --unshare-all true', bwrap, asNobody),
-        command('castellan run -- true, bundle', castellan(BUNDLED)),
-        command('castellan run -- true, source', castellan(CASTELLAN)),
+        command('plain exec (baseline)', ['/bin/true']),
+        command('bwrap --unshare-all', [...bwrap, 'true'], asNobody),
+        firstByte('bwrap --unshare-all, first byte', [...bwrap, 'echo'], asNobody),
+        command('castellan run, bundle', castellan(BUNDLED, 'true')),
+        firstByte('castellan run, bundle, first byte', castellan(BUNDLED, 'echo')),
+        command('castellan run, source', castellan(CASTELLAN, 'true')),
+        firstByte('castellan run, source, first byte', castellan(CASTELLAN, 'echo')),
       ],
       ROUNDS,
     ),

@@ -5,8 +5,8 @@
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { COMBINED_CAPABILITIES } from '../../src/kubernetes/security.ts';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { COMBINED_CAPABILITIES, IDENTIFYING_CAPABILITIES } from '../../src/kubernetes/security.ts';
 import { isRoot } from '../e2e/sandbox.ts';
 import { REPOSITORY } from '../fakes/world.ts';
 import { type Engine, IMAGE, startEngine } from './engine.ts';
@@ -15,8 +15,7 @@ import { BUSYBOX } from './images.ts';
 const AGENT = 'localhost/agent:test';
 const CASTELLAN = join(REPOSITORY, 'dist/bundle/bin/castellan');
 
-const REQUEST = `name: pod-1
-image: ${AGENT}
+const REQUEST = `image: ${AGENT}
 pull_policy: Never
 command:
   - ${BUSYBOX}
@@ -48,25 +47,45 @@ describe.skipIf(!isRoot)('a rendered pod (needs root)', () => {
     const changes = hostile.flatMap((variable) => ['--change', `ENV ${variable}`]);
     expect(engine.podman('import', ...changes, archive, AGENT)).toMatchObject({ code: 0 });
   });
-  afterAll(() => {
+  // podman's empty directories are volumes by their names, which the next pod would find full.
+  afterEach(() => {
     engine.podman('pod', 'rm', '--force', '--all');
-    engine[Symbol.dispose]();
+    engine.podman('volume', 'rm', '--force', '--all');
+  });
+  afterAll(() => engine[Symbol.dispose]());
+
+  it.each<[name: string, lines: string, sidecar: readonly string[] | undefined, agent: readonly string[]]>([
+    ['combined', '', undefined, COMBINED_CAPABILITIES],
+    // podman knows no native sidecars.
+    ['sidecar', 'topology: sidecar\nnative_sidecar: false\n', [], []],
+    [
+      'looking',
+      'topology: sidecar\nnative_sidecar: false\nbinary_identity: sidecar\n',
+      IDENTIFYING_CAPABILITIES,
+      [],
+    ],
+  ])('%s: starts the agent with what it asks for and no more', (name, lines, sidecar, agent) => {
+    const input = `name: ${name}\n${REQUEST}${lines}`;
+    const file = join(engine.directory, `${name}.yaml`);
+    writeFileSync(file, execFileSync(CASTELLAN, ['kubernetes', 'render', '-f', '-'], { input }));
+    expect(engine.podman('kube', 'play', '--network', 'none', file)).toMatchObject({ code: 0 });
+    const waited = engine.podman('wait', `${name}-agent`);
+    const { stdout, stderr } = engine.podman('logs', `${name}-agent`);
+    expect(waited.stdout, stderr).toBe('3\n');
+    expect(stdout, stderr).toBe('20002\n20003\nof the image\nCapBnd:\t0000000000000000\n');
+    expect(rightsOf(`${name}-agent`)).toBe(rights(agent));
+    if (sidecar === undefined) return;
+    expect(engine.podman('wait', `${name}-castellan-network`).stdout).toBe('0\n');
+    expect(rightsOf(`${name}-castellan-network`)).toBe(rights(sidecar));
   });
 
-  it('combined: starts the agent with what it asks for and no more', () => {
-    const text = execFileSync(CASTELLAN, ['kubernetes', 'render', '-f', '-'], { input: REQUEST });
-    const file = join(engine.directory, 'pod.yaml');
-    writeFileSync(file, text);
-    expect(engine.podman('kube', 'play', '--network', 'none', file)).toMatchObject({ code: 0 });
-    expect(engine.podman('wait', 'pod-1-agent').stdout).toBe('3\n');
-    const { stdout, stderr } = engine.podman('logs', 'pod-1-agent');
-    expect(stdout, stderr).toBe('20002\n20003\nof the image\nCapBnd:\t0000000000000000\n');
+  function rightsOf(container: string): string {
     const format = '{{.EffectiveCaps}} {{.HostConfig.SecurityOpt}} {{.HostConfig.ReadonlyRootfs}}';
-    const has = COMBINED_CAPABILITIES.map((name) => `CAP_${name}`)
-      .sort()
-      .join(' ');
-    expect(engine.podman('inspect', '--format', format, 'pod-1-agent').stdout).toBe(
-      `[${has}] [no-new-privileges] true\n`,
-    );
-  });
+    return engine.podman('inspect', '--format', format, container).stdout;
+  }
 });
+
+function rights(capabilities: readonly string[]): string {
+  const names = capabilities.map((name) => `CAP_${name}`).sort();
+  return `[${names.join(' ')}] [no-new-privileges] true\n`;
+}

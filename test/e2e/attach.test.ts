@@ -241,11 +241,11 @@ describe.skipIf(!isRoot).each(MODES)('the main process, %s (needs root to make t
     person.send('here\r');
     await person.until('<here 33 101>');
     await untilReady(setup, name);
-    const other = watch(castellan(setup, ['attach'], 'pipe'));
+    const other = watch(castellan(setup, ['attach', '--sandbox', name], 'pipe'));
     await other.until('somebody else has the input');
     person.send(DETACH);
     await person.until('castellan: the input is free');
-    const next = watch(castellan(setup, ['attach'], 'pipe'));
+    const next = watch(castellan(setup, ['attach', '--sandbox', name], 'pipe'));
     await next.until('up');
     next.send('there\n');
     await person.until('<there 33 101>');

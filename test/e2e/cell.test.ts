@@ -53,6 +53,13 @@ function looks(
 }
 
 describe.skipIf(!isRoot).each(ALL_MODES)('the cell, %s (needs root to make the test world)', (mode) => {
+  it('a sidecar, which confines no command, is not validated', async () => {
+    const setup = prepare(world(), mode);
+    const { code, stderr } = await finish(castellan(setup, ['validate', '--roles', 'network']));
+    expect(stderr).toContain('validate looks at what confines a command');
+    expect(code).toBe(100);
+  });
+
   it('is validated without running anything', async () => {
     const setup = prepare(world(), mode);
     const marker = join(setup.work, 'ran');
@@ -63,10 +70,10 @@ describe.skipIf(!isRoot).each(ALL_MODES)('the cell, %s (needs root to make the t
     expect(validation.checks.map(({ name }: { name: string }) => name)).toEqual([
       'run-directory',
       'policy',
+      'cgroup',
       'identity',
       'filesystem',
       'ownership',
-      'cgroup',
       'namespace',
       'launch',
     ]);
@@ -105,6 +112,14 @@ describe.skipIf(!isRoot).each(ALL_MODES)('the cell, %s (needs root to make the t
     );
     expect(writable.map(({ path }: { path: string }) => path).sort()).toEqual(['/dev/pts', setup.work]);
   });
+
+  if (mode === 'root')
+    it('runs where the mount of the cgroups lies under another', async () => {
+      const setup = prepare(world(), mode);
+      const through = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', 'sh'];
+      const { code, stderr } = await finish(run(setup, ['true'], { policy: writePolicy(setup), through }));
+      expect(code, stderr).toBe(0);
+    });
 
   it('gives the command what was opened for castellan, not what Node raised it to', async () => {
     const setup = prepare(world(), mode);
@@ -203,7 +218,7 @@ describe.skipIf(!isRoot)('identity from the platform (needs root to make the tes
 
   it.each<[string, Mode, NodeJS.ProcessEnv, RegExp]>([
     ['half a pair', 'root', { SANDBOX_UID: '2000' }, /without SANDBOX_GID/],
-    ['root', 'root', asNumbers(0), /outside 1000/],
+    ['root', 'root', asNumbers(0), /outside 1 to/],
     ['two kinds', 'root', { ...asNumbers(2000), OPENSHELL_OCI_IMAGE_USER: 'x' }, /both say/],
     ['another than castellan’s own', 'rootless', asNumbers(2000), /platform wants 2000:2000/],
     ['another than castellan’s own', 'process-only', asNumbers(2000), /platform wants 2000:2000/],
@@ -331,3 +346,12 @@ describe.skipIf(!isRoot)(
     });
   },
 );
+
+describe.skipIf(!isRoot)('the cell of a machine with a twist (needs root)', () => {
+  it('is made where the mount of the cgroups lies under another', async () => {
+    const setup = prepare(world(), 'root');
+    const through = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', 'sh'];
+    const { code, stderr } = await finish(run(setup, ['true'], { policy: writePolicy(setup), through }));
+    expect(code, stderr).toBe(0);
+  });
+});

@@ -135,6 +135,17 @@ describe.skipIf(!isRoot).each(MODES)('%s (needs root to make the test world)', (
   });
 });
 
+describe.skipIf(!isRoot)('a sidecar (needs root to make the test world)', () => {
+  it('takes no socket for people, who would wait in it', async () => {
+    const setup = prepare(world(), 'root');
+    const argv = ['run', '--roles', 'network', '--control-socket', place(setup, 'control.sock')];
+    const through = manager(`ssh=unix:${place(setup, 'ssh')}`);
+    const { code, stderr } = await finish(castellan(setup, argv, 'ignore', through));
+    expect(stderr).toContain('people come to the agent’s container');
+    expect(code).toBe(100);
+  });
+});
+
 /** The process role: the one child of the init. */
 function childOf({ pid }: ChildProcess): string {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();

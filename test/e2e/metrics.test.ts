@@ -156,7 +156,7 @@ describe.skipIf(!isRoot).each(ALL_MODES)('%s (needs root to make the test world)
 
 describe.skipIf(!isRoot)('what is refused (needs root to make the test world)', () => {
   it('a socket where the policy lets the agent write', async () => {
-    const setup = prepare(world(), 'root');
+    const setup = prepare(world(), 'rootless');
     const path = join(setup.work, 'metrics.sock');
     const { code, stderr } = await finish(start(setup, READY, ['--metrics-listen', `unix:${path}`]));
     expect(stderr).toContain(`would let the agent write ${escapeText(path)}`);

@@ -3,10 +3,10 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { CASTELLAN } from '../fakes/world.ts';
 import { killAll, makePod, OTHER_UID, type Pod, SANDBOX_UID, untilSaid } from './pod.ts';
 import { ALLOW_CURL, finish, isRoot, untilPrinted, useWorld } from './sandbox.ts';
 
-const _URL = 'https://allowed.demo.test:8443';
 /** Beyond what it takes on an idle machine, by far. */
 const SOON_MS = 15_000;
 const ROLE_LOST = 108;
@@ -17,7 +17,6 @@ afterEach(async () => {
   await pod?.[Symbol.asyncDispose]();
 });
 
-const _messages = (): string[] => pod.events().map(({ message }) => message);
 const event = (text: string) => pod.events().find(({ message }) => message.includes(text));
 
 describe.skipIf(!isRoot)('a pod', () => {
@@ -131,6 +130,20 @@ except OSError as e: print('errno', e.errno)"`,
       );
       const sidecar = finish(await pod.sidecar());
       expect(await finish(pod.agent(['true']))).toMatchObject({ code: 104 });
+      await sidecar;
+    });
+
+    test.each([
+      ['the fence is gone', ['nft', 'delete', 'table', 'inet', 'castellan'], SANDBOX_UID],
+      // To whom the fence gives way.
+      ['the fence is another’s', [CASTELLAN, 'network-init', '--proxy-uid', String(OTHER_UID)], OTHER_UID],
+    ])('nothing starts where %s', async (_, spoil, uid) => {
+      pod = await makePod(world(), ALLOW_CURL);
+      expect(await finish(pod.spawn(spoil))).toMatchObject({ code: 0 });
+      const sidecar = finish(await pod.sidecar());
+      const { code, stdout, stderr } = await finish(pod.agent(['echo', 'ran'], { uid }));
+      expect(stderr).toContain('nobody has fenced the network of the pod');
+      expect({ code, stdout }).toEqual({ code: 105, stdout: '' });
       await sidecar;
     });
 

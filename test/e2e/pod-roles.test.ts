@@ -1,5 +1,4 @@
 /** One sandbox in two containers of a pod. Takes root. */
-
 import { chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -8,9 +7,6 @@ import { AGENT, childOf, makePod, type Pod, PROXY_UID, SANDBOX_UID, untilSaid } 
 import { ALLOW_CURL, CALLER_UID, DIRECT, finish, isRoot, untilPrinted, useWorld } from './sandbox.ts';
 
 const URL = 'https://allowed.demo.test:8443';
-/** Beyond what it takes on an idle machine, by far. */
-const _SOON_MS = 15_000;
-const _ROLE_LOST = 108;
 
 const world = useWorld();
 let pod: Pod;
@@ -90,11 +86,7 @@ except OSError as e: print('udp', e.errno)
     pod = await makePod(world(), rules);
     const sidecar = finish(await pod.sidecar());
     const container = pod.spawn([
-      'unshare',
-      '--mount',
-      '--',
-      'sh',
-      '-ec',
+      ...['unshare', '--mount', '--pid', '--fork', '--mount-proc', '--', 'sh', '-ec'],
       `mount -t tmpfs none /opt && mkdir /opt/castellan-pod-test && ln -s /usr/bin/curl /opt/castellan-pod-test/fetch
        export XDG_RUNTIME_DIR=${join(pod.directory, 'agent-run')} HOME=${pod.work}
        exec setpriv ${AGENT().join(' ')} -- ${CASTELLAN} run --roles process --control-socket ${pod.socket} --workdir ${pod.work} -- curl -sS ${URL}/link`,
@@ -278,6 +270,41 @@ os.system('curl -sS ${URL}/beside; echo ended')"`;
     await untilSaid(child, 'in force, 1 network rules');
     agent.stdin?.end('\n');
     expect(await ended).toMatchObject({ code: 0, stdout: 'asked\nGET allowed.demo.test:8443 /after 0\n' });
+    await sidecar;
+  });
+
+  test('each container tells its own metrics, and none to the agent', async () => {
+    pod = await makePod(world(), ALLOW_CURL);
+    const { directory } = pod;
+    const [stats, health] = [
+      join(directory, 'sidecar-run/m.sock'),
+      'agent-run/castellan/pod-metrics/health.sock',
+    ];
+    const child = await pod.sidecar('plain', ['--metrics-listen', `unix:${stats}`]);
+    const sidecar = finish(child);
+    const ask = (path: string) => `curl -sS --unix-socket ${path} http://castellan/metrics`;
+    const script = `curl -s -o reply http://forbidden.demo.test:8080/x; ${ask(stats)}; ${ask(join(directory, health))}; echo up; read end`;
+    const agent = pod.agent(['sh', '-c', script], {
+      options: ['--name', 'pod-metrics'],
+      stdin: 'pipe',
+      sharesProcesses: true,
+    });
+    const ended = finish(agent);
+    await untilPrinted(agent, 'up');
+    const asked = async (uid: number, path: string) =>
+      (await finish(pod.spawn(['setpriv', `--reuid=${uid}`, '--clear-groups', 'sh', '-c', ask(path)])))
+        .stdout;
+    const network = await asked(PROXY_UID, stats);
+    for (const line of [
+      'role_up{role="network"} 1',
+      'egress_clients ',
+      'requests_total{decision="denied"} 1',
+    ])
+      expect(network).toContain(`\ncastellan_${line}`);
+    const process = await asked(SANDBOX_UID, join(directory, health));
+    expect(process).toContain('\ncastellan_launches_total{kind="main"} 1\n');
+    agent.stdin?.end('\n');
+    expect(await ended).toMatchObject({ stdout: 'not found\nup\n' });
     await sidecar;
   });
 

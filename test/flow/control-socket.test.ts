@@ -88,6 +88,7 @@ describe.skipIf(!isRoot)('the control socket', () => {
     ['the exempt uid', SIDECAR_UID, undefined, `uid ${SIDECAR_UID} is nobody of the sandbox`],
     ['root', 0, 'token', 'uid 0 is nobody of the sandbox'],
     ['who cannot read the token', SANDBOX_UID, 'token', 'did not read the token'],
+    ['who has much to say', SANDBOX_UID, 'giant', 'sent a message that is too large'],
     ['another version', SANDBOX_UID, 'version', 'speaks version 99'],
     ['who says to be another process', SANDBOX_UID, 'pid', 'says that it is process 1'],
     ['who says to be another uid', SANDBOX_UID, 'uid', `says that it is uid ${SANDBOX_UID + 1}`],

@@ -135,6 +135,7 @@ describe.skipIf(!isRoot)('the network role, launched early (as root)', () => {
       const target = readlinkSync(`/proc/${network.pid}/fd/${fd}`);
       return `${fd} ${target}`;
     });
+    expect(() => role.handOver([0])).toThrow('already');
     // The wire is there still, the way of the handover is not; Node reuses its number.
     expect(held.filter((one) => one.includes('socket:')).length).toBeGreaterThanOrEqual(6);
     expect(() => posix().peerCredentials(namespace.listeners.nflog as number)).toThrow('EBADF');

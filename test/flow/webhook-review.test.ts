@@ -229,10 +229,10 @@ describe('choices', () => {
   });
 
   it('of the operator need no namespace', async () => {
-    const hook = await open('sandbox_uid: 4294967294\nsandbox_gid: 1000680000', false);
+    const hook = await open('sandbox_uid: 2147483647\nsandbox_gid: 1000680000', false);
     const pod = podOf(LAST_CASE);
     const { metadata } = patched(pod, await review(hook, LAST_CASE, pod));
-    expect(metadata.annotations['castellan/sandbox-uid']).toBe('4294967294 (sandbox_uid)');
+    expect(metadata.annotations['castellan/sandbox-uid']).toBe('2147483647 (sandbox_uid)');
   });
 });
 

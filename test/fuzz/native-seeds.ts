@@ -16,7 +16,7 @@ const SPEC: LaunchSpec = {
   environment: ['PATH=/bin', 'A='],
   workingDirectory: '/',
   directoryAccess: ['read', 'write'],
-  cgroup: 0,
+  cgroup: { directory: 0, procs: 0 },
   checkOnly: true,
   credentials: { uid: 1000, gid: 1000, groups: [1001, 1002] },
   newSession: true,

@@ -33,7 +33,7 @@ export const HELM_CASES: readonly HelmCase[] = [
     // Numbers beyond a million are what templates turn into 1.00068e+09.
     name: 'large-ids',
     values: {
-      identity: { uid: 1_000_680_000, gid: 4_294_967_294 },
+      identity: { uid: 1_000_680_000, gid: 2_147_483_647 },
       supervisor: { topology: 'combined', proxyUid: 2_000_000_001, credentials: 'keys', hostUsers: false },
       certificate: CERTIFICATES,
       policies: [

@@ -106,7 +106,7 @@ describe('values that do not fit are refused', () => {
     { name: 'root', values: { identity: { uid: 0 } }, message: /identity.uid: Must be greater/ },
     {
       name: 'a uid that means "unchanged"',
-      values: { identity: { gid: 4_294_967_295 } },
+      values: { identity: { gid: 2_147_483_648 } },
       message: /identity.gid: Must be less/,
     },
     { name: 'a uid in quotes', values: { identity: { uid: '1000' } }, message: /identity.uid: Invalid type/ },

@@ -25,6 +25,33 @@ killProcess(2 ** 22 + 1, 'SIGTERM');
 console.log(process.getuid());
 `;
 
+/** Signals whatever is about to be started, over and over; what signals it has its uid for a moment. */
+const SPRAY = `
+import os, sys
+me = os.getpid()
+print('up', flush=True)
+while True:
+    last = int(open('/proc/loadavg').read().split()[-1])
+    for pid in (last, last + 1, last + 2) * 3:
+        try: pid == me or os.kill(pid, int(sys.argv[1]))
+        except OSError: pass
+`;
+const SIGNALS = 300;
+const hunted = (kind: 'SIGKILL' | 'SIGUSR2') => `
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { constants } from 'node:os';
+const { killProcess } = await import(${JSON.stringify(PROCESSES)});
+process.on('SIGUSR2', () => console.log('was told of a signal'));
+const child = spawn('python3', ['-c', ${JSON.stringify(SPRAY)}, String(constants.signals.${kind})], { uid: 20101, gid: 20101, stdio: ['ignore', 'pipe', 'inherit'] });
+await once(child.stdout, 'data');
+for (let count = 0; count < ${SIGNALS}; count++) killProcess(child.pid, 'SIGURG');
+const closed = once(child, 'close').then(() => false);
+do killProcess(child.pid, 'SIGKILL');
+while (await Promise.race([closed, new Promise((done) => setTimeout(done, 50, true))]));
+console.log('lives');
+`;
+
 describe.skipIf(!isRoot)('a process of another user (needs root)', () => {
   it.each([
     ['without CAP_KILL', ['--bounding-set=-kill', '--inh-caps=-kill'], 'true'],
@@ -33,5 +60,25 @@ describe.skipIf(!isRoot)('a process of another user (needs root)', () => {
     const argv = [...options, process.execPath, '--input-type=module', '-e', SCRIPT];
     const { stdout, stderr } = spawnSync('setpriv', argv, { encoding: 'utf8' });
     expect(stdout, stderr).toBe(`${lacks}\nSIGTERM\nSIGTERM\n0\n`);
+  });
+
+  it.each(['SIGKILL', 'SIGUSR2'] as const)('does not reach who signals it with %s', (kind) => {
+    const argv = [
+      ...[
+        '--pid',
+        '--fork',
+        '--mount-proc',
+        '--',
+        'setpriv',
+        '--bounding-set=-kill',
+        '--inh-caps=-kill',
+        '--',
+      ],
+      // The first process of a namespace is out of reach of all others in it.
+      ...['sh', '-c', '"$@"; exit $?', 'sh'],
+      ...[process.execPath, '--input-type=module', '-e', hunted(kind)],
+    ];
+    const { stdout, stderr, status } = spawnSync('unshare', argv, { encoding: 'utf8' });
+    expect({ stdout, status }, stderr).toEqual({ stdout: 'lives\n', status: 0 });
   });
 });

@@ -106,10 +106,14 @@ function findOption(word: string): { readonly option: PeerOption; readonly inlin
   );
 }
 
-export function usage(message: string, object?: string, remedy?: string): CastellanError {
+export function usage(
+  message: string,
+  object?: string,
+  remedy = 'see openshell-sandbox --help',
+): CastellanError {
   return new CastellanError('usage', `openshell-sandbox: ${message}`, {
     step: 'arguments',
     ...(object !== undefined && { object }),
-    ...(remedy !== undefined && { remedy }),
+    remedy,
   });
 }

@@ -1,6 +1,5 @@
 /** How the webhook changes pods: the file that `castellan kubernetes webhook --config` reads. It decides all that a pod may not. */
 import { CastellanError } from '../../errors.ts';
-import { MAX_ID } from '../../lib/id.ts';
 import {
   type Fields,
   readBoolean,
@@ -12,7 +11,7 @@ import {
 } from '../../policy/source/fields.ts';
 import { type Findings, inTextOrder, refuse } from '../../policy/source/findings.ts';
 import { readTree, type TreeNode } from '../../policy/source/tree.ts';
-import type { ConfiguredIds } from '../identity.ts';
+import { type ConfiguredIds, MAX_POD_ID } from '../identity.ts';
 import { POLICY_KEY } from '../layout.ts';
 import { DEFAULT_GRACE_SECONDS, DEFAULT_WORKDIR, PULL_POLICIES } from '../request.ts';
 import { BINARY_IDENTITIES, INSTALL_METHODS, type SupervisorOptions, TOPOLOGIES } from '../supervisor.ts';
@@ -60,7 +59,7 @@ export const CREDENTIALS_KEY = 'credentials.yaml';
 const DEFAULT_PROXY_UID = 1337;
 /** Pods are to end within an hour. */
 const MAX_GRACE_SECONDS = 3600;
-const IDS = [1, MAX_ID] as const;
+const IDS = [1, MAX_POD_ID] as const;
 export const MAX_CONFIGURATION_BYTES = 256 * 1024;
 
 /** @throws CastellanError `manifest_invalid` with the first problem: `FILE:LINE:COLUMN: what is wrong` */

@@ -8,6 +8,9 @@ import { CONTROL_VERSION } from './message.ts';
 /** One small message of a process that is running already. */
 export const GREETING_DEADLINE_MS = 5000;
 
+/** Names, numbers and a token. Whoever connects may send so much before anything is known of it, in a container of little memory. */
+const MAX_GREETING_BYTES = 4096;
+
 /** A wire whose other end has said who it is. */
 export interface Greeted<Send, Receive> {
   readonly channel: Channel<Send, Receive>;
@@ -29,7 +32,7 @@ export async function greet<Send, Receive extends Typed, Hello extends Receive>(
   isHello: (message: Receive) => message is Hello & { readonly version: number },
   own?: Send,
 ): Promise<Greeted<Send, Receive> & { readonly hello: Hello }> {
-  const channel = openChannel<Send, Receive>(socket, parse);
+  const channel = openChannel<Send, Receive>(socket, parse, { firstFrameBytes: MAX_GREETING_BYTES });
   const late = setTimeout(
     () => channel.fail(roleLost(`the other end did not say who it is within ${GREETING_DEADLINE_MS} ms`)),
     GREETING_DEADLINE_MS,

@@ -56,7 +56,7 @@ export async function listenForProcessRole(options: ControlListenOptions): Promi
   await using undo = new AsyncDisposableStack();
   const mayOwn = (uid: number): boolean => [options.uid, options.exemptUid, 0].includes(uid);
   const place = undo.use(await openControlPlace(options.path, mayOwn));
-  const descriptor = await listenAtPath(place.socket, SOCKET_MODE, 'control-socket');
+  const descriptor = await listenAtPath(place.socket, SOCKET_MODE, 'control-socket', options.path);
   undo.defer(() => rm(place.socket, { force: true }));
   const server = createServer({ pauseOnConnect: true });
   server.maxConnections = MAX_CANDIDATES;

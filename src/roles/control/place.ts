@@ -2,10 +2,11 @@
  * Where the control socket is: a directory that both containers mount. Everything in it is reached through one descriptor of
  * the directory, so that nobody who can move a name aside chooses another.
  */
-import { constants, fstatSync, lstatSync } from 'node:fs';
+import { constants, fstatSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CastellanError, errnoOf } from '../../errors.ts';
+import { directoryFlaw } from '../../kernel/directory-flaw.ts';
 import { posix } from '../../kernel/posix.ts';
 
 export interface ControlPlace extends Disposable {
@@ -20,7 +21,6 @@ const O_PATH = 0o10000000;
 const AT_FDCWD = -100;
 const RESOLVE_NO_SYMLINKS = 0x04;
 const WRITABLE_BY_OTHERS = 0o022;
-const STICKY = 0o1000;
 
 /**
  * Opens the directory of the control socket, and sees to it that only its owner and root choose what is in it.
@@ -43,10 +43,8 @@ export async function openControlPlace(
     if (!mayOwn(facts.uid)) throw refused(directory, `belongs to uid ${facts.uid}`);
     if ((facts.mode & WRITABLE_BY_OTHERS) !== 0)
       throw refused(directory, `can be written by others (mode ${(facts.mode & 0o7777).toString(8)})`);
-    for (let above = dirname(directory); ; above = dirname(above)) {
-      refuseMovable(above, mayOwn);
-      if (above === dirname(above)) break;
-    }
+    const above = directoryFlaw(dirname(directory), mayOwn);
+    if (above !== undefined) throw refused(above.path, `lies above the control socket and ${above.problem}`);
     const inside = `/proc/self/fd/${descriptor}`;
     return {
       ownerUid: facts.uid,
@@ -66,14 +64,6 @@ function openDirectory(directory: string, flags: number): number {
   } catch (error) {
     throw refused(directory, 'cannot be opened', errnoOf(error));
   }
-}
-
-/** Whoever writes a directory above may put another in the place of this one, unless it is sticky. */
-function refuseMovable(above: string, mayOwn: (uid: number) => boolean): void {
-  const { uid, mode } = lstatSync(above);
-  const othersMay = (mode & WRITABLE_BY_OTHERS) !== 0 && (mode & STICKY) === 0;
-  if (mayOwn(uid) && !othersMay) return;
-  throw refused(above, 'lies above the control socket, and others than its owner may write it');
 }
 
 function refused(object: string, problem: string, errno?: string): CastellanError {

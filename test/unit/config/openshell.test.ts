@@ -221,6 +221,12 @@ describe('what cannot be had is refused', () => {
         expect(JSON.stringify(error) + String(error)).not.toContain('hunter2');
       }
   });
+
+  it('the help that is pointed to is the one of the words', () => {
+    expect(() => words(['--workdri', '/x'])).toThrow(
+      expect.objectContaining({ remedy: 'see openshell-sandbox --help' }),
+    );
+  });
 });
 
 describe('nothing is passed over in silence', () => {

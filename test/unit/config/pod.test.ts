@@ -50,6 +50,7 @@ describe('the sidecar', () => {
 
   it.each([
     [{ roles: 'network' }, '--roles network takes --control-socket'],
+    [{ ...SIDECAR, 'control-socket': '' }, '--control-socket needs a path'],
     [{ ...SIDECAR, workdir: '/x' }, '--workdir is about the command'],
     [{ ...SIDECAR, env: 'A=1' }, '--env is about the command'],
     [{ ...SIDECAR, retain: '' }, '--retain is about the command'],

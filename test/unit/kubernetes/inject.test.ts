@@ -15,7 +15,7 @@ const SIDE: V1Container = { name: 'side', image: 'side:1' };
 describe('a pod that is supervised already', () => {
   const variants: [string, Partial<SupervisorOptions>][] = [
     ['sidecar', {}],
-    ['combined', { topology: 'combined', healthPort: 9000 }],
+    ['combined', { topology: 'combined', healthPort: 9000, metricsPort: 9001 }],
     ['an ordinary sidecar', { nativeSidecar: false, binaryIdentity: 'sidecar' }],
     ['seeded', { seed: { volume: 'work', from: '/sandbox' }, install: 'image_volume', readOnlyRoot: true }],
     ['with another’s', { companions: 'fenced', agentContainer: 'main' }],
@@ -144,6 +144,12 @@ describe('injectSupervisor', () => {
       bare({}, { livenessProbe: { exec: { command: ['x'] } } }),
       {},
       'livenessProbe of container main',
+    ],
+    [
+      'a probe that reaches nobody',
+      bare({}, { livenessProbe: { tcpSocket: { port: 80 } } }),
+      {},
+      'reaches nobody',
     ],
     ['a reserved name', bare({}, { name: 'castellan-agent' }), {}, 'named castellan-'],
     [
@@ -282,6 +288,7 @@ describe('injectSupervisor', () => {
       "need a uid beside the agent's",
     ],
     ['the proxy as the sandbox', BARE, { proxyUid: 2000 }, "uid 2000 (sandbox_uid) is the proxy's"],
+    ['one port for two', BARE, { healthPort: 9, metricsPort: 9 }, 'port 9 is for health and for metrics'],
     ['no proxy', BARE, { proxyUid: 0 }, 'proxy_uid 0 is outside'],
     ['a key that is a path', BARE, { policy: { name: 'p', key: '../x' } }, 'key "../x" of p'],
     [
@@ -290,7 +297,6 @@ describe('injectSupervisor', () => {
       { topology: 'combined', seed: { volume: 'work', from: '/sandbox' } },
       'an fsGroup, which the workspace needs here',
     ],
-    ['two listeners at one port', BARE, { healthPort: 9000, metricsPort: 9000 }, 'health_port already'],
     [
       'a looking sidecar without one',
       BARE,

@@ -97,7 +97,7 @@ const REQUEST: SandboxRequest = {
 export function randomRequest(random: Random): SandboxRequest {
   const flag = () => random.below(2) === 0;
   const maybe = <T>(value: () => T): T | undefined => (flag() ? value() : undefined);
-  const id = () => random.pick([1, 999, 1000, 1337, 2_000_000_000, 4_294_967_294]);
+  const id = () => random.pick([1, 999, 1000, 1337, 2_000_000_000, 2_147_483_647]);
   const source = (): VolumeSource =>
     random.pick<VolumeSource>([
       { kind: 'empty-dir', sizeLimit: '1Gi' },
@@ -120,7 +120,7 @@ export function randomRequest(random: Random): SandboxRequest {
     topology: random.pick(['combined', 'sidecar']),
     identity: random.pick(['ids', 'ids', 'ids', 'platform']),
     ids: { uid: maybe(id), gid: maybe(id) },
-    proxyUid: random.pick([1337, 1337, 1, 4_294_967_294]),
+    proxyUid: random.pick([1337, 1337, 1, 2_147_483_647]),
     castellan: { ...REQUEST.castellan, install: random.pick(['copy', 'image_volume']) },
     policy: flag() ? REQUEST.policy : { kind: 'config-map', from: key('policies') },
     secrets: {

@@ -26,8 +26,8 @@ describe('a request', () => {
   });
 
   it('takes ids at both ends of the range', () => {
-    const { ids } = parseSandboxRequest(`${LEAST}sandbox_uid: 1\nsandbox_gid: 4294967294\n`, 'r');
-    expect(ids).toEqual({ uid: 1, gid: 4_294_967_294 });
+    const { ids } = parseSandboxRequest(`${LEAST}sandbox_uid: 1\nsandbox_gid: 2147483647\n`, 'r');
+    expect(ids).toEqual({ uid: 1, gid: 2_147_483_647 });
   });
 
   it.each([
@@ -37,7 +37,7 @@ describe('a request', () => {
       'r:6:1: unknown key "toplogy" in the request, did you mean "topology"?',
     ],
     ['an unknown word', 'topology: sidecars', 'r:6:11: topology must be "combined" or "sidecar"'],
-    ['root', 'sandbox_uid: 0', 'r:6:14: sandbox_uid must be a whole number from 1 to 4294967294'],
+    ['root', 'sandbox_uid: 0', 'r:6:14: sandbox_uid must be a whole number from 1 to 2147483647'],
     ['the reserved number', 'sandbox_gid: 4294967295', 'r:6:14: sandbox_gid must be'],
     ['a number as a float', 'sandbox_uid: 1.00068e+09', 'r:6:14: sandbox_uid must be'],
     ['a number as a text', 'sandbox_uid: "1000"', 'r:6:14: sandbox_uid must be'],

@@ -30,7 +30,6 @@ function broken(options: Partial<SupervisorOptions>, change: Break): V1PodTempla
   return pod;
 }
 
-const LOG = { name: 'castellan-log', mountPath: '/x', readOnly: true };
 const EVIL: V1Container = {
   name: 'evil',
   image: 'evil:1',
@@ -282,16 +281,6 @@ describe('a supervised pod', () => {
           ...EVIL,
           volumeMounts: [{ name: 'castellan-pod', mountPath: '/x', readOnly: true }],
         }),
-    ],
-    ['the sidecar’s log', 'reserved-volume', {}, (_, container) => container('main').volumeMounts?.push(LOG)],
-    [
-      'a listener that the fence does not know',
-      'open-listener',
-      { metricsPort: 9001 },
-      (_, container) => {
-        const { args } = container('castellan-fence');
-        args?.splice(args.indexOf('9001') - 1, 2);
-      },
     ],
     [
       'a control directory that the agent may write',

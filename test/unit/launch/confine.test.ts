@@ -14,7 +14,7 @@ const cell: Cell = {
   },
   changeCredentials: true,
   workingDirectory: '/work',
-  cgroup: 9,
+  cgroup: { directory: 8, procs: 9 },
   seccompRelax: [],
   namespaces: { user: undefined, network: 11 },
   view: undefined,

@@ -96,7 +96,7 @@ describe('encodeSpec', () => {
   it('refers to descriptors by their place in the list', () => {
     const spec: LaunchSpec = {
       ...LEAST,
-      cgroup: 29,
+      cgroup: { directory: 28, procs: 29 },
       namespaces: { user: 30, network: 31 },
       mounts: [{ kind: 'bind', descriptor: 32, path: '/b' }],
       landlock: {

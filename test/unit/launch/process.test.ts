@@ -29,7 +29,12 @@ describe('runningProcess', () => {
     const ended = once(child, 'exit');
     try {
       const { promise: exited, resolve: exit } = Promise.withResolvers<ExitStatus>();
-      const started = { pid: child.pid ?? 0, io: { kind: 'inherit' } as const, discard() {} };
+      const started = {
+        pid: child.pid ?? 0,
+        io: { kind: 'inherit' } as const,
+        inCgroup: false,
+        discard() {},
+      };
       const gone = runningProcess({ ...started, exited });
       exit({ exitCode: 0, signal: undefined });
       await exited;

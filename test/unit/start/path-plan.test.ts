@@ -47,6 +47,12 @@ describe('planPaths', () => {
     expect(planPaths(policy([], ['/srv/other']), '/work', own).readWrite).toEqual(['/srv/other']);
   });
 
+  it('nothing of castellan’s own that is not covered lies where every program reads', () => {
+    const own = (hidden: boolean): OwnPlace[] => [{ path: '/etc/castellan/log', hidden, readable: false }];
+    expect(() => planPaths(policy([], []), '/work', own(false))).toThrow('lies where every program may read');
+    expect(planPaths(policy([], []), '/work', own(true)).readOnly).toEqual(BASELINE_READ);
+  });
+
   it('adds the working directory only when asked', () => {
     expect(planPaths(policy([], [], true), '/work/project', OWN).readWrite).toEqual(['/work/project']);
     expect(planPaths(policy([], []), '/work/project', OWN).readWrite).toEqual([]);
