@@ -26,15 +26,7 @@ export interface PlayedPod extends AsyncDisposable {
   again(): Promise<Result>;
   /** The output as it comes. */
   follow(container: string): ChildProcess;
-  /** Of the first process of a container, as this machine sees it. */
-  pid(container: string): Promise<number>;
   podman(...args: string[]): Promise<Result>;
-  /** A program in the namespaces of a running container, as somebody else of the machine would enter it. */
-  enter(
-    container: string,
-    ids: readonly [uid: number, gid: number],
-    argv: readonly string[],
-  ): Promise<Result>;
   volume(name: string): string;
   readonly auditPath: string;
   events(): AuditEvent[];
@@ -121,10 +113,6 @@ async function play(
   const start = await finish(podman('kube', 'play', '--network', 'host', file));
   const remove = () => finish(podman('pod', 'rm', '--force', '--time', '0', name));
   const auditPath = join(place, 'castellan-log/run/audit.jsonl');
-  const pid = async (container: string): Promise<number> => {
-    const { stdout } = await finish(podman('inspect', '--format', '{{.State.Pid}}', `${name}-${container}`));
-    return Number(stdout);
-  };
   return {
     rendered,
     network,
@@ -140,27 +128,7 @@ async function play(
       return finish(podman('kube', 'play', '--network', 'host', file));
     },
     follow: (container) => podman('logs', '--follow', `${name}-${container}`),
-    pid,
     podman: (...args) => finish(podman(...args)),
-    async enter(container, [uid, gid], argv) {
-      const target = await pid(container);
-      const become = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--bounding-set=-all'];
-      const inside = [
-        'nsenter',
-        `--target=${target}`,
-        '--mount',
-        '--pid',
-        '--ipc',
-        '--uts',
-        '--root',
-        '--wd',
-      ];
-      return finish(
-        network.spawn([...inside, '--', ...become, '--inh-caps=-all', '--no-new-privs', '--', ...argv], {
-          stdio: ['ignore', 'pipe', 'pipe'],
-        }),
-      );
-    },
     volume: (volume) => join(place, volume),
     auditPath,
     events: () => (existsSync(auditPath) ? auditEvents({ auditPath }) : []),
