@@ -5,9 +5,10 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { posix } from '../../src/kernel/posix.ts';
 import { descriptorOf } from '../../src/kernel/socket-handle.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
@@ -124,28 +125,33 @@ function unrehearsed(error: unknown): string {
 
 /** The process role's part is played here, and the sealed namespace is the loopback. */
 async function networkRole(stage: Stage): Promise<string> {
-  await using opened = new AsyncDisposableStack();
+  using opened = new DisposableStack();
   const [wire, theirWire] = posix().socketPair();
   const [handover, theirHandover] = posix().socketPair();
   const nflog = posix().socketPair();
-  const listen = async (): Promise<number> => {
+  const listen = async (): Promise<Server> => {
     const server = createServer().listen(0, '127.0.0.1');
     opened.defer(() => void server.close());
     await once(server, 'listening');
-    return descriptorOf(server as unknown as Socket);
+    return server;
   };
+  const numberOf = (server: Server): number => descriptorOf(server as unknown as Socket);
+  const proxy = await listen();
+  const { port } = proxy.address() as AddressInfo;
   const { row, places } = layOutDescriptors({
     listeners: {
-      proxy: [await listen()],
-      transparent: [await listen()],
+      proxy: [numberOf(proxy)],
+      transparent: [numberOf(await listen())],
       // Node tells no numbers of such sockets.
       dnsUdp: [],
-      dnsTcp: [await listen()],
+      dnsTcp: [numberOf(await listen())],
       nflog: nflog[0],
     },
     secrets: {},
   });
   posix().sendDescriptors(handover, row);
+  // What arrives is the role's from now on.
+  opened.dispose();
   const side = openProcessSide(new Socket({ fd: wire }), { report() {} });
   const called = rehearse(stage, { words: ['network-role'], descriptors: [theirWire, theirHandover] });
   for (const descriptor of [theirWire, theirHandover, handover, ...nflog]) posix().close(descriptor);
@@ -158,6 +164,15 @@ async function networkRole(stage: Stage): Promise<string> {
   });
   // A role that breaks says why only with its end.
   await Promise.race([served, called]);
+  await refusedRequest(port);
   side.stop();
   return called;
+}
+
+/** The way of a first request up to its refusal, for nobody is behind it. */
+async function refusedRequest(port: number): Promise<void> {
+  const client = connect(port, '127.0.0.1');
+  client.write('CONNECT api.example.org:443 HTTP/1.1\r\nHost: api.example.org:443\r\n\r\n');
+  const answer = await text(client);
+  if (!answer.startsWith('HTTP/1.1 403 ')) throw new Error(`the rehearsal’s request got ${answer}`);
 }
