@@ -12,7 +12,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends nodejs npm pyth
 WORKDIR /source
 COPY . .
 ARG TARGETARCH
-RUN rm -rf dist && npm run bundle -- --architecture "$TARGETARCH" && mkdir /dist && mv dist/bundle-* /dist/bundle
+RUN rm -rf dist && npm run bundle -- --architecture "$TARGETARCH" && mkdir /dist && mv dist/bundle-* /dist/bundle && mv dist/image /dist/image
 
 FROM scratch AS here
 COPY dist/bundle /dist/bundle
@@ -20,9 +20,11 @@ COPY dist/image /dist/image
 
 FROM scratch AS each-amd64
 COPY dist/bundle-x64 /dist/bundle
+COPY dist/image /dist/image
 
 FROM scratch AS each-arm64
 COPY dist/bundle-arm64 /dist/bundle
+COPY dist/image /dist/image
 
 FROM each-${TARGETARCH} AS each
 

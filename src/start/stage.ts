@@ -1,7 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import type { SignalName } from '../config/surroundings.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
-import type { RunStage, StagePlan } from './plan.ts';
+import type { RunStage, StageName, StagePlan } from './plan.ts';
 
 /** A start that was told to end before the command ran: no refusal, so not a CastellanError. */
 export class StartInterrupted extends Error {
@@ -13,9 +13,13 @@ export class StartInterrupted extends Error {
   }
 }
 
+/** The stage that starts the command. */
+const LAUNCH: StageName = 'launch';
+
 /**
  * Makes the runner of one start. A stage that fails with anything but a CastellanError becomes `internal`, with the
- * stage as its step, so that every refusal names where it happened. No stage begins after a signal that asks for an end.
+ * stage as its step, so that every refusal names where it happened. No stage begins after a signal that asks for an end,
+ * unless the command runs already: then it is asked, and has its grace.
  */
 export function stageRunner<Plan extends StagePlan>(
   plan: Plan,
@@ -32,7 +36,8 @@ export function stageRunner<Plan extends StagePlan>(
       });
     next += 1;
     const signal = stopRequest();
-    if (signal !== undefined) throw new StartInterrupted(signal);
+    if (signal !== undefined && !order.slice(0, next - 1).includes(LAUNCH))
+      throw new StartInterrupted(signal);
     observers.publish({ name, begins: true });
     try {
       const result = await work();
