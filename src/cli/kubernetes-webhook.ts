@@ -3,6 +3,7 @@ import { readListenAddress } from '../config/listen-address.ts';
 import { readInteger } from '../config/values.ts';
 import { CastellanError } from '../errors.ts';
 import { MAX_CONFIGURATION_BYTES, parseWebhookConfiguration } from '../kubernetes/webhook/configuration.ts';
+import { within } from '../launch/process.ts';
 import { openDoor } from '../start/door.ts';
 import { type Phase, probeAnswerer } from '../start/readiness.ts';
 import { clusterApiServer } from '../webhook/namespaces.ts';
@@ -60,17 +61,6 @@ export const verb: Verb = async ({ options }, { surroundings, stderr, onSignal }
   await stopped;
   tell('is stopping');
   // Not ready any more, but until the cluster knows, reviews still come here, and a pod would not start for want of an answer.
-  if (await within(graceMs, hurried)) await webhook.drain(DRAIN_MS);
+  if (!(await within(hurried, graceMs))) await webhook.drain(DRAIN_MS);
   return 0;
 };
-
-/** Whether the time has passed before the promise is kept. */
-async function within(ms: number, promise: Promise<void>): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const passed = new Promise<boolean>((done) => {
-    timer = setTimeout(() => done(true), ms);
-  });
-  const first = await Promise.race([passed, promise.then(() => false)]);
-  clearTimeout(timer);
-  return first;
-}

@@ -3,7 +3,7 @@ import { MAX_ID } from '../lib/id.ts';
 import type { RunConfig, RunMode, VerbArguments } from './config.ts';
 import { readInteger, readWord, usage } from './values.ts';
 
-/** Who finds out which program is behind a connection; `none` leaves programs out of every decision. */
+/** Who finds out which program is behind a connection: the process role, the sidecar by the pod's shared /proc, or nobody, which leaves programs out of every decision. */
 export const BINARY_IDENTITIES = ['process', 'sidecar', 'none'] as const;
 export type BinaryIdentity = (typeof BINARY_IDENTITIES)[number];
 

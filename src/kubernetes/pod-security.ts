@@ -66,7 +66,8 @@ const SAFE_SYSCTLS: readonly string[] = [
   'net.ipv4.tcp_rmem',
   'net.ipv4.tcp_wmem',
 ];
-const RESTRICTED_VOLUMES: readonly string[] = [
+/** Of Pod Security's restricted level, and of OpenShift's restricted-v2 and nonroot-v2 too. */
+export const RESTRICTED_VOLUMES: readonly string[] = [
   'configMap',
   'csi',
   'downwardAPI',

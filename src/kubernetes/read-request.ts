@@ -1,6 +1,7 @@
 /** The text of a request to what it asks for: strict, and every problem with its line and column. */
 import { DEFAULT_NETWORK_ROLE_UID } from '../config/config.ts';
 import { MIN_DRIVER_ID } from '../config/driver-identity.ts';
+import { BINARY_IDENTITIES } from '../config/pod.ts';
 import type { SecretFileName } from '../config/secret-files.ts';
 import { readUpstreamProxy } from '../config/upstream-proxy.ts';
 import { problemOfVariableName } from '../config/variable-names.ts';
@@ -44,7 +45,6 @@ import {
   type SandboxRequest,
 } from './request.ts';
 import {
-  BINARY_IDENTITIES,
   INSTALL_METHODS,
   type SupervisorOptions,
   TOPOLOGIES,

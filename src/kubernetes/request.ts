@@ -1,9 +1,9 @@
 /** A sandbox as its operator asks for it: the file that `castellan kubernetes render` reads. */
 import type { V1ResourceRequirements, V1Toleration } from '@kubernetes/client-node';
+import type { BinaryIdentity } from '../config/pod.ts';
 import type { SecretFileName } from '../config/secret-files.ts';
 import type { ConfiguredIds } from './identity.ts';
 import type {
-  BinaryIdentity,
   InstallMethod,
   KeyOf,
   SupervisorOptions,

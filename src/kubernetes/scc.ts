@@ -4,6 +4,7 @@
  */
 import type { V1PodTemplateSpec } from '@kubernetes/client-node';
 import { type PlacedContainer, placedContainers } from './containers.ts';
+import { RESTRICTED_VOLUMES } from './pod-security.ts';
 
 export type RequiredScc =
   | { readonly name: 'restricted-v2' }
@@ -22,17 +23,6 @@ export interface SccNeeds {
   readonly seccompProfiles: readonly string[];
 }
 
-/** Those of restricted-v2 and nonroot-v2. */
-const USUAL_VOLUMES: readonly string[] = [
-  'configMap',
-  'csi',
-  'downwardAPI',
-  'emptyDir',
-  'ephemeral',
-  'persistentVolumeClaim',
-  'projected',
-  'secret',
-];
 const USUAL_CAPABILITY = 'NET_BIND_SERVICE';
 
 /** The least that admits the pod. Whether a number lies in the namespace's range is not known here, so that one that is set asks for more. */
@@ -98,7 +88,7 @@ export function sccManifest(name: string, needs: SccNeeds): Readonly<Record<stri
     runAsUser: { type: needs.runAsUser },
     seLinuxContext: { type: 'MustRunAs' },
     seccompProfiles: ['runtime/default', ...needs.seccompProfiles],
-    volumes: [...USUAL_VOLUMES, ...needs.volumes],
+    volumes: [...RESTRICTED_VOLUMES, ...needs.volumes],
     users: [],
     groups: [],
   };
@@ -146,7 +136,7 @@ function neededVolumes({ spec }: V1PodTemplateSpec, because: string[]): string[]
   const kinds = (spec?.volumes ?? []).flatMap(({ name: _, ...source }) =>
     Object.entries(source).flatMap(([kind, value]) => (value === undefined ? [] : [kind])),
   );
-  const unusual = [...new Set(kinds)].filter((kind) => !USUAL_VOLUMES.includes(kind));
+  const unusual = [...new Set(kinds)].filter((kind) => !RESTRICTED_VOLUMES.includes(kind));
   because.push(...unusual.map((kind) => `a volume of the kind ${kind}`));
   return unusual;
 }

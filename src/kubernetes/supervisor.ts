@@ -1,15 +1,12 @@
 /** How castellan is to be put into a pod. */
 import type { V1ResourceRequirements } from '@kubernetes/client-node';
+import type { BinaryIdentity } from '../config/pod.ts';
 import type { SecretFileName } from '../config/secret-files.ts';
 import type { PodIdentity } from './identity.ts';
 
 /** `combined`: both roles in the agent's container, as root. `sidecar`: the agent's container has no privileges at all. */
 export const TOPOLOGIES = ['combined', 'sidecar'] as const;
 export type Topology = (typeof TOPOLOGIES)[number];
-
-/** Who tells which program a connection belongs to: the process role, the sidecar by the pod's shared /proc, or nobody. */
-export const BINARY_IDENTITIES = ['process', 'sidecar', 'none'] as const;
-export type BinaryIdentity = (typeof BINARY_IDENTITIES)[number];
 
 /** How the program gets into the agent's container: copied by an init container, or its image mounted (Kubernetes 1.33, a beta feature). */
 export const INSTALL_METHODS = ['copy', 'image_volume'] as const;

@@ -5,11 +5,13 @@
  * looks), and none of that may be the author's to choose. So the image and the proxy's uid are never a pod's choice; the topology, and
  * with it privileges, only where the operator says so; a uid only out of the block that the namespace has.
  */
+
+import { BINARY_IDENTITIES, type BinaryIdentity } from '../../config/pod.ts';
 import { CastellanError } from '../../errors.ts';
 import { parseId } from '../../lib/id.ts';
 import { nearest } from '../../lib/nearest.ts';
 import { METADATA_PREFIX } from '../layout.ts';
-import { BINARY_IDENTITIES, type BinaryIdentity, TOPOLOGIES, type Topology } from '../supervisor.ts';
+import { TOPOLOGIES, type Topology } from '../supervisor.ts';
 
 /** Annotations by which a pod may choose, without their prefix. */
 export const CHOICES = [

@@ -1,4 +1,6 @@
 /** How the webhook changes pods: the file that `castellan kubernetes webhook --config` reads. It decides all that a pod may not. */
+
+import { BINARY_IDENTITIES } from '../../config/pod.ts';
 import { CastellanError } from '../../errors.ts';
 import {
   type Fields,
@@ -14,7 +16,7 @@ import { readTree, type TreeNode } from '../../policy/source/tree.ts';
 import { type ConfiguredIds, MAX_POD_ID } from '../identity.ts';
 import { POLICY_KEY } from '../layout.ts';
 import { DEFAULT_GRACE_SECONDS, DEFAULT_WORKDIR, PULL_POLICIES } from '../request.ts';
-import { BINARY_IDENTITIES, INSTALL_METHODS, type SupervisorOptions, TOPOLOGIES } from '../supervisor.ts';
+import { INSTALL_METHODS, type SupervisorOptions, TOPOLOGIES } from '../supervisor.ts';
 import { CHOICES, type Choice } from './choices.ts';
 
 export interface WebhookConfiguration {

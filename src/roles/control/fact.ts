@@ -1,5 +1,7 @@
 /** The facts of the process role's side, and no others: what comes from the agent's container must not forge what the sidecar saw. */
 import * as v from 'valibot';
+import { CONTROL_TABLE, CONTROLS } from '../../audit/controls.ts';
+import { DETACH_REASONS, SESSION_KINDS } from '../../audit/event.ts';
 import { MAX_ID } from '../../lib/id.ts';
 import { FACT_LIMITS } from '../../policy/fact-limits.ts';
 import { count, text } from '../atoms.ts';
@@ -17,24 +19,14 @@ const word = v.pipe(v.string(), v.maxLength(128));
 const exitCode = v.pipe(count, v.maxValue(255));
 const peer = v.strictObject({ pid, uid: count, gid: count });
 const session = { sessionId: word, peer };
-const control = v.picklist([
-  'sealed-namespace',
-  'mount-view',
-  'landlock',
-  'seccomp',
-  'privileges',
-  'account-view',
-  'trust-store',
-  'limits',
-  'teardown',
-]);
+const control = v.picklist(CONTROLS.filter((name) => CONTROL_TABLE[name]['process-only'] !== undefined));
 const launched = v.strictObject({
   pid,
   argv: v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_ARGUMENT))), v.maxLength(MAX_ARGUMENTS)),
   uid: id,
   gid: count,
   user: word,
-  kind: v.picklist(['main', 'shell', 'exec']),
+  kind: v.picklist(SESSION_KINDS),
   sessionId: word,
 });
 
@@ -75,7 +67,7 @@ export const processFact = v.variant('kind', [
   v.strictObject({
     kind: v.literal('ssh-detached'),
     ...session,
-    reason: v.picklist(['keys', 'gone', 'lagged', 'exited']),
+    reason: v.picklist(DETACH_REASONS),
     durationMs: duration,
   }),
   v.strictObject({ kind: v.literal('ssh-refused'), ...session, reason: text }),
