@@ -5,7 +5,7 @@ import { chownSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { closedPort } from '../flow/upstream-proxy-world.ts';
+import { freePort } from '../ports.ts';
 
 const NOBODY = 65_534;
 const asNobody = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
@@ -84,7 +84,7 @@ export function cpuSeconds(pid: number): number {
 const TICKS_PER_SECOND = 100;
 
 export async function startTinyproxy(directory: string): Promise<Server> {
-  const port = await closedPort();
+  const port = await freePort();
   const path = configure(
     directory,
     'tinyproxy.conf',
@@ -94,7 +94,7 @@ export async function startTinyproxy(directory: string): Promise<Server> {
 }
 
 export async function startSquid(directory: string): Promise<Server> {
-  const port = await closedPort();
+  const port = await freePort();
   const lines = [
     `http_port 127.0.0.1:${port}`,
     ...['http_access allow all', 'cache deny all', 'cache_mem 0', 'access_log none', 'cache_store_log none'],
@@ -113,7 +113,7 @@ export async function startHaproxy(
   mode: 'tcp' | 'http',
   originPort: number,
 ): Promise<Server> {
-  const port = await closedPort();
+  const port = await freePort();
   const path = configure(
     directory,
     `haproxy-${mode}.cfg`,

@@ -1,9 +1,9 @@
 /** `castellan kubernetes webhook` as a cluster runs it: started, probed, rotated, stopped. */
+
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -12,6 +12,7 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { LAST_CASE, podOf, reviewOf } from '../fakes/admission.ts';
 import { startApiServer } from '../fakes/api-server.ts';
 import { makeAuthority } from '../fakes/authority.ts';
+import { freePort } from '../ports.ts';
 
 const isRoot = process.getuid?.() === 0;
 const authority = makeAuthority('webhook test');
@@ -28,14 +29,6 @@ afterAll(() => {
   authority[Symbol.dispose]();
   rmSync(directory, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 interface Started {
   readonly child: ChildProcess;

@@ -3,6 +3,7 @@ import { createServer as createHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { connect as connectTls } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CLOSED_PORT } from '../ports.ts';
 import {
   type Certificate,
   curl,
@@ -160,18 +161,16 @@ describe('CONNECT', () => {
   });
 
   test('an origin that cannot be reached, or resolved, is answered before the tunnel', async () => {
-    const gone = await listen(tcpServer(() => {}));
-    await gone[Symbol.asyncDispose]();
     const resolve = async (host: string) => {
       if (host === 'nowhere.test') throw Object.assign(new Error('not found'), { code: 'ENOTFOUND' });
       return ['127.0.0.1'];
     };
-    await using world = await startWorld([rule('*.up.test', [gone.port]), rule('nowhere.test', [443])], {
+    await using world = await startWorld([rule('*.up.test', [CLOSED_PORT]), rule('nowhere.test', [443])], {
       resolve,
     });
     const ask = (authority: string) =>
       rawClient(world.proxyPort, `CONNECT ${authority} HTTP/1.1\r\nHost: x\r\n\r\n`).end();
-    expect(await ask(`a.up.test:${gone.port}`)).toMatch(
+    expect(await ask(`a.up.test:${CLOSED_PORT}`)).toMatch(
       /^HTTP\/1\.1 502 [\s\S]*"error":"upstream_unreachable"/,
     );
     expect(await ask('nowhere.test:443')).toMatch(/^HTTP\/1\.1 502 [\s\S]*"error":"name_resolution_failed"/);

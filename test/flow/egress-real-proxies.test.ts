@@ -7,9 +7,10 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { freePort } from '../ports.ts';
 import { curl, listen, rawClient, rule, startWorld, tcpServer } from './egress-world.ts';
 import { inspected } from './inspect-world.ts';
-import { closedPort, upstreamProxy } from './upstream-proxy-world.ts';
+import { upstreamProxy } from './upstream-proxy-world.ts';
 
 interface RealProxy extends AsyncDisposable {
   readonly port: number;
@@ -21,7 +22,7 @@ async function start(
   argv: (path: string) => readonly string[],
 ): Promise<RealProxy> {
   const directory = mkdtempSync(join(tmpdir(), 'castellan-proxy-'));
-  const port = await closedPort();
+  const port = await freePort();
   const path = join(directory, 'proxy.conf');
   writeFileSync(path, configure(port, directory));
   const [program = '', ...rest] = argv(path);
@@ -126,7 +127,7 @@ describe.each([
   );
 
   test.skipIf(!there)('carries requests inside opened TLS, in HTTP/2', async () => {
-    const port = await closedPort();
+    const port = await freePort();
     await using proxy = await startProxy(port);
     const options = { ...upstreamProxy(proxy.port, more), server: '2', port } as const;
     await using it = await inspected('protocol: rest, access: full', options);

@@ -4,9 +4,10 @@ import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { createServer as createTls } from 'node:tls';
 import { describe, expect, test } from 'vitest';
+import { CLOSED_PORT } from '../ports.ts';
 import { curl, listen, makeCertificate, rawClient, rule, startWorld, tcpServer } from './egress-world.ts';
 import { inspected } from './inspect-world.ts';
-import { type Answer, closedPort, fakeProxy, honest, upstreamProxy } from './upstream-proxy-world.ts';
+import { type Answer, fakeProxy, honest, upstreamProxy } from './upstream-proxy-world.ts';
 
 const REST = 'protocol: rest, access: full';
 const CONNECT = (port: number) => `CONNECT a.test:${port} HTTP/1.1\r\nHost: x\r\n\r\n`;
@@ -247,7 +248,7 @@ describe('a proxy that', () => {
   }); // biome-ignore format: a table
 
   test('is not there', async () => {
-    await using world = await startWorld([rule('a.test', [443])], upstreamProxy(await closedPort()));
+    await using world = await startWorld([rule('a.test', [443])], upstreamProxy(CLOSED_PORT));
     const text = await rawClient(world.proxyPort, CONNECT(443)).end();
     expect(text).toMatch(/^HTTP\/1.1 502 .*upstream_proxy_failed.*ECONNREFUSED/s);
   });

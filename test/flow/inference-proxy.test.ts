@@ -1,8 +1,9 @@
 /** Models behind the operator's own proxy: the way to them is that of every origin. */
 import { expect, test } from 'vitest';
+import { CLOSED_PORT } from '../ports.ts';
 import { makeCertificate } from './egress-world.ts';
 import { CHAT, json, KEY, localWorld, provider, route } from './local-world.ts';
-import { closedPort, fakeProxy, honest, upstreamProxy } from './upstream-proxy-world.ts';
+import { fakeProxy, honest, upstreamProxy } from './upstream-proxy-world.ts';
 
 const BODY = ['-d', '{"messages":[]}'];
 
@@ -29,14 +30,14 @@ test('inside TLS the proxy sees no key, and the route’s own authority proves t
 test('what the proxy is not for is dialled', async () => {
   await using models = await provider(json({ id: 'x' }));
   const exceptions = [{ kind: 'block', value: '127.0.0.0/8', port: undefined }] as const;
-  const around = upstreamProxy(await closedPort(), { exceptions });
+  const around = upstreamProxy(CLOSED_PORT, { exceptions });
   await using it = await localWorld({ routes: route(models), ...around });
   expect((await it.fetch(...BODY, CHAT)).stdout.toString()).toContain('"id":"x"');
 });
 
 test('a proxy that is not there is no reason to go around it', async () => {
   await using models = await provider(json({ id: 'x' }));
-  await using it = await localWorld({ routes: route(models), ...upstreamProxy(await closedPort()) });
+  await using it = await localWorld({ routes: route(models), ...upstreamProxy(CLOSED_PORT) });
   expect((await it.fetch(...BODY, CHAT)).stdout.toString()).toContain('upstream_proxy_failed');
   expect(models.calls).toEqual([]);
   expect(await it.world.fact('model-called')).toMatchObject({

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { parseCredentials } from '../../src/credential/parse.ts';
 import { CredentialStore } from '../../src/credential/store.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
+import { CLOSED_PORT } from '../ports.ts';
 import { listen, makeCertificate, tcpServer } from './egress-world.ts';
 import { CHAT, events, json, KEY, localRules, localWorld, provider, route } from './local-world.ts';
 
@@ -210,10 +211,8 @@ describe('routes', () => {
 `;
 
   test('the next one answers where one cannot be reached', async () => {
-    const gone = await provider(OK);
-    await gone[Symbol.asyncDispose]();
     await using models = await provider(OK);
-    await using it = await localWorld({ routes: two(gone.port, models.port) });
+    await using it = await localWorld({ routes: two(CLOSED_PORT, models.port) });
     const { stdout } = await it.fetch('-d', '{}', CHAT);
     expect(JSON.parse(stdout.toString())).toMatchObject({ id: 'x' });
     expect(models.calls[0]?.body).toBe('{"model":"b"}');

@@ -1,5 +1,3 @@
-/** Proxies of the operator's network: one that works, and ones that answer whatever a test says. */
-import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTls } from 'node:tls';
 import type { EgressOptions } from '../../src/egress/egress.ts';
@@ -56,13 +54,4 @@ export function upstreamProxy(
 ): Pick<EgressOptions, 'upstreamProxy'> {
   const proxy = { scheme: 'http', host: '127.0.0.1', port, exceptions: [], byHostName: false } as const;
   return { upstreamProxy: { ...proxy, credentials: undefined, ...more } };
-}
-
-/** A port of loopback on which nobody listens. */
-export async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  return typeof address === 'object' ? (address?.port ?? 0) : 0;
 }
