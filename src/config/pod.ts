@@ -6,6 +6,8 @@ import { readInteger, readWord, usage } from './values.ts';
 /** Who finds out which program is behind a connection: the process role, the sidecar by the pod's shared /proc, or nobody, which leaves programs out of every decision. */
 export const BINARY_IDENTITIES = ['process', 'sidecar', 'none'] as const;
 export type BinaryIdentity = (typeof BINARY_IDENTITIES)[number];
+/** Of runs, rendered pods, the webhook and its chart: the one that identifies programs without any privilege. */
+export const DEFAULT_BINARY_IDENTITY: BinaryIdentity = 'process';
 
 export interface PodConfig {
   /** Path of the Unix socket over which the containers speak. */
@@ -82,7 +84,7 @@ export function readPod(
     sandboxUid: uid === undefined ? undefined : readInteger('sandbox-uid', uid, 0, 1, MAX_ID),
     binaryIdentity: readWord(
       'binary-identity',
-      options.get('binary-identity')?.[0] ?? 'process',
+      options.get('binary-identity')?.[0] ?? DEFAULT_BINARY_IDENTITY,
       BINARY_IDENTITIES,
     ),
   };

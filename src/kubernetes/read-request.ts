@@ -1,7 +1,7 @@
 /** The text of a request to what it asks for: strict, and every problem with its line and column. */
 import { DEFAULT_NETWORK_ROLE_UID } from '../config/config.ts';
 import { MIN_DRIVER_ID } from '../config/driver-identity.ts';
-import { BINARY_IDENTITIES } from '../config/pod.ts';
+import { BINARY_IDENTITIES, DEFAULT_BINARY_IDENTITY } from '../config/pod.ts';
 import type { SecretFileName } from '../config/secret-files.ts';
 import { readUpstreamProxy } from '../config/upstream-proxy.ts';
 import { problemOfVariableName } from '../config/variable-names.ts';
@@ -157,7 +157,8 @@ function readRequest(text: string, findings: Findings): SandboxRequest | undefin
     nodeSelector: readLabels(fields.get('node_selector'), 'node_selector', findings),
     tolerations: readTolerations(fields.get('tolerations'), 'tolerations', findings),
     binaryIdentity:
-      readChoice(fields.get('binary_identity'), 'binary_identity', BINARY_IDENTITIES, findings) ?? 'process',
+      readChoice(fields.get('binary_identity'), 'binary_identity', BINARY_IDENTITIES, findings) ??
+      DEFAULT_BINARY_IDENTITY,
     nativeSidecar: readSwitch(fields.get('native_sidecar'), 'native_sidecar', true, findings),
     upstreamProxy: readProxy(fields.get('upstream_proxy'), findings),
     healthPort: number('health_port', [1, 65_535]),

@@ -54,6 +54,16 @@ export const HELM_CASES: readonly HelmCase[] = [
     apiVersions: ['security.openshift.io/v1'],
   },
   {
+    name: 'openshift-identifying-sidecar',
+    values: {
+      certificate: { source: 'openshift' },
+      supervisor: { binaryIdentity: 'sidecar' },
+      openshift: { scc: { create: true } },
+    },
+    kubeVersion: 'v1.33.0',
+    apiVersions: ['security.openshift.io/v1'],
+  },
+  {
     name: 'openshift-without-capabilities',
     values: {
       certificate: { source: 'openshift' },

@@ -1,6 +1,6 @@
 /** How the webhook changes pods: the file that `castellan kubernetes webhook --config` reads. It decides all that a pod may not. */
 
-import { BINARY_IDENTITIES } from '../../config/pod.ts';
+import { BINARY_IDENTITIES, DEFAULT_BINARY_IDENTITY } from '../../config/pod.ts';
 import { CastellanError } from '../../errors.ts';
 import {
   type Fields,
@@ -119,14 +119,13 @@ function readSupervisor(
   const image = text('image');
   if (image === undefined || /^$|\s/.test(image))
     refuse(findings, fields.get('image')?.position ?? tree.position, 'the configuration needs an image');
-  const topology = word('topology', TOPOLOGIES) ?? 'sidecar';
   const credentials = text('credentials');
   return {
-    topology,
+    topology: word('topology', TOPOLOGIES) ?? 'sidecar',
     image: image ?? '',
     pullPolicy: word('pull_policy', PULL_POLICIES),
     install: word('install', INSTALL_METHODS) ?? 'copy',
-    binaryIdentity: word('binary_identity', BINARY_IDENTITIES) ?? DEFAULT_BINARY_IDENTITY[topology],
+    binaryIdentity: word('binary_identity', BINARY_IDENTITIES) ?? DEFAULT_BINARY_IDENTITY,
     nativeSidecar: yes('native_sidecar') ?? true,
     proxyUid: whole('proxy_uid', IDS) ?? DEFAULT_PROXY_UID,
     policy: { name: text('policy') ?? DEFAULT_POLICY_NAME, key: POLICY_KEY },
@@ -146,6 +145,3 @@ function readSupervisor(
     resources: undefined,
   };
 }
-
-/** What tells most in each topology. */
-export const DEFAULT_BINARY_IDENTITY = { combined: 'process', sidecar: 'sidecar' } as const;

@@ -1,5 +1,6 @@
 /** What becomes of one review, but for what has to be asked: which reviews castellan has a say in, and the changed pod. Pure. */
 import type { V1Pod, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
+import { DEFAULT_BINARY_IDENTITY } from '../../config/pod.ts';
 import { CastellanError } from '../../errors.ts';
 import { at } from '../../lib/json.ts';
 import { parseIdBlock } from '../id-blocks.ts';
@@ -16,7 +17,7 @@ import { isReadable, schemaFindings } from '../schema.ts';
 import type { SupervisorOptions } from '../supervisor.ts';
 import { withoutMountedToken } from './admitted.ts';
 import { asksForCastellan, type PodChoices, readChoices, withoutChoices } from './choices.ts';
-import { CREDENTIALS_KEY, DEFAULT_BINARY_IDENTITY, type WebhookConfiguration } from './configuration.ts';
+import { CREDENTIALS_KEY, type WebhookConfiguration } from './configuration.ts';
 import { type JsonValue, type PatchOperation, patchBetween } from './json-patch.ts';
 import type { AdmissionReview } from './review.ts';
 
@@ -153,8 +154,7 @@ function optionsFor(
   identity: PodIdentity,
 ): SupervisorOptions {
   const { topology = supervisor.topology, credentials, policy } = choices;
-  const usual =
-    topology === supervisor.topology ? supervisor.binaryIdentity : DEFAULT_BINARY_IDENTITY[topology];
+  const usual = topology === supervisor.topology ? supervisor.binaryIdentity : DEFAULT_BINARY_IDENTITY;
   return {
     ...supervisor,
     identity,

@@ -141,6 +141,7 @@ describe('SecurityContextConstraints are what pods need, and no more', () => {
   it.each([
     ['openshift', 'combined'],
     ['openshift', 'sidecar'],
+    ['openshift-identifying-sidecar', 'sidecar'],
     ['openshift-without-capabilities', 'sidecar'],
   ] as const)('%s, %s', (name, topology) => {
     const { supervisor, ids } = configurationOf(name);
@@ -180,7 +181,7 @@ describe('the schema of the values', () => {
 
   it('has the words of the program', () => {
     expect(supervisor.topology.enum).toEqual(TOPOLOGIES);
-    expect(supervisor.binaryIdentity.enum).toEqual(['auto', ...BINARY_IDENTITIES]);
+    expect(supervisor.binaryIdentity.enum).toEqual(BINARY_IDENTITIES);
     expect(supervisor.install.enum).toEqual(INSTALL_METHODS);
     expect(supervisor.podsMayChoose.items.enum).toEqual(CHOICES);
   });
