@@ -8,6 +8,7 @@ export interface SandboxIdentity {
   readonly groups: readonly number[];
   /** Login name, or the decimal uid where no account has it. */
   readonly user: string;
+  /** Of the account until the policy's paths are there, then HOME (start/home.ts). */
   readonly home: string;
   readonly shell: string;
   /** Where the answer came from, for the record. */

@@ -9,11 +9,10 @@ import { MAX_ID, parseId } from '../lib/id.ts';
 import type { ProcessPolicy } from '../policy/document.ts';
 import { MIN_POLICY_ID } from '../policy/process.ts';
 import { isLoginShell } from '../session/login-shell.ts';
+import { NO_HOME } from './home.ts';
 
 /** The account an unnamed sandbox runs as. In a policy it means the platform's choice where there is one. */
 export const DEFAULT_USER = 'sandbox';
-/** Home where no account names one. */
-const DEFAULT_HOME = '/sandbox';
 const DEFAULT_SHELL = '/bin/sh';
 
 export interface AccountFiles {
@@ -172,7 +171,7 @@ function accountFacts(uid: number, account: Account | undefined) {
   const shell = account?.shell ?? '';
   return {
     user: account?.name ?? String(uid),
-    home: account?.home.startsWith('/') ? account.home : DEFAULT_HOME,
+    home: account?.home ?? NO_HOME,
     shell: isLoginShell(shell) ? shell : DEFAULT_SHELL,
   };
 }

@@ -15,6 +15,7 @@ import { viewAccounts } from './account-view.ts';
 import { buildCell } from './cell.ts';
 import { type PreparedFilesystem, prepareFilesystem } from './filesystem.ts';
 import type { HandedSocket } from './handed-sockets.ts';
+import { homeOf } from './home.ts';
 import { readAccounts, resolveRunIdentity } from './identity.ts';
 import { makeCgroup, resourceLimits } from './limits.ts';
 import { ownPlaces, viewOfRun } from './mount-view.ts';
@@ -96,21 +97,22 @@ function policyOf({ policy }: Setup): PolicyDocument {
 export async function prepareSandbox(request: PrepareRequest): Promise<PreparedSandbox> {
   const { config, surroundings, install, runDirectory, handed = [], stage, report, held, create } = request;
   const { policy, cgroup, landlock, setup } = request.groundwork;
-  const { identity, accounts } = await stage('identity', async () => {
+  const { resolved, accounts } = await stage('identity', async () => {
     const accounts = await readAccounts();
-    const identity = await resolveRunIdentity(config, surroundings, policy.process, accounts, report);
-    return { identity, accounts };
+    const resolved = await resolveRunIdentity(config, surroundings, policy.process, accounts, report);
+    return { resolved, accounts };
   });
   const sockets = [...socketPaths(config), ...handed.flatMap(({ path }) => path ?? [])];
   const own = await ownPlaces(config, install, sockets, managerSocket(surroundings));
   const files = held.use(
     await stage('filesystem', () =>
-      prepareFilesystem(policy.filesystem, config.workingDirectory, own, identity, report, {
+      prepareFilesystem(policy.filesystem, config.workingDirectory, own, resolved, report, {
         create,
         everyPathRequired: policy.landlock.compatibility === 'hard_requirement',
       }),
     ),
   );
+  const identity = { ...resolved, home: await homeOf(resolved.home, config.workingDirectory) };
   await refuseWritableFiles(policy, files.granted);
   reportUpstreamProxy(config.upstreamProxy, report);
   const secrets = held.use(

@@ -212,7 +212,7 @@ describe.skipIf(!isRoot)('identity from the platform (needs root to make the tes
       }),
     );
     const name = String(NOBODY_KNOWS);
-    expect(stdout, stderr).toBe(`${name}\n${name}\n/sandbox\nsandbox\nuser ${name}\n${name}\n`);
+    expect(stdout, stderr).toBe(`${name}\n${name}\n${setup.work}\nsandbox\nuser ${name}\n${name}\n`);
     expect(readFileSync('/etc/passwd', 'utf8')).toBe(before);
   });
 

@@ -120,7 +120,7 @@ describe.skipIf(!isRoot).each(MODES)('a sandbox’s life, %s (needs root to make
     expect(
       (await ssh('curl -sS -o /dev/null -w "%{http_connect}" https://forbidden.demo.test:8443/')).stdout,
     ).toBe('403');
-    expect((await ssh('echo "a  b"  "$HOME"')).stdout).toBe(`a  b /sandbox\n`);
+    expect((await ssh('echo "a  b"  "$HOME"')).stdout).toBe(`a  b ${setup.work}\n`);
     const piped = castellan(setup, ['ssh', '--sandbox', name, '--', 'wc -c'], 'pipe');
     piped.stdin?.end(Buffer.alloc(1_000_000));
     expect((await finish(piped)).stdout.trim()).toBe('1000000');

@@ -23,9 +23,9 @@ describe.skipIf(!isRoot)('a pod', () => {
     async (kind) => {
       pod = await makePod(world(), ALLOW_CURL);
       const sidecar = finish(await pod.sidecar(kind, ['--sandbox-uid', String(SANDBOX_UID)]));
-      const script = `id -u; curl -sS ${URL}/a; curl -sS https://forbidden.demo.test:8443/; exit 7`;
+      const script = `id -u; echo $HOME; curl -sS ${URL}/a; curl -sS https://forbidden.demo.test:8443/; exit 7`;
       const agent = await finish(pod.agent(['sh', '-c', script]));
-      expect(agent.stdout).toBe(`${SANDBOX_UID}\nGET allowed.demo.test:8443 /a 0\n`);
+      expect(agent.stdout).toBe(`${SANDBOX_UID}\n${pod.work}\nGET allowed.demo.test:8443 /a 0\n`);
       expect(agent).toMatchObject({ code: 7, stderr: expect.stringContaining('403') });
       expect(await sidecar).toMatchObject({ code: 0, stdout: '' });
 
