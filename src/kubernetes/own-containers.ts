@@ -24,7 +24,11 @@ import type { SupervisorOptions } from './supervisor.ts';
 
 /** Of castellan's own short containers, so that quotas have something to count. */
 const SMALL = { requests: { cpu: '10m', memory: '64Mi' } };
-const NETWORK_ROLE = { requests: { cpu: '50m', memory: '128Mi' } };
+/** Of the network sidecar where nobody says otherwise: two Node processes and what is under way; in 64 MiB they do not start. */
+export const SIDECAR_RESOURCES = {
+  requests: { cpu: '50m', memory: '128Mi' },
+  limits: { memory: '256Mi' },
+};
 /** Node starts in less; a loaded machine may take much longer. */
 const PROBE_SECONDS = 5;
 const STARTUP_TRIES = 120;
@@ -78,7 +82,7 @@ export function networkContainer(options: SupervisorOptions): V1Container {
         ? privileged(IDENTIFYING_CAPABILITIES)
         : unprivileged({ uid: proxyUid, gid: proxyUid }),
     volumeMounts: networkMounts(options),
-    resources: options.resources ?? NETWORK_ROLE,
+    resources: options.resources ?? SIDECAR_RESOURCES,
     ...(nativeSidecar && {
       startupProbe: {
         exec: { command: [CASTELLAN, 'probe', 'ready'] },

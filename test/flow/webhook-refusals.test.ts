@@ -8,6 +8,7 @@ describe('a pod is refused', () => {
     name: string;
     annotations?: Record<string, string>;
     spec?: Record<string, unknown>;
+    container?: Record<string, unknown>;
     configuration?: string;
     message: RegExp;
   }[] = [
@@ -67,6 +68,28 @@ describe('a pod is refused', () => {
       message: /not what castellan would put there/,
     },
     {
+      name: 'that chooses the way out of the network',
+      annotations: { 'castellan/upstream-proxy': 'http://evil:3128' },
+      message: /upstream-proxy is unknown/,
+    },
+    {
+      name: 'that wants nothing seeded',
+      annotations: { 'castellan/seed': 'true', 'castellan/workdir': '/data' },
+      message: /no volume at \/data/,
+    },
+    {
+      name: 'that wants a part of a volume seeded',
+      annotations: { 'castellan/seed': 'true', 'castellan/workdir': '/data' },
+      container: { volumeMounts: [{ name: 'data', mountPath: '/data', subPath: 'mine' }] },
+      spec: { volumes: [{ name: 'data', emptyDir: {} }] },
+      message: /cannot be seeded/,
+    },
+    {
+      name: 'with a routes’ Secret that is no name',
+      annotations: { 'castellan/inference-routes': '../x' },
+      message: /no name of Kubernetes/,
+    },
+    {
       name: 'that is static',
       annotations: { 'kubernetes.io/config.mirror': 'x' },
       message: /started by its kubelet/,
@@ -90,11 +113,11 @@ describe('a pod is refused', () => {
     },
     { name: 'that would be the proxy', configuration: 'proxy_uid: 1000680000', message: /the proxy's/ },
   ];
-  it.each(rows)('$name', async ({ annotations = {}, spec = {}, configuration, message }) => {
+  it.each(rows)('$name', async ({ annotations = {}, spec = {}, container = {}, configuration, message }) => {
     const { response } = await review(
       await open(configuration),
       LAST_CASE,
-      podOf(LAST_CASE, { annotations, spec }),
+      podOf(LAST_CASE, { annotations, spec, container }),
     );
     expect(response).toMatchObject({ allowed: false, status: { code: 403, reason: 'Forbidden' } });
     expect(response.status?.message).toMatch(/^castellan \((manifest|identity)_invalid\): /);

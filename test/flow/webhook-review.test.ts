@@ -228,6 +228,51 @@ describe('choices', () => {
     expect(await review(hook, LAST_CASE, changed)).toEqual(untouched(LAST_CASE));
   });
 
+  it('of the operator reach the sidecar, and the pod only where they are the pod’s', async () => {
+    const hook = await open(`upstream_proxy: { url: "https://proxy:3128", auth: { secret: proxy } }
+inference_routes: routes
+health_port: 9000
+metrics_port: 9001
+reload: watch
+resources: { limits: { memory: 1Gi } }
+`);
+    const pod = podOf(LAST_CASE);
+    const changed = patched(pod, await review(hook, LAST_CASE, pod));
+    const container = (name: string) =>
+      (changed.spec.initContainers as { name: string; args?: string[] }[]).find((one) => one.name === name);
+    expect(container('castellan-network')).toMatchObject({
+      resources: { limits: { memory: '1Gi' } },
+      ports: [{ containerPort: 9000 }, { containerPort: 9001 }],
+      livenessProbe: { httpGet: { port: 9000 } },
+    });
+    const args = container('castellan-network')?.args ?? [];
+    const told = ['--upstream-proxy', 'https://proxy:3128', '--reload', 'watch', '--inference-routes'];
+    expect(args).toEqual(expect.arrayContaining(told));
+    expect(args).toContain('/etc/castellan-secrets/proxy-auth/auth');
+    expect(container('castellan-fence')?.args?.join(' ')).toMatch(
+      /--allow-inbound 9000 --allow-inbound 9001/,
+    );
+    // The agent's container hears of none of it.
+    expect(JSON.stringify(changed.spec.containers)).not.toMatch(/proxy:3128|castellan-secrets|900[01]/);
+    expect(await review(hook, LAST_CASE, changed)).toEqual(untouched(LAST_CASE));
+  });
+
+  it('of a pod to have its workspace seeded fill the volume that is there, before the agent starts', async () => {
+    const hook = await open();
+    const annotations = { 'castellan/seed': 'true', 'castellan/workdir': '/data' };
+    const mounted = { volumeMounts: [{ name: 'data', mountPath: '/data' }] };
+    const spec = { volumes: [{ name: 'data', emptyDir: {} }] };
+    const pod = podOf(LAST_CASE, { annotations, spec, container: mounted });
+    const changed = patched(pod, await review(hook, LAST_CASE, pod));
+    const names = changed.spec.initContainers.map(({ name }) => name);
+    expect(names.slice(2, 4)).toEqual(['castellan-network', 'castellan-seed']);
+    expect(changed.spec.initContainers[3]).toMatchObject({
+      args: ['seed', '/data', '/castellan-seed'],
+      volumeMounts: expect.arrayContaining([{ name: 'data', mountPath: '/castellan-seed' }]),
+    });
+    expect(await review(hook, LAST_CASE, changed)).toEqual(untouched(LAST_CASE));
+  });
+
   it('of the operator need no namespace', async () => {
     const hook = await open('sandbox_uid: 2147483647\nsandbox_gid: 1000680000', false);
     const pod = podOf(LAST_CASE);

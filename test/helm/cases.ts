@@ -75,6 +75,32 @@ export const HELM_CASES: readonly HelmCase[] = [
     apiVersions: ['security.openshift.io/v1'],
   },
   {
+    name: 'everything-said',
+    values: {
+      identity: { uid: 20_001, gid: 20_001 },
+      certificate: CERTIFICATES,
+      supervisor: {
+        credentials: 'keys',
+        inferenceRoutes: 'routes',
+        hostUsers: false,
+        upstreamProxy: {
+          url: 'http://proxy.corp.example:3128',
+          noProxy: ['.corp.example', '10.0.0.0/8'],
+          authSecret: 'proxy',
+          authKey: 'password',
+          allowInsecureAuth: true,
+          connectByHostname: true,
+        },
+        healthPort: 9000,
+        metricsPort: 9001,
+        reload: 'watch',
+        appArmor: 'Localhost/castellan',
+        resources: { limits: { memory: '1Gi', cpu: 2 } },
+      },
+    },
+    kubeVersion: 'v1.33.2',
+  },
+  {
     name: 'guarded',
     values: {
       nameOverride: 'guard',

@@ -127,6 +127,31 @@ describe('values that do not fit are refused', () => {
       message: /companions/,
     },
     {
+      name: 'a proxy with a password in its address',
+      values: { supervisor: { upstreamProxy: { url: 'http://me:secret@proxy:3128' } } },
+      message: /upstreamProxy.url: Does not match/,
+    },
+    {
+      name: 'a proxy’s password without a proxy',
+      values: { supervisor: { upstreamProxy: { authSecret: 'proxy' } } },
+      message: /upstreamProxy takes a url/,
+    },
+    {
+      name: 'a port of castellan’s that takes root',
+      values: { supervisor: { healthPort: 80 } },
+      message: /healthPort: Must be greater/,
+    },
+    {
+      name: 'an amount that is none',
+      values: { supervisor: { resources: { limits: { memory: 'lots' } } } },
+      message: /memory: Does not match/,
+    },
+    {
+      name: 'an own choice of the proxy',
+      values: { supervisor: { podsMayChoose: ['upstream-proxy'] } },
+      message: /podsMayChoose/,
+    },
+    {
       name: 'an own choice of image',
       values: { supervisor: { podsMayChoose: ['image'] } },
       message: /podsMayChoose/,

@@ -18,12 +18,24 @@ export const CHOICES = [
   'container',
   'policy',
   'credentials',
+  'inference-routes',
   'workdir',
+  'seed',
   'topology',
   'binary-identity',
   'identity',
 ] as const;
 export type Choice = (typeof CHOICES)[number];
+
+/** What an author can do anyway: to name things of the own namespace, which container is the agent's, and what is in its workspace. */
+export const DEFAULT_CHOICES: readonly Choice[] = [
+  'container',
+  'policy',
+  'credentials',
+  'inference-routes',
+  'workdir',
+  'seed',
+];
 
 export const INJECT_ANNOTATION = `${METADATA_PREFIX}inject`;
 
@@ -33,7 +45,11 @@ export interface PodChoices {
   readonly policy: string | undefined;
   /** A Secret of the pod's namespace. */
   readonly credentials: string | undefined;
+  /** The same. */
+  readonly inferenceRoutes: string | undefined;
   readonly workdir: string | undefined;
+  /** Whether the volume at the working directory gets what the image has there. */
+  readonly seed: boolean;
   readonly topology: Topology | undefined;
   readonly binaryIdentity: BinaryIdentity | undefined;
   readonly identity: { readonly uid: number; readonly gid: number } | undefined;
@@ -83,7 +99,9 @@ export function readChoices(
     container: named(chosen, 'container', CONTAINER),
     policy: named(chosen, 'policy', OBJECT),
     credentials: named(chosen, 'credentials', OBJECT),
+    inferenceRoutes: named(chosen, 'inference-routes', OBJECT),
     workdir: chosen.get('workdir'),
+    seed: word(chosen, 'seed', ['true', 'false']) === 'true',
     topology: word(chosen, 'topology', TOPOLOGIES),
     binaryIdentity: word(chosen, 'binary-identity', BINARY_IDENTITIES),
     identity: ids(chosen),

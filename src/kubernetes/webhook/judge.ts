@@ -11,13 +11,14 @@ import {
   UID_RANGE_ANNOTATION,
 } from '../identity.ts';
 import { hasCastellan, injectSupervisor } from '../inject.ts';
-import { METADATA_PREFIX } from '../layout.ts';
+import { isReservedName, METADATA_PREFIX } from '../layout.ts';
 import { withoutNulls } from '../plain.ts';
+import { SECRET_KEYS } from '../read-supervision.ts';
 import { isReadable, schemaFindings } from '../schema.ts';
 import type { SupervisorOptions } from '../supervisor.ts';
 import { withoutMountedToken } from './admitted.ts';
 import { asksForCastellan, type PodChoices, readChoices, withoutChoices } from './choices.ts';
-import { CREDENTIALS_KEY, type WebhookConfiguration } from './configuration.ts';
+import type { WebhookConfiguration } from './configuration.ts';
 import { type JsonValue, type PatchOperation, patchBetween } from './json-patch.ts';
 import type { AdmissionReview } from './review.ts';
 
@@ -111,7 +112,12 @@ export function changePod(
     metadata: { ...pod.metadata, annotations: withoutChoices(annotations) },
     spec: withoutMountedToken(pod.spec),
   };
-  const options = optionsFor(choices, configuration, identityFor(choices, configuration, namespace));
+  const options = optionsFor(
+    pod.spec,
+    choices,
+    configuration,
+    identityFor(choices, configuration, namespace),
+  );
   const supervised = injectSupervisor(bare, options);
   const changed = {
     ...pod,
@@ -149,25 +155,53 @@ function identityFor(
 }
 
 function optionsFor(
+  spec: V1PodSpec,
   choices: PodChoices,
   { supervisor }: WebhookConfiguration,
   identity: PodIdentity,
 ): SupervisorOptions {
-  const { topology = supervisor.topology, credentials, policy } = choices;
+  const { topology = supervisor.topology, policy, workdir = supervisor.workdir } = choices;
   const usual = topology === supervisor.topology ? supervisor.binaryIdentity : DEFAULT_BINARY_IDENTITY;
   return {
     ...supervisor,
     identity,
     topology,
     binaryIdentity: choices.binaryIdentity ?? usual,
-    workdir: choices.workdir ?? supervisor.workdir,
+    workdir,
     agentContainer: choices.container,
     policy: policy === undefined ? supervisor.policy : { ...supervisor.policy, name: policy },
-    secrets:
-      credentials === undefined
-        ? supervisor.secrets
-        : { ...supervisor.secrets, credentials: { name: credentials, key: CREDENTIALS_KEY } },
+    secrets: { ...supervisor.secrets, ...chosenSecrets(choices) },
+    seed: choices.seed ? seedOf(spec, choices, workdir) : undefined,
   };
+}
+
+function chosenSecrets({ credentials, inferenceRoutes }: PodChoices): SupervisorOptions['secrets'] {
+  return {
+    ...(credentials !== undefined && {
+      credentials: { name: credentials, key: SECRET_KEYS.credentials },
+    }),
+    ...(inferenceRoutes !== undefined && {
+      inferenceRoutes: { name: inferenceRoutes, key: SECRET_KEYS.inferenceRoutes },
+    }),
+  };
+}
+
+/** The volume that the agent's container has at its working directory, all of which is to be filled. */
+function seedOf(
+  { containers }: V1PodSpec,
+  { container }: PodChoices,
+  workdir: string,
+): SupervisorOptions['seed'] {
+  const [agent, ...others] = containers.filter(({ name }) =>
+    container === undefined ? !isReservedName(name) : name === container,
+  );
+  const at = agent?.volumeMounts?.find(({ mountPath }) => mountPath === workdir);
+  // Of several containers none is the agent's, which is told where it is chosen.
+  if (others.length > 0) return undefined;
+  if (at === undefined) throw refused(`there is no volume at ${workdir} to be seeded`);
+  if (at.readOnly || at.subPath !== undefined || at.subPathExpr !== undefined)
+    throw refused(`the volume at ${workdir} cannot be seeded: it is mounted read-only, or a part of it`);
+  return { volume: at.name, from: workdir };
 }
 
 /** Without the keys that have no value, as it would be written. */

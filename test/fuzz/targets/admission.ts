@@ -21,7 +21,7 @@ const NAMESPACE: NamespaceFacts = {
   annotations: { 'openshift.io/sa.scc.uid-range': '1000680000/10000' },
 };
 const CONFIGURATION = parseWebhookConfiguration(
-  'version: 1\nimage: castellan:1\ncompanions: fenced\npods_may_choose: [container, policy, credentials, workdir, topology, binary-identity, identity]\n',
+  'version: 1\nimage: castellan:1\ncompanions: fenced\npods_may_choose: [container, policy, credentials, inference-routes, workdir, seed, topology, binary-identity, identity]\n',
   'webhook.yaml',
 );
 

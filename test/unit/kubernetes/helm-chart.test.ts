@@ -8,11 +8,15 @@ import { BINARY_IDENTITIES } from '../../../src/config/pod.ts';
 import { type NamespaceFacts, resolvePodIdentity } from '../../../src/kubernetes/identity.ts';
 import { injectSupervisor } from '../../../src/kubernetes/inject.ts';
 import { parseManifest } from '../../../src/kubernetes/manifest.ts';
+import { SIDECAR_RESOURCES } from '../../../src/kubernetes/own-containers.ts';
 import { requiredScc, sccManifest } from '../../../src/kubernetes/scc.ts';
 import { INSTALL_METHODS, TOPOLOGIES } from '../../../src/kubernetes/supervisor.ts';
 import { validateManifest } from '../../../src/kubernetes/validate.ts';
 import { CHOICES, INJECT_ANNOTATION } from '../../../src/kubernetes/webhook/choices.ts';
-import { parseWebhookConfiguration } from '../../../src/kubernetes/webhook/configuration.ts';
+import {
+  CONFIGURATION_KEYS,
+  parseWebhookConfiguration,
+} from '../../../src/kubernetes/webhook/configuration.ts';
 import { at } from '../../../src/lib/json.ts';
 import { MUTATE_PATH } from '../../../src/webhook/webhook.ts';
 import { CHART, chartDigest, DIGEST, GOLDENS, HELM_CASES, NAMESPACE, objectsOf } from '../../helm/cases.ts';
@@ -123,6 +127,50 @@ describe('what is asked about', () => {
     );
     // An annotation can be taken away from a pod that runs.
     expect(at(ephemeral, 'matchConditions')).toBeUndefined();
+  });
+});
+
+describe('the configuration', () => {
+  const textOf = (name: string) =>
+    all(name, 'ConfigMap')
+      .map((map) => String(at(map, 'data', 'webhook.yaml') ?? ''))
+      .join('');
+
+  it('can say everything that the webhook takes', () => {
+    const said = [...textOf('everything-said').matchAll(/^(\w+):/gm)].map(([, key]) => key);
+    expect(said.sort()).toEqual(CONFIGURATION_KEYS.toSorted());
+    expect(configurationOf('everything-said')).toMatchObject({
+      ids: { uid: 20_001, gid: 20_001 },
+      supervisor: {
+        secrets: {
+          credentials: { name: 'keys', key: 'credentials.yaml' },
+          inferenceRoutes: { name: 'routes', key: 'routes.yaml' },
+          upstreamProxyAuth: { name: 'proxy', key: 'password' },
+        },
+        upstreamProxy: {
+          url: 'http://proxy.corp.example:3128',
+          noProxy: ['.corp.example', '10.0.0.0/8'],
+          connectByHostname: true,
+          allowInsecureAuth: true,
+        },
+        healthPort: 9000,
+        metricsPort: 9001,
+        reload: 'watch',
+        appArmor: 'Localhost/castellan',
+        resources: { limits: { memory: '1Gi', cpu: '2' } },
+      },
+    });
+  });
+
+  it('has the program’s defaults', () => {
+    const { supervisor, podsMayChoose } = configurationOf('default');
+    const { image, pullPolicy, resources, appArmor, ...others } = supervisor;
+    const plain = parseWebhookConfiguration('version: 1\nimage: castellan\n', 'plain');
+    expect(plain.supervisor).toMatchObject(others);
+    expect(podsMayChoose).toEqual(plain.podsMayChoose);
+    expect(resources).toEqual(SIDECAR_RESOURCES);
+    expect(appArmor).toBe('Unconfined');
+    expect(configurationOf('old-cluster').supervisor.appArmor).toBeUndefined();
   });
 });
 
