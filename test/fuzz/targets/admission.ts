@@ -8,7 +8,7 @@ import { problemOfBounds } from '../../../src/kubernetes/webhook/bounds.ts';
 import { asksForCastellan, CHOICES, readChoices } from '../../../src/kubernetes/webhook/choices.ts';
 import { parseWebhookConfiguration } from '../../../src/kubernetes/webhook/configuration.ts';
 import { type JsonValue, patchBetween } from '../../../src/kubernetes/webhook/json-patch.ts';
-import { changePod, choicesOf, scopeOf } from '../../../src/kubernetes/webhook/judge.ts';
+import { changePod, choicesOf, podToChange } from '../../../src/kubernetes/webhook/judge.ts';
 import { parseReview, REVIEW_VERSIONS, renderAnswer } from '../../../src/kubernetes/webhook/review.ts';
 import { parsedJson } from '../../../src/lib/json.ts';
 import { podOf, REVIEW_CASES, reviewOf } from '../../fakes/admission.ts';
@@ -49,10 +49,9 @@ const review = textTarget({
     const answer = JSON.parse(renderAnswer(read, { kind: 'refused', rule: 'internal', message: text }));
     assert.equal(answer.response.uid, read.request.uid);
     assert.equal(answer.response.allowed, false);
-    const scope = returnsOr(() => scopeOf(read), isRefused);
-    if (scope?.kind !== 'pod') return;
+    const pod = returnsOr(() => podToChange(read), isRefused);
+    if (pod === undefined) return;
     // Whatever a pod is: it is refused, or what comes out is castellan's, and is known as that.
-    const { pod } = scope;
     const change = (given: typeof pod) =>
       returnsOr(() => changePod(given, choicesOf(given, CONFIGURATION), CONFIGURATION, NAMESPACE), isRefused);
     const operations = change(pod);
