@@ -168,12 +168,16 @@ describe('ephemeral containers', () => {
     );
   });
 
-  it('of whatever shape are answered', async () => {
+  it('of whatever shape are answered, and of clusters that do not show the pod', async () => {
     const { hook, pod } = await injected();
     for (const list of [[null], {}, 'x', [{ name: 7 }]]) {
       const odd = changed(pod, ({ spec }) => Object.assign(spec, { ephemeralContainers: list }));
       expect((await admission(hook, LAST_CASE, odd, JOIN)).response.allowed).toBe(false);
     }
+    const kind = { group: '', version: 'v1', kind: 'EphemeralContainers' };
+    const alone = { kind: 'EphemeralContainers', ephemeralContainers: [debug] };
+    const { response } = await admission(hook, LAST_CASE, alone, { ...JOIN, kind });
+    expect(response.status?.message).toMatch(/v1 EphemeralContainers is no v1 Pod/);
   });
 });
 

@@ -1,6 +1,13 @@
 /** What may be stored after all webhooks: what castellan gave, and nothing that somebody made of it. */
 import { describe, expect, it } from 'vitest';
-import { asFilledIn, LAST_CASE, OPENSHIFT_CASE, podOf, REVIEW_CASES } from '../fakes/admission.ts';
+import {
+  asFilledIn,
+  LAST_CASE,
+  OPENSHIFT_CASE,
+  type PodParts,
+  podOf,
+  REVIEW_CASES,
+} from '../fakes/admission.ts';
 import {
   admission,
   api,
@@ -165,6 +172,73 @@ describe('a pod that another webhook changed after castellan, and not castellanâ
     expect((await admission(hook, LAST_CASE, podOf(LAST_CASE), { dryRun: true })).response.allowed).toBe(
       false,
     );
+  });
+});
+
+describe('a pod whatever its author wrote', () => {
+  const lookedUp = (fieldPath: string) => ({
+    name: 'WHO',
+    valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } },
+  });
+  const rows: readonly [string, PodParts, string?][] = [
+    [
+      'says what castellan would not',
+      { spec: { shareProcessNamespace: false, hostUsers: true, hostNetwork: false } },
+    ],
+    [
+      'says it where castellan says the contrary',
+      { spec: { shareProcessNamespace: false } },
+      'topology: combined',
+    ],
+    [
+      'has a variable twice',
+      {
+        container: {
+          env: [
+            lookedUp('metadata.name'),
+            { name: 'A', value: '--env' },
+            { name: 'B', value: '$(WHO)' },
+            lookedUp('metadata.uid'),
+          ],
+        },
+      },
+    ],
+    [
+      'has arguments like castellanâ€™s',
+      { container: { command: ['sh', '--env', 'A=B', '--', '--env', 'C'] } },
+    ],
+    ['has ports', { container: { ports: [{ containerPort: 80, protocol: 'TCP' }] } }, 'topology: combined'],
+    [
+      'has storage',
+      {
+        spec: { volumes: [{ name: 'work', persistentVolumeClaim: { claimName: 'work' } }] },
+        container: { volumeMounts: [{ name: 'work', mountPath: '/sandbox' }] },
+      },
+    ],
+    ['has time', { spec: { terminationGracePeriodSeconds: 0 } }],
+    [
+      'has neighbours',
+      {
+        annotations: { 'castellan/container': 'agent' },
+        spec: { initContainers: [{ name: 'first', image: 'x', resources: {} }] },
+      },
+      'companions: fenced',
+    ],
+    [
+      'has labels for SELinux',
+      {
+        spec: {
+          securityContext: { seLinuxOptions: { level: 's0:c1' }, fsGroup: 1_000_680_000, runAsUser: 5 },
+        },
+      },
+    ],
+  ];
+  it.each(rows)('is stored as castellan gave it: %s', async (_name, parts, configuration) => {
+    const { hook, pod } = await injected(configuration, parts);
+    for (const one of [pod, asFilledIn(pod)]) {
+      expect(await admission(hook, LAST_CASE, one)).toEqual(untouched(LAST_CASE));
+      expect(await review(hook, LAST_CASE, one)).toEqual(untouched(LAST_CASE));
+    }
   });
 });
 

@@ -36,8 +36,9 @@ export function podToAdmit(
   configuration: WebhookConfiguration,
 ): SpecifiedPod | undefined {
   const { kind, operation, object } = request;
+  // Before 1.22 that was a kind of its own, which does not tell what is in the pod.
   if (operation === 'UPDATE' && isAboutPods(request, 'ephemeralcontainers'))
-    refuseEphemeral(object, configuration);
+    refuseEphemeral(podOf(kind, object), configuration);
   if (operation === 'UPDATE' && isAboutPods(request, '')) refuseChanges(request);
   if (operation !== 'CREATE' || !isAboutPods(request, '')) return undefined;
   const asks = asksForCastellan(annotationsOf(object));
@@ -77,13 +78,12 @@ export function refuseUnlessSupervised(
  * Refuses ephemeral containers of a pod that has castellan: they run beside it, confined by nothing, in a network that castellan
  * governs for the agent alone, and with whatever uid they name, the proxy's included. (By what is in the pod: annotations can be taken away.)
  */
-function refuseEphemeral(pod: unknown, { ephemeralContainers }: WebhookConfiguration): void {
-  const spec = at(pod, 'spec');
-  const joining = at(spec, 'ephemeralContainers');
-  if (ephemeralContainers === 'allow' || !hasCastellan({ ...Object(spec), ephemeralContainers: [] })) return;
-  if (joining === undefined || joining === null || (Array.isArray(joining) && joining.length === 0)) return;
+function refuseEphemeral({ spec }: SpecifiedPod, { ephemeralContainers }: WebhookConfiguration): void {
+  const [joining] = spec.ephemeralContainers ?? [];
+  if (joining === undefined || ephemeralContainers === 'allow') return;
+  if (!hasCastellan({ ...spec, ephemeralContainers: [] })) return;
   throw refused(
-    `ephemeral container ${at(joining, '0', 'name')} would run in the pod outside of castellan’s confinement`,
+    `ephemeral container ${joining.name} would run in the pod outside of castellan’s confinement`,
     {
       object: 'ephemeralContainers',
       remedy: 'use castellan ssh, or set ephemeral_containers to allow in the configuration of the webhook',
