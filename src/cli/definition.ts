@@ -268,7 +268,8 @@ export const VERBS = [
   {
     name: 'kubernetes webhook',
     synopsis: 'castellan kubernetes webhook --config FILE --tls-certificate FILE --tls-key FILE [OPTIONS]',
-    summary: 'put castellan into the pods of a cluster that ask for it, as an admission webhook',
+    summary:
+      'put castellan into the pods of a cluster that ask for it (/mutate), and see that nobody takes it out again (/validate), as an admission webhook',
     operands: 'none',
     options: [
       { name: 'config', value: 'FILE', help: 'how pods are changed, and what a pod may choose' },

@@ -4,19 +4,20 @@
  */
 import type { V1Container, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
 import { CastellanError } from '../errors.ts';
+import { at } from '../lib/json.ts';
 import { superviseContainer } from './agent-container.ts';
 import { annotate } from './annotations.ts';
 import { fenceCompanion } from './companions.ts';
-import { placedContainers } from './containers.ts';
 import { refuseProxyIds } from './identity.ts';
-import { CASTELLAN, isReservedName, RESERVED_PREFIX, refusePod } from './layout.ts';
+import { RESERVED_PREFIX, refusePod } from './layout.ts';
 import { castellanVolumes } from './mounts.ts';
 import { fenceContainer, installContainer, networkContainer } from './own-containers.ts';
 import { podSecurityViolations } from './pod-security.ts';
-import { sameButDefaults, withoutCastellan } from './recognise.ts';
+import { differenceFrom, hasCastellan, withoutCastellan } from './recognise.ts';
 import { needsFsGroup, refuseConflicts, refuseOptions } from './refusals.ts';
 import { supervisionFindings } from './rules-supervision.ts';
 import { seedContainer } from './seed-container.ts';
+import { readSupervisedPod } from './supervised-pod.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
 /** On top of castellan's own grace: for its last records, and for the sidecar, which is told to end after the agent. */
@@ -32,32 +33,45 @@ export function injectSupervisor(pod: V1PodTemplateSpec, options: SupervisorOpti
   const { spec } = pod;
   if (spec === undefined) return refusePod('pod', 'the pod has no spec');
   if (!hasCastellan(spec)) return build(pod, spec, options);
-  if (isAsBuilt(pod, spec, options)) return pod;
-  return refusePod(
-    'pod',
-    `the pod has parts named ${RESERVED_PREFIX}… that are not what castellan would put there`,
-    'take them out: castellan puts in its own',
-  );
+  refuseDifference(pod, spec, options);
+  return pod;
 }
 
-/** Whether castellan, taken out and put in again, gives the same pod. What it then refuses is none of its own making. */
-function isAsBuilt(pod: V1PodTemplateSpec, spec: V1PodSpec, options: SupervisorOptions): boolean {
+const RESTORE =
+  'take castellan’s parts out and let it put in its own; no other webhook may change them after it';
+
+/** Refuses a pod that castellan, taken out and put in again, does not give once more. */
+function refuseDifference(pod: V1PodTemplateSpec, spec: V1PodSpec, options: SupervisorOptions): void {
+  const found = `the pod has parts of castellan’s (named ${RESERVED_PREFIX}…, or running it) that are not what castellan would put there`;
+  const { agents } = readSupervisedPod(spec);
+  if (agents.length !== 1)
+    refusePod(
+      'spec.containers',
+      `${found}: it supervises ${agents.length} containers, where it takes one`,
+      RESTORE,
+    );
   const bare = withoutCastellan(pod, spec);
+  let built: V1PodTemplateSpec;
   try {
-    return sameButDefaults(pod, build(bare, bare.spec, options));
+    built = build(bare, bare.spec, options);
   } catch (error) {
-    if (error instanceof CastellanError) return false;
-    throw error;
+    if (!(error instanceof CastellanError)) throw error;
+    refusePod(error.object ?? 'pod', `${found}: ${error.message}`, error.remedy);
   }
+  const path = differenceFrom(built.spec, spec, 'spec') ?? differenceFrom(built, pod);
+  if (path === undefined) return;
+  refusePod(path, `${found}: ${path}${containerAt(path, built, pod)}`, RESTORE);
 }
 
-/** Whether any part of a pod has a name of castellan's. */
-export function hasCastellan(spec: V1PodSpec): boolean {
-  return (
-    placedContainers(spec).some(
-      ({ container }) => isReservedName(container.name) || container.command?.[0] === CASTELLAN,
-    ) || (spec.volumes ?? []).some(({ name }) => isReservedName(name))
-  );
+/** Which container a path is in, where it is in one: whose place it is, and who has it. */
+function containerAt(path: string, expected: V1PodTemplateSpec, given: V1PodTemplateSpec): string {
+  const [, list, index] = /^spec\.(\w*[cC]ontainers)\[(\d+)\]/.exec(path) ?? [];
+  if (list === undefined || index === undefined) return '';
+  const nameIn = (pod: V1PodTemplateSpec) => at(pod, 'spec', list, index, 'name');
+  const [wanted, found] = [nameIn(expected), nameIn(given)];
+  if (wanted === found) return ` of container ${found}`;
+  if (found === undefined) return `: container ${wanted} is missing`;
+  return wanted === undefined ? ` is container ${found}` : ` is container ${found} in the place of ${wanted}`;
 }
 
 function build(pod: V1PodTemplateSpec, spec: V1PodSpec, options: SupervisorOptions): V1PodTemplateSpec {

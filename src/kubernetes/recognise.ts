@@ -1,6 +1,25 @@
 /** Whether a pod is one that castellan has been put into before: by taking castellan out, and putting it in again. */
 import type { V1Container, V1EnvVar, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
+import { at } from '../lib/json.ts';
+import { joinPath } from './field-path.ts';
 import { CASTELLAN, isReservedName, METADATA_PREFIX, SERVED_PORTS } from './layout.ts';
+
+/** Whether any part of a pod, of whatever shape, has a name of castellan's or runs it. */
+export function hasCastellan(spec: unknown): boolean {
+  const items = (key: string): readonly unknown[] => {
+    const list = at(spec, key);
+    return Array.isArray(list) ? list : [];
+  };
+  const isNamed = (item: unknown) => {
+    const name = at(item, 'name');
+    return typeof name === 'string' && isReservedName(name);
+  };
+  return (
+    ['initContainers', 'containers', 'ephemeralContainers'].some((key) =>
+      items(key).some((item) => isNamed(item) || at(item, 'command', '0') === CASTELLAN),
+    ) || items('volumes').some(isNamed)
+  );
+}
 
 /**
  * The pod as it could have been before. Nothing of this is trusted: it only has to give the same pod again.
@@ -14,7 +33,9 @@ export function withoutCastellan(
   const annotations = Object.entries(pod.metadata?.annotations ?? {}).filter(
     ([name]) => !name.startsWith(METADATA_PREFIX),
   );
-  const { shareProcessNamespace: _, ...kept } = spec;
+  // False is a word of the pod's author, and castellan never says it.
+  const { shareProcessNamespace, ...rest } = spec;
+  const kept = shareProcessNamespace === true ? rest : spec;
   return {
     metadata: { ...pod.metadata, annotations: Object.fromEntries(annotations) },
     spec: {
@@ -29,11 +50,13 @@ export function withoutCastellan(
 const ownPorts: readonly (string | undefined)[] = Object.values(SERVED_PORTS);
 
 function unsupervised(container: V1Container): V1Container {
-  if (container.command?.[0] !== CASTELLAN) return container;
+  const volumeMounts = container.volumeMounts?.filter(({ name }) => !isReservedName(name));
+  if (container.command?.[0] !== CASTELLAN)
+    return { ...container, ...(volumeMounts !== undefined && { volumeMounts }) };
   const {
     args = [],
     env = [],
-    volumeMounts = [],
+    volumeMounts: __,
     ports,
     readinessProbe: _,
     livenessProbe,
@@ -45,52 +68,82 @@ function unsupervised(container: V1Container): V1Container {
     ...others,
     command: args.slice(end + 1),
     env: variablesOf(args.slice(0, Math.max(end, 0)), env),
-    volumeMounts: volumeMounts.filter(({ name }) => !isReservedName(name)),
+    ...(volumeMounts !== undefined && { volumeMounts }),
     ...(ports !== undefined && { ports: ports.filter(({ name }) => !ownPorts.includes(name)) }),
     ...(livenessProbe !== undefined && !isOurs && { livenessProbe }),
   };
 }
 
 function variablesOf(args: readonly string[], env: readonly V1EnvVar[]): V1EnvVar[] {
-  return args.flatMap((arg, index): V1EnvVar[] => {
-    if (args[index - 1] !== '--env') return [];
-    const equals = arg.indexOf('=');
-    if (equals >= 0) return [{ name: arg.slice(0, equals), value: arg.slice(equals + 1) }];
-    return env.filter(({ name }) => name === arg);
+  const given = args.filter((_, index) => args[index - 1] === '--env');
+  const byValue = given.filter((text) => text.includes('='));
+  return [
+    ...byValue.map((text) => {
+      const equals = text.indexOf('=');
+      return { name: text.slice(0, equals), value: text.slice(equals + 1) };
+    }),
+    // Those that are looked up come last, in the order in which they are named.
+    ...env.slice(Math.max(env.length - (given.length - byValue.length), 0)),
+  ];
+}
+
+/** What the API server fills in where a pod says nothing: with these values, for each can be the way around castellan with another. */
+const DEFAULTS: ReadonlyMap<string, readonly unknown[]> = new Map<string, readonly unknown[]>([
+  ['imagePullPolicy', ['Always', 'IfNotPresent']],
+  ['pullPolicy', ['Always', 'IfNotPresent']],
+  ['terminationMessagePath', ['/dev/termination-log']],
+  ['terminationMessagePolicy', ['File']],
+  ['procMount', ['Default']],
+  ['successThreshold', [1]],
+  ['failureThreshold', [3]],
+  ['scheme', ['HTTP']],
+  ['defaultMode', [0o644]],
+  ['protocol', ['TCP']],
+]);
+
+/** How much a container may use, not what it is: a LimitRange fills it in, and the API server how it may change. */
+const QUANTITIES: ReadonlySet<string> = new Set(['resources', 'resizePolicy']);
+
+/**
+ * Where something first differs from what is expected: what is expected has to be there, and nothing beside it but what the API server
+ * adds. An empty list counts as none. Undefined where nothing differs.
+ */
+export function differenceFrom(expected: unknown, given: unknown, path = ''): string | undefined {
+  if (Array.isArray(expected)) {
+    if (!Array.isArray(given)) return path;
+    const longer = expected.length > given.length ? expected : given;
+    return firstOf(longer.keys(), (index) => {
+      const place = `${path}[${index}]`;
+      const isThere = index < expected.length && index < given.length;
+      return isThere ? differenceFrom(expected[index], given[index], place) : place;
+    });
+  }
+  if (typeof expected !== 'object' || expected === null) return Object.is(given, expected) ? undefined : path;
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return path;
+  const before = new Map(Object.entries(given).filter(isSaid));
+  const after = new Map(Object.entries(expected).filter(isSaid));
+  return firstOf(new Set([...after.keys(), ...before.keys()]), (key) => {
+    const [wanted, found] = [after.get(key), before.get(key)];
+    if (QUANTITIES.has(key) || isFilledIn(key, wanted, found)) return undefined;
+    return differenceFrom(wanted, found, joinPath(path, key));
   });
 }
 
-/** What the API server fills in where a pod says nothing. */
-const DEFAULTED: ReadonlySet<string> = new Set([
-  'imagePullPolicy',
-  'terminationMessagePath',
-  'terminationMessagePolicy',
-  'successThreshold',
-  'failureThreshold',
-  'scheme',
-  'defaultMode',
-  'protocol',
-]);
+function isFilledIn(key: string, wanted: unknown, found: unknown): boolean {
+  // The plugin AlwaysPullImages overrules every pod.
+  if (found === 'Always' && (key === 'imagePullPolicy' || key === 'pullPolicy')) return true;
+  return wanted === undefined && DEFAULTS.get(key)?.includes(found) === true;
+}
 
-/** How much a container may use, not what it is: a LimitRange fills it in. */
-const QUANTITIES = 'resources';
-
-/** Whether everything that is expected is given, and nothing beside it but what the API server adds. An empty list counts as none. */
-export function sameButDefaults(given: unknown, expected: unknown): boolean {
-  if (Array.isArray(expected))
-    return (
-      Array.isArray(given) &&
-      given.length === expected.length &&
-      expected.every((item, index) => sameButDefaults(given[index], item))
-    );
-  if (typeof expected !== 'object' || expected === null) return Object.is(given, expected);
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) return false;
-  const before = new Map(Object.entries(given).filter(isSaid));
-  const after = new Map(Object.entries(expected).filter(isSaid));
-  return (
-    [...after].every(([key, value]) => key === QUANTITIES || sameButDefaults(before.get(key), value)) &&
-    [...before.keys()].every((key) => after.has(key) || key === QUANTITIES || DEFAULTED.has(key))
-  );
+function firstOf<Item, Found>(
+  items: Iterable<Item>,
+  look: (item: Item) => Found | undefined,
+): Found | undefined {
+  for (const item of items) {
+    const found = look(item);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 function isSaid([, value]: readonly [string, unknown]): boolean {

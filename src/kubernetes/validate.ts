@@ -2,7 +2,6 @@
 import type { V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
 import { placedContainers } from './containers.ts';
 import type { Finding } from './finding.ts';
-import { hasCastellan } from './inject.ts';
 import { type Manifest, type ManifestObject, podOf } from './manifest.ts';
 import {
   POD_SECURITY_LEVELS,
@@ -11,6 +10,7 @@ import {
   podSecurityLevel,
   podSecurityViolations,
 } from './pod-security.ts';
+import { hasCastellan } from './recognise.ts';
 import { mountFindings } from './rules-mounts.ts';
 import { supervisionFindings } from './rules-supervision.ts';
 import { describeScc, requiredScc } from './scc.ts';

@@ -1,16 +1,17 @@
 /**
- * A REVIEW: parse → scope → choose → ask the namespace → change → answer. Whatever goes wrong on the way is an answer too, and a
- * refusal: no pod that asks for castellan gets by without it.
+ * A REVIEW: parse → which pod → what it chooses → ask the namespace → change it, or see that nobody has changed it since → answer.
+ * Whatever goes wrong on the way is an answer too, and a refusal: no pod that asks for castellan gets by without it.
  */
 import { CastellanError } from '../errors.ts';
 import type { NamespaceFacts } from '../kubernetes/identity.ts';
 import type { WebhookConfiguration } from '../kubernetes/webhook/configuration.ts';
+import { podToAdmit, refuseUnlessSupervised } from '../kubernetes/webhook/final.ts';
 import {
   changePod,
   choicesOf,
-  judgeEphemeral,
   needsNamespace,
-  scopeOf,
+  podToChange,
+  type SpecifiedPod,
 } from '../kubernetes/webhook/judge.ts';
 import {
   type AdmissionReview,
@@ -31,32 +32,52 @@ export interface ReviewOptions {
   readonly tell: (line: string) => void;
 }
 
+/** What is asked: to change the pod, or whether it may be stored as it is, after all that was changed. */
+export interface Question {
+  podOf(review: AdmissionReview, configuration: WebhookConfiguration): SpecifiedPod | undefined;
+  verdictOn(...pod: Parameters<typeof changePod>): Verdict;
+}
+
+export const MUTATION: Question = {
+  podOf: podToChange,
+  verdictOn(...pod) {
+    const operations = changePod(...pod);
+    return operations.length === 0 ? UNTOUCHED : { kind: 'patched', operations };
+  },
+};
+
+export const VALIDATION: Question = {
+  podOf: podToAdmit,
+  verdictOn(...pod) {
+    refuseUnlessSupervised(...pod);
+    return UNTOUCHED;
+  },
+};
+
+const UNTOUCHED: Verdict = { kind: 'untouched' };
+
 /** Answers one body. @throws never for what a body can hold */
-export async function answerReview(body: string, options: ReviewOptions): Promise<Reply> {
+export async function answerReview(body: string, question: Question, options: ReviewOptions): Promise<Reply> {
   const review = parseReview(body);
   if ('problem' in review) return { kind: 'malformed', problem: review.problem };
-  const verdict = await judge(review, options);
+  const verdict = await judge(review, question, options);
   if (verdict.kind !== 'untouched') options.tell(lineOf(review, verdict));
   return { kind: 'answer', json: renderAnswer(review, verdict) };
 }
 
 async function judge(
   review: AdmissionReview,
+  question: Question,
   { configuration, namespaces }: ReviewOptions,
 ): Promise<Verdict> {
   try {
-    const scope = scopeOf(review);
-    if (scope.kind === 'untouched') return scope;
-    if (scope.kind === 'ephemeral') {
-      judgeEphemeral(scope.pod.spec, configuration);
-      return { kind: 'untouched' };
-    }
-    const choices = choicesOf(scope.pod, configuration);
+    const pod = question.podOf(review, configuration);
+    if (pod === undefined) return UNTOUCHED;
+    const choices = choicesOf(pod, configuration);
     const facts = needsNamespace(choices, configuration)
       ? await factsOf(review.request.namespace, namespaces)
       : ({ kind: 'unknown' } as const);
-    const operations = changePod(scope.pod, choices, configuration, facts);
-    return operations.length === 0 ? { kind: 'untouched' } : { kind: 'patched', operations };
+    return question.verdictOn(pod, choices, configuration, facts);
   } catch (error) {
     if (error instanceof NamespaceUnavailable)
       return { kind: 'refused', rule: 'namespace_unavailable', message: error.message };

@@ -4,11 +4,12 @@ import type { ListenAddress } from '../config/listen-address.ts';
 import type { WebhookConfiguration } from '../kubernetes/webhook/configuration.ts';
 import { type CertificateFiles, openCertificate } from './certificate.ts';
 import { type ApiServer, openNamespaces } from './namespaces.ts';
-import { answerReview } from './review.ts';
+import { answerReview, MUTATION, type Question, VALIDATION } from './review.ts';
 import { openReviewServer, type ReviewServer } from './server.ts';
 
 /** Where the API server is told to ask. */
 export const MUTATE_PATH = '/mutate';
+export const VALIDATE_PATH = '/validate';
 
 export interface WebhookOptions {
   readonly files: CertificateFiles;
@@ -37,9 +38,13 @@ export async function openWebhook(options: WebhookOptions): Promise<Webhook> {
     await openCertificate(files, { replaced: (credentials) => server?.replace(credentials), tell, now }),
   );
   const namespaces = apiServer === undefined ? undefined : openNamespaces(apiServer, now);
-  const review = (body: string) => answerReview(body, { ...options, namespaces });
+  const answers = (question: Question) => (body: string) =>
+    answerReview(body, question, { ...options, namespaces });
   const { credentials } = certificate;
-  const paths = new Map([[MUTATE_PATH, review]]);
+  const paths = new Map([
+    [MUTATE_PATH, answers(MUTATION)],
+    [VALIDATE_PATH, answers(VALIDATION)],
+  ]);
   const listening = opened.use(await openReviewServer({ listen, credentials, paths, tell }));
   server = listening;
   // What was replaced while it was made.

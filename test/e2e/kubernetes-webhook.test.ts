@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
+import { applyPatch } from 'rfc6902';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { LAST_CASE, podOf, reviewOf } from '../fakes/admission.ts';
 import { startApiServer } from '../fakes/api-server.ts';
@@ -33,6 +34,7 @@ afterAll(() => {
 interface Started {
   readonly child: ChildProcess;
   readonly url: string;
+  readonly validation: string;
   readonly health: string;
   readonly lines: readonly string[];
   /** Waits for a line that has the words in it. */
@@ -85,6 +87,7 @@ async function start(
   const started = {
     child,
     url: `https://127.0.0.1:${port}/mutate`,
+    validation: `https://127.0.0.1:${port}/validate`,
     health: `http://127.0.0.1:${healthPort}`,
     lines,
     said,
@@ -102,11 +105,14 @@ async function probe(url: string): Promise<number> {
 interface Answer {
   readonly allowed: boolean;
   readonly patch?: string;
+  readonly status?: { readonly message: string };
 }
 
+const curl = (url: string, ...more: readonly string[]) => send('review.json', url, ...more);
+
 /** Not at once: the API server of the test is in this process. */
-async function curl(url: string, ...more: readonly string[]): Promise<Answer> {
-  const body = ['-H', 'Content-Type: application/json', '--data-binary', `@${file('review.json')}`];
+async function send(name: string, url: string, ...more: readonly string[]): Promise<Answer> {
+  const body = ['-H', 'Content-Type: application/json', '--data-binary', `@${file(name)}`];
   const options = ['-sS', '--fail', '--cacert', authority.path, ...more];
   const { stdout } = await promisify(execFile)('curl', [...options, ...body, url]);
   return JSON.parse(stdout).response;
@@ -131,6 +137,22 @@ describe('castellan kubernetes webhook', () => {
     expect((await ended)[0]).toBe(0);
     expect(lines.join('\n')).toMatch(/pod agents\/agent-6d4cf56db6-\* changed \[/);
     expect(lines.join('\n')).not.toMatch(/hunter2|PRIVATE KEY/);
+  });
+
+  it('has stored what it gave, and neither what asks without it nor what was changed since', async () => {
+    const { url, validation, said } = await start(CONFIGURED);
+    const asking = podOf(LAST_CASE);
+    expect((await curl(validation)).status?.message).toMatch(/castellan is not in it/);
+    const { patch = '' } = await curl(url);
+    const pod = structuredClone(asking);
+    applyPatch(pod, JSON.parse(Buffer.from(patch, 'base64').toString()));
+    file('supervised.json', JSON.stringify(reviewOf(LAST_CASE, pod)));
+    expect(await send('supervised.json', validation)).toMatchObject({ allowed: true });
+    file('changed.json', JSON.stringify(reviewOf(LAST_CASE, pod)).replaceAll('castellan:1', 'evil:1'));
+    expect((await send('changed.json', validation)).status?.message).toMatch(
+      /image of container castellan-install/,
+    );
+    await said('refused (manifest_invalid)');
   });
 
   it('is gone when its grace is over', async () => {

@@ -163,6 +163,58 @@ export function podOf({ spec, container }: ReviewCase, parts: PodParts = {}): Re
   };
 }
 
+interface Filled {
+  readonly metadata: { readonly annotations: Readonly<Record<string, string>> };
+  readonly spec: {
+    readonly containers: readonly object[];
+    readonly initContainers: readonly object[];
+    readonly volumes: readonly object[];
+    readonly securityContext?: object;
+  };
+}
+
+/** After the API server's defaults, a LimitRange and OpenShift's SCC, as far as each adds to what has none. */
+export function asFilledIn<Pod extends Filled>(pod: Pod): Pod {
+  const probe = { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 };
+  const probes = ['readinessProbe', 'livenessProbe', 'startupProbe'];
+  const isIn = (container: object, key: string) => Reflect.get(container, key) !== undefined;
+  const filled = (container: object) => ({
+    terminationMessagePath: '/dev/termination-log',
+    terminationMessagePolicy: 'File',
+    imagePullPolicy: 'IfNotPresent',
+    resizePolicy: ['cpu', 'memory'].map((resourceName) => ({ resourceName, restartPolicy: 'NotRequired' })),
+    ...container,
+    ...Object.fromEntries(
+      probes
+        .filter((key) => isIn(container, key))
+        .map((key) => [key, { ...probe, ...Reflect.get(container, key) }]),
+    ),
+    resources: {
+      limits: { memory: '1Gi' },
+      requests: { 'ephemeral-storage': '1Gi' },
+      ...Reflect.get(container, 'resources'),
+    },
+  });
+  return {
+    ...pod,
+    metadata: {
+      ...pod.metadata,
+      annotations: { ...pod.metadata.annotations, 'openshift.io/scc': 'castellan' },
+    },
+    spec: {
+      ...pod.spec,
+      securityContext: { ...pod.spec.securityContext, seLinuxOptions: { level: 's0:c1,c2' } },
+      containers: pod.spec.containers.map(filled),
+      initContainers: pod.spec.initContainers.map(filled),
+      volumes: pod.spec.volumes.map((volume) =>
+        'configMap' in volume
+          ? { ...volume, configMap: { defaultMode: 420, ...(volume.configMap as object) } }
+          : volume,
+      ),
+    },
+  };
+}
+
 export interface ReviewParts {
   readonly operation?: string;
   readonly subResource?: string;

@@ -5,9 +5,8 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { parseManifest } from '../../src/kubernetes/manifest.ts';
 import { validateManifest } from '../../src/kubernetes/validate.ts';
-import { at } from '../../src/lib/json.ts';
-import type { Webhook } from '../../src/webhook/webhook.ts';
 import {
+  asFilledIn,
   LAST_CASE,
   OPENSHIFT_CASE,
   podOf,
@@ -15,60 +14,7 @@ import {
   type ReviewParts,
   reviewOf,
 } from '../fakes/admission.ts';
-import {
-  type Answer,
-  api,
-  authority,
-  file,
-  lines,
-  open,
-  type Pod,
-  patched,
-  review,
-  untouched,
-} from './webhook-world.ts';
-
-/** After the API server's defaults, a LimitRange and OpenShift's SCC, as far as each adds to what has none. */
-function withDefaults(pod: Pod): unknown {
-  const probe = { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 };
-  const filled = (
-    container: object & { readinessProbe?: object; startupProbe?: object; resources?: object },
-  ) => ({
-    terminationMessagePath: '/dev/termination-log',
-    terminationMessagePolicy: 'File',
-    imagePullPolicy: 'IfNotPresent',
-    ...container,
-    ...(container.readinessProbe && { readinessProbe: { ...probe, ...container.readinessProbe } }),
-    ...(container.startupProbe && { startupProbe: { ...probe, ...container.startupProbe } }),
-    resources: {
-      limits: { memory: '1Gi' },
-      requests: { 'ephemeral-storage': '1Gi' },
-      ...container.resources,
-    },
-  });
-  const mode = 420;
-  return {
-    ...pod,
-    metadata: {
-      ...pod.metadata,
-      annotations: { ...pod.metadata.annotations, 'openshift.io/scc': 'castellan' },
-    },
-    spec: {
-      ...pod.spec,
-      securityContext: {
-        ...(at(pod, 'spec', 'securityContext') as object),
-        seLinuxOptions: { level: 's0:c1,c2' },
-      },
-      containers: pod.spec.containers.map(filled),
-      initContainers: pod.spec.initContainers.map(filled),
-      volumes: pod.spec.volumes.map((volume) =>
-        'configMap' in volume
-          ? { ...volume, configMap: { defaultMode: mode, ...(volume.configMap as object) } }
-          : volume,
-      ),
-    },
-  };
-}
+import { api, authority, file, lines, open, patched, review, untouched } from './webhook-world.ts';
 
 describe.each([...REVIEW_CASES, OPENSHIFT_CASE])('Kubernetes $version', (of) => {
   it('gets castellan into a pod that asks, in the version of its question, and only once', async () => {
@@ -103,7 +49,7 @@ describe.each([...REVIEW_CASES, OPENSHIFT_CASE])('Kubernetes $version', (of) => 
     const hook = await open();
     const pod = podOf(of);
     const changed = patched(pod, await review(hook, of, pod));
-    expect(await review(hook, of, withDefaults(changed))).toEqual(untouched(of));
+    expect(await review(hook, of, asFilledIn(changed))).toEqual(untouched(of));
   });
 
   it('has no token of the API server left in the pod', async () => {
@@ -142,6 +88,7 @@ describe.each([...REVIEW_CASES, OPENSHIFT_CASE])('Kubernetes $version', (of) => 
 describe('what is none of castellan’s business', () => {
   const rows: readonly { name: string; parts: ReviewParts; object?: unknown }[] = [
     { name: 'an update of a pod', parts: { operation: 'UPDATE' } },
+    { name: 'an ephemeral container', parts: { operation: 'UPDATE', subResource: 'ephemeralcontainers' } },
     { name: 'the end of a pod', parts: { operation: 'DELETE' }, object: null },
     {
       name: 'exec',
@@ -163,39 +110,6 @@ describe('what is none of castellan’s business', () => {
   it.each(rows)('$name is left alone', async ({ parts, object }) => {
     const pod = object === undefined ? podOf(LAST_CASE) : object;
     expect(await review(await open(), LAST_CASE, pod, parts)).toEqual(untouched(LAST_CASE));
-  });
-});
-
-describe('ephemeral containers', () => {
-  const debug = {
-    name: 'debugger',
-    image: 'busybox',
-    securityContext: { runAsUser: 1337 },
-    targetContainerName: 'agent',
-  };
-  async function join(hook: Webhook, spec: (spec: object) => object, supervised = true): Promise<Answer> {
-    const pod = podOf(LAST_CASE);
-    const changed = supervised ? patched(pod, await review(hook, LAST_CASE, pod)) : (pod as unknown as Pod);
-    const { annotations: _, ...metadata } = changed.metadata;
-    const update = { operation: 'UPDATE', subResource: 'ephemeralcontainers' };
-    return review(hook, LAST_CASE, { ...changed, metadata, spec: spec(changed.spec) }, update);
-  }
-
-  it('do not join a pod that has castellan, whatever became of its annotations', async () => {
-    const answer = await join(await open(), (spec) => ({ ...spec, ephemeralContainers: [debug] }));
-    expect(answer.response).toMatchObject({
-      allowed: false,
-      status: {
-        code: 403,
-        message: expect.stringMatching(/^castellan \(manifest_invalid\): an ephemeral container/),
-      },
-    });
-  });
-
-  it('join where the operator lets them, and pods without castellan', async () => {
-    const with_ = (spec: object) => ({ ...spec, ephemeralContainers: [debug] });
-    expect(await join(await open('ephemeral_containers: allow'), with_)).toEqual(untouched(LAST_CASE));
-    expect(await join(await open(), with_, false)).toEqual(untouched(LAST_CASE));
   });
 });
 

@@ -6,8 +6,15 @@ import { join } from 'node:path';
 import { applyPatch } from 'rfc6902';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { parseWebhookConfiguration } from '../../src/kubernetes/webhook/configuration.ts';
-import { openWebhook, type Webhook } from '../../src/webhook/webhook.ts';
-import { type ReviewCase, type ReviewParts, reviewOf } from '../fakes/admission.ts';
+import { MUTATE_PATH, openWebhook, VALIDATE_PATH, type Webhook } from '../../src/webhook/webhook.ts';
+import {
+  LAST_CASE,
+  type PodParts,
+  podOf,
+  type ReviewCase,
+  type ReviewParts,
+  reviewOf,
+} from '../fakes/admission.ts';
 import { type FakeApiServer, startApiServer } from '../fakes/api-server.ts';
 import { makeAuthority } from '../fakes/authority.ts';
 
@@ -60,12 +67,16 @@ afterEach(async () => {
   await api[Symbol.asyncDispose]();
 });
 
-export async function post({ address }: Webhook, body: string): Promise<{ status: number; body: string }> {
+export async function post(
+  { address }: Webhook,
+  body: string,
+  path = MUTATE_PATH,
+): Promise<{ status: number; body: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; body: string }>();
   const asked = request({
     host: '127.0.0.1',
     port: address.port,
-    path: '/mutate?timeout=10s',
+    path: `${path}?timeout=10s`,
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     ca: authority.ca,
@@ -97,10 +108,21 @@ export async function review(
   of: ReviewCase,
   pod: unknown,
   parts: ReviewParts = {},
+  path = MUTATE_PATH,
 ): Promise<Answer> {
-  const { status, body } = await post(hook, JSON.stringify(reviewOf(of, pod, parts)));
+  const { status, body } = await post(hook, JSON.stringify(reviewOf(of, pod, parts)), path);
   expect(status, body).toBe(200);
   return JSON.parse(body);
+}
+
+/** What is asked once all pods have been changed. */
+export function admission(
+  hook: Webhook,
+  of: ReviewCase,
+  pod: unknown,
+  parts: ReviewParts = {},
+): Promise<Answer> {
+  return review(hook, of, pod, parts, VALIDATE_PATH);
 }
 
 export interface Pod {
@@ -127,3 +149,24 @@ export const untouched = (of: ReviewCase) => ({
   kind: 'AdmissionReview',
   response: { uid: '0df28fbd-5f5f-11e8-bc74-36e6bb280816', allowed: true },
 });
+
+/** Whatever a webhook of somebody's may write. */
+// biome-ignore lint/suspicious/noExplicitAny: pods of no shape in particular
+type Anything = any;
+export type Change = (pod: Anything) => void;
+
+/** A pod of LAST_CASE as castellan makes it, and the webhook that did. */
+export async function injected(configuration = '', parts: PodParts = {}) {
+  const hook = await open(configuration);
+  const asking = podOf(LAST_CASE, parts);
+  return { hook, pod: patched(asking, await review(hook, LAST_CASE, asking)) };
+}
+
+export function changed(pod: Pod, change: Change): Pod {
+  const copy = structuredClone(pod);
+  change(copy);
+  return copy;
+}
+
+export const container = (pod: Anything, name: string) =>
+  [...pod.spec.initContainers, ...pod.spec.containers].find((one) => one.name === name);

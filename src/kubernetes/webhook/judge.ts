@@ -1,4 +1,4 @@
-/** What becomes of one review, but for what has to be asked: which reviews castellan has a say in, and the changed pod. Pure. */
+/** What becomes of a pod that asks for castellan, but for what has to be asked: whether one does, and the changed pod. Pure. */
 import type { V1Pod, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
 import { DEFAULT_BINARY_IDENTITY } from '../../config/pod.ts';
 import { CastellanError } from '../../errors.ts';
@@ -10,7 +10,7 @@ import {
   resolvePodIdentity,
   UID_RANGE_ANNOTATION,
 } from '../identity.ts';
-import { hasCastellan, injectSupervisor } from '../inject.ts';
+import { injectSupervisor } from '../inject.ts';
 import { isReservedName, METADATA_PREFIX } from '../layout.ts';
 import { withoutNulls } from '../plain.ts';
 import { SECRET_KEYS } from '../read-supervision.ts';
@@ -27,34 +27,38 @@ const MAX_CONTAINERS = 100;
 /** What a kubelet shows of a pod that it has from a file. */
 const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 
-export type Scope =
-  | { readonly kind: 'untouched' }
-  | { readonly kind: 'pod'; readonly pod: V1Pod & { readonly spec: V1PodSpec } }
-  | { readonly kind: 'ephemeral'; readonly pod: V1Pod & { readonly spec: V1PodSpec } };
+export type SpecifiedPod = V1Pod & { readonly spec: V1PodSpec };
 
 /**
- * What a review is about. Left alone are pods that do not ask, what may still be changed of a running pod, and all that tells only a
- * pod's name (exec, attach, port-forward): who may do that, RBAC says.
+ * The pod of a review that castellan is to be put into. Left alone are pods that do not ask, what may still be changed of a running pod,
+ * and all that tells only a pod's name (exec, attach, port-forward): who may do that, RBAC says.
  * @throws CastellanError `manifest_invalid` for a pod that is none
  */
-export function scopeOf({ request }: AdmissionReview): Scope {
-  const { resource, subResource, operation, object } = request;
-  if (resource.group !== '' || resource.resource !== 'pods') return { kind: 'untouched' };
-  if (subResource === 'ephemeralcontainers' && operation === 'UPDATE')
-    return { kind: 'ephemeral', pod: podOf(request.kind, object) };
-  if (subResource !== '' || operation !== 'CREATE') return { kind: 'untouched' };
-  const annotations = at(object, 'metadata', 'annotations');
-  if (!asksForCastellan(isRecord(annotations) ? annotations : {})) return { kind: 'untouched' };
+export function podToChange({ request }: AdmissionReview): SpecifiedPod | undefined {
+  if (!isAboutPods(request, '') || request.operation !== 'CREATE') return undefined;
+  const annotations = annotationsOf(request.object);
+  if (!asksForCastellan(annotations)) return undefined;
   if (at(annotations, MIRROR_ANNOTATION) !== undefined)
     throw refused('a static pod is started by its kubelet, whatever is changed here');
-  return { kind: 'pod', pod: podOf(request.kind, object) };
+  return podOf(request.kind, request.object);
 }
 
-/** The pod, with fields of the kinds that everything behind this relies on, and none without a value. */
-function podOf(
-  { kind, version }: AdmissionReview['request']['kind'],
-  object: unknown,
-): V1Pod & { spec: V1PodSpec } {
+/** Whether a review is about pods, or a subresource of theirs. */
+export function isAboutPods({ resource, subResource }: AdmissionReview['request'], which: string): boolean {
+  return resource.group === '' && resource.resource === 'pods' && subResource === which;
+}
+
+/** Of an object of any shape. */
+export function annotationsOf(object: unknown): Readonly<Record<string, unknown>> {
+  const annotations = at(object, 'metadata', 'annotations');
+  return isRecord(annotations) ? annotations : {};
+}
+
+/**
+ * The pod, with fields of the kinds that everything behind this relies on, and none without a value.
+ * @throws CastellanError `manifest_invalid` for a pod that is none
+ */
+export function podOf({ kind, version }: AdmissionReview['request']['kind'], object: unknown): SpecifiedPod {
   if (kind !== 'Pod' || version !== 'v1') throw refused(`${version} ${kind} is no v1 Pod`);
   const value = withoutNulls(object);
   const spec = at(value, 'spec');
@@ -66,25 +70,11 @@ function podOf(
   const problem = schemaFindings(value, 'V1Pod').find((finding) => !isReadable(finding));
   if (problem !== undefined) throw refused(`${problem.path} of the pod: ${problem.why}`);
   if (!isRecord(spec)) throw refused('the pod has no spec');
-  return value as V1Pod & { spec: V1PodSpec };
+  return value as SpecifiedPod;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/**
- * Refuses ephemeral containers of a pod that has castellan: they run beside it, confined by nothing, in a network that castellan
- * governs for the agent alone, and with whatever uid they name, the proxy's included. (By what is in the pod: annotations can be taken away.)
- * @throws CastellanError `manifest_invalid`
- */
-export function judgeEphemeral(spec: V1PodSpec, { ephemeralContainers }: WebhookConfiguration): void {
-  if (ephemeralContainers === 'allow' || !hasCastellan({ ...spec, ephemeralContainers: [] })) return;
-  if ((spec.ephemeralContainers ?? []).length === 0) return;
-  throw refused('an ephemeral container would run in the pod outside of castellan’s confinement', {
-    object: 'ephemeralContainers',
-    remedy: 'use castellan ssh, or set ephemeral_containers to allow in the configuration of the webhook',
-  });
 }
 
 /** What a pod chooses. @throws CastellanError `manifest_invalid` */
@@ -102,23 +92,14 @@ export function needsNamespace({ identity }: PodChoices, { ids }: WebhookConfigu
  * @throws CastellanError `manifest_invalid`, `identity_invalid`
  */
 export function changePod(
-  pod: V1Pod & { readonly spec: V1PodSpec },
+  pod: SpecifiedPod,
   choices: PodChoices,
   configuration: WebhookConfiguration,
   namespace: NamespaceFacts,
 ): readonly PatchOperation[] {
   const { annotations = {} } = pod.metadata ?? {};
-  const bare: V1PodTemplateSpec = {
-    metadata: { ...pod.metadata, annotations: withoutChoices(annotations) },
-    spec: withoutMountedToken(pod.spec),
-  };
-  const options = optionsFor(
-    pod.spec,
-    choices,
-    configuration,
-    identityFor(choices, configuration, namespace),
-  );
-  const supervised = injectSupervisor(bare, options);
+  const bare = unchosen({ ...pod, spec: withoutMountedToken(pod.spec) });
+  const supervised = injectSupervisor(bare, optionsOf(pod.spec, choices, configuration, namespace));
   const changed = {
     ...pod,
     metadata: {
@@ -128,6 +109,11 @@ export function changePod(
     spec: supervised.spec,
   };
   return patchBetween(jsonOf(pod), jsonOf(changed));
+}
+
+/** The pod as it would be had somebody else chosen the same. */
+export function unchosen({ metadata, spec }: SpecifiedPod): V1PodTemplateSpec {
+  return { metadata: { ...metadata, annotations: withoutChoices(metadata?.annotations ?? {}) }, spec };
 }
 
 /** A pod may choose only out of the block that OpenShift has set aside for its namespace. */
@@ -154,17 +140,22 @@ function identityFor(
   };
 }
 
-function optionsFor(
+/**
+ * How castellan is to be put into a pod that chooses so.
+ * @throws CastellanError `manifest_invalid`, `identity_invalid`
+ */
+export function optionsOf(
   spec: V1PodSpec,
   choices: PodChoices,
-  { supervisor }: WebhookConfiguration,
-  identity: PodIdentity,
+  configuration: WebhookConfiguration,
+  namespace: NamespaceFacts,
 ): SupervisorOptions {
+  const { supervisor } = configuration;
   const { topology = supervisor.topology, policy, workdir = supervisor.workdir } = choices;
   const usual = topology === supervisor.topology ? supervisor.binaryIdentity : DEFAULT_BINARY_IDENTITY;
   return {
     ...supervisor,
-    identity,
+    identity: identityFor(choices, configuration, namespace),
     topology,
     binaryIdentity: choices.binaryIdentity ?? usual,
     workdir,
@@ -205,11 +196,11 @@ function seedOf(
 }
 
 /** Without the keys that have no value, as it would be written. */
-function jsonOf(value: unknown): JsonValue {
+export function jsonOf(value: unknown): JsonValue {
   return JSON.parse(JSON.stringify(value)) as JsonValue;
 }
 
-function refused(message: string, facts: { object?: string; remedy?: string } = {}): CastellanError {
+export function refused(message: string, facts: { object?: string; remedy?: string } = {}): CastellanError {
   return new CastellanError('manifest_invalid', message, {
     step: 'kubernetes/webhook',
     object: 'pod',

@@ -29,6 +29,7 @@ const Review = v.object({
     name: v.optional(Word, ''),
     operation: v.picklist(['CREATE', 'UPDATE', 'DELETE', 'CONNECT']),
     object: v.optional(v.unknown()),
+    oldObject: v.optional(v.unknown()),
   }),
 });
 

@@ -3,15 +3,22 @@ import { applyPatch } from 'rfc6902';
 import { CastellanError } from '../../../src/errors.ts';
 import type { NamespaceFacts } from '../../../src/kubernetes/identity.ts';
 import { parseManifest } from '../../../src/kubernetes/manifest.ts';
+import { mountFindings } from '../../../src/kubernetes/rules-mounts.ts';
 import { validateManifest } from '../../../src/kubernetes/validate.ts';
 import { problemOfBounds } from '../../../src/kubernetes/webhook/bounds.ts';
 import { asksForCastellan, CHOICES, readChoices } from '../../../src/kubernetes/webhook/choices.ts';
 import { parseWebhookConfiguration } from '../../../src/kubernetes/webhook/configuration.ts';
+import { podToAdmit, refuseUnlessSupervised } from '../../../src/kubernetes/webhook/final.ts';
 import { type JsonValue, patchBetween } from '../../../src/kubernetes/webhook/json-patch.ts';
-import { changePod, choicesOf, scopeOf } from '../../../src/kubernetes/webhook/judge.ts';
-import { parseReview, REVIEW_VERSIONS, renderAnswer } from '../../../src/kubernetes/webhook/review.ts';
+import { changePod, choicesOf, podToChange } from '../../../src/kubernetes/webhook/judge.ts';
+import {
+  type AdmissionReview,
+  parseReview,
+  REVIEW_VERSIONS,
+  renderAnswer,
+} from '../../../src/kubernetes/webhook/review.ts';
 import { parsedJson } from '../../../src/lib/json.ts';
-import { podOf, REVIEW_CASES, reviewOf } from '../../fakes/admission.ts';
+import { asFilledIn, podOf, REVIEW_CASES, reviewOf } from '../../fakes/admission.ts';
 import { returnsOr, type Target, textTarget } from '../target.ts';
 
 /** What the API server says itself, after all webhooks. */
@@ -49,10 +56,10 @@ const review = textTarget({
     const answer = JSON.parse(renderAnswer(read, { kind: 'refused', rule: 'internal', message: text }));
     assert.equal(answer.response.uid, read.request.uid);
     assert.equal(answer.response.allowed, false);
-    const scope = returnsOr(() => scopeOf(read), isRefused);
-    if (scope?.kind !== 'pod') return;
+    returnsOr(() => podToAdmit(read, CONFIGURATION), isRefused);
+    const pod = returnsOr(() => podToChange(read), isRefused);
+    if (pod === undefined) return;
     // Whatever a pod is: it is refused, or what comes out is castellan's, and is known as that.
-    const { pod } = scope;
     const change = (given: typeof pod) =>
       returnsOr(() => changePod(given, choicesOf(given, CONFIGURATION), CONFIGURATION, NAMESPACE), isRefused);
     const operations = change(pod);
@@ -70,6 +77,17 @@ const review = textTarget({
         [],
       );
     assert.deepEqual(change(changed), []);
+    if (mountFindings(changed.spec, []).some(({ rule }) => API_SERVER_RULES.includes(rule))) return;
+    // And it may be stored, as the API server fills it in, and may go on to be.
+    const filled = asFilledIn(changed as Parameters<typeof asFilledIn>[0]);
+    for (const one of [changed, filled]) {
+      const created: AdmissionReview = { ...read, request: { ...read.request, object: one } };
+      const admitted = podToAdmit(created, CONFIGURATION);
+      assert.ok(admitted !== undefined);
+      refuseUnlessSupervised(admitted, choicesOf(admitted, CONFIGURATION), CONFIGURATION, NAMESPACE);
+      const updated = { ...created.request, operation: 'UPDATE' as const, oldObject: one };
+      assert.equal(podToAdmit({ ...created, request: updated }, CONFIGURATION), undefined);
+    }
   },
 });
 

@@ -1,14 +1,17 @@
 /** What the chart renders (test/vectors/helm, rendered by `npm run test:helm`), held against the program that it installs. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { runInNewContext } from 'node:vm';
 import type { V1Deployment, V1PodTemplateSpec } from '@kubernetes/client-node';
 import { describe, expect, it } from 'vitest';
 import { parseArguments } from '../../../src/cli/parse.ts';
 import { BINARY_IDENTITIES } from '../../../src/config/pod.ts';
 import { type NamespaceFacts, resolvePodIdentity } from '../../../src/kubernetes/identity.ts';
 import { injectSupervisor } from '../../../src/kubernetes/inject.ts';
+import { CASTELLAN, CONTAINERS, VOLUMES } from '../../../src/kubernetes/layout.ts';
 import { parseManifest } from '../../../src/kubernetes/manifest.ts';
 import { SIDECAR_RESOURCES } from '../../../src/kubernetes/own-containers.ts';
+import { hasCastellan } from '../../../src/kubernetes/recognise.ts';
 import { requiredScc, sccManifest } from '../../../src/kubernetes/scc.ts';
 import { INSTALL_METHODS, TOPOLOGIES } from '../../../src/kubernetes/supervisor.ts';
 import { validateManifest } from '../../../src/kubernetes/validate.ts';
@@ -18,7 +21,7 @@ import {
   parseWebhookConfiguration,
 } from '../../../src/kubernetes/webhook/configuration.ts';
 import { at } from '../../../src/lib/json.ts';
-import { MUTATE_PATH } from '../../../src/webhook/webhook.ts';
+import { MUTATE_PATH, VALIDATE_PATH } from '../../../src/webhook/webhook.ts';
 import { CHART, chartDigest, DIGEST, GOLDENS, HELM_CASES, NAMESPACE, objectsOf } from '../../helm/cases.ts';
 
 const rendered = new Map(
@@ -42,8 +45,10 @@ function configurationOf(name: string) {
   return parseWebhookConfiguration(text, name);
 }
 
-function webhooksOf(name: string): Record<string, unknown>[] {
-  return at(only(name, 'MutatingWebhookConfiguration'), 'webhooks') as Record<string, unknown>[];
+const KINDS = { Mutating: MUTATE_PATH, Validating: VALIDATE_PATH } as const;
+
+function webhooksOf(name: string, kind: keyof typeof KINDS): Record<string, unknown>[] {
+  return at(only(name, `${kind}WebhookConfiguration`), 'webhooks') as Record<string, unknown>[];
 }
 
 it('the goldens are of this chart (else: UPDATE_GOLDENS=1 npm run test:helm, and read the difference)', () => {
@@ -81,27 +86,57 @@ describe.each(NAMES)('%s', (name) => {
     expect(supervisor.image).toBe(container?.image);
   });
 
-  it('has API servers ask where it listens, about all namespaces but its own and the cluster’s', () => {
-    const service = only(name, 'Service');
-    expect(at(service, 'spec', 'selector')).toEqual(deployment.spec?.selector.matchLabels);
-    expect(pod.metadata?.labels).toMatchObject(deployment.spec?.selector.matchLabels ?? {});
-    expect(webhooksOf(name)).toHaveLength(2);
-    for (const webhook of webhooksOf(name)) {
-      expect(webhook).toMatchObject({
-        failurePolicy: 'Fail',
-        sideEffects: 'None',
-        admissionReviewVersions: ['v1', 'v1beta1'],
-      });
-      expect(at(webhook, 'clientConfig', 'service')).toEqual({
-        name: at(service, 'metadata', 'name'),
-        namespace: NAMESPACE,
-        path: MUTATE_PATH,
-        port: at(service, 'spec', 'ports', '0', 'port'),
-      });
-      expect(at(webhook, 'namespaceSelector', 'matchExpressions', '0', 'values')).toEqual(
-        expect.arrayContaining(['kube-system', NAMESPACE]),
-      );
+  it.each(Object.entries(KINDS))(
+    'has API servers ask where it listens, about all namespaces but its own and the cluster’s (%s)',
+    (kind, path) => {
+      const service = only(name, 'Service');
+      expect(at(service, 'spec', 'selector')).toEqual(deployment.spec?.selector.matchLabels);
+      expect(pod.metadata?.labels).toMatchObject(deployment.spec?.selector.matchLabels ?? {});
+      for (const webhook of webhooksOf(name, kind as keyof typeof KINDS)) {
+        expect(webhook).toMatchObject({
+          failurePolicy: 'Fail',
+          sideEffects: 'None',
+          admissionReviewVersions: ['v1', 'v1beta1'],
+        });
+        expect(at(webhook, 'clientConfig', 'service')).toEqual({
+          name: at(service, 'metadata', 'name'),
+          namespace: NAMESPACE,
+          path,
+          port: at(service, 'spec', 'ports', '0', 'port'),
+        });
+        expect(at(webhook, 'namespaceSelector', 'matchExpressions', '0', 'values')).toEqual(
+          expect.arrayContaining(['kube-system', NAMESPACE]),
+        );
+      }
+    },
+  );
+
+  it('has API servers ask again what is stored, wherever they asked what to change, and of what is changed later', () => {
+    const [mutating, ...others] = webhooksOf(name, 'Mutating');
+    const [pods, ephemeral] = webhooksOf(name, 'Validating');
+    expect(others).toEqual([]);
+    const rulesOf = (webhook: unknown) =>
+      ['operations', 'resources'].map((key) => at(webhook, 'rules', '0', key));
+    expect([mutating, pods, ephemeral].map(rulesOf)).toEqual([
+      [['CREATE'], ['pods']],
+      [['CREATE', 'UPDATE'], ['pods']],
+      [['UPDATE'], ['pods/ephemeralcontainers']],
+    ]);
+    for (const webhook of [pods, ephemeral]) {
+      // Labels of a namespace come and go.
+      expect(at(webhook, 'namespaceSelector', 'matchLabels')).toBeUndefined();
+      for (const path of [
+        'namespaceSelector.matchExpressions',
+        'clientConfig.caBundle',
+        'failurePolicy',
+        'timeoutSeconds',
+      ])
+        expect(at(webhook, ...path.split('.'))).toEqual(at(mutating, ...path.split('.')));
     }
+    const [one, other] = Object.keys(KINDS).map(
+      (kind) => only(name, `${kind}WebhookConfiguration`)['metadata'],
+    );
+    expect(one).toEqual(other);
   });
 
   it('may read namespaces where it has to, and nothing else', () => {
@@ -120,13 +155,65 @@ describe('what is asked about', () => {
     ['old-cluster', false],
     ['guarded', false],
   ])('%s: pods that ask alone, where the cluster can tell: %s', (name, conditions) => {
-    const [pods, ephemeral] = webhooksOf(name);
+    const [mutating] = webhooksOf(name, 'Mutating');
+    const [pods, ephemeral] = webhooksOf(name, 'Validating');
     const annotation = `'${INJECT_ANNOTATION}' in object.metadata.annotations`;
-    expect(at(pods, 'matchConditions', '0', 'expression') ?? '').toEqual(
+    expect(at(mutating, 'matchConditions', '0', 'expression') ?? '').toEqual(
       conditions ? `has(object.metadata.annotations) && ${annotation}` : '',
     );
-    // An annotation can be taken away from a pod that runs.
+    expect(at(pods, 'matchConditions', '0') !== undefined).toBe(conditions);
     expect(at(ephemeral, 'matchConditions')).toBeUndefined();
+  });
+
+  /** As much of CEL as the condition has, in the words of JavaScript. */
+  function isAsked(object: unknown, oldObject: unknown): boolean {
+    const [pods] = webhooksOf('default', 'Validating');
+    const condition = String(at(pods, 'matchConditions', '0', 'expression'))
+      .replaceAll(/\.exists\((\w+),/g, '.some(($1) =>')
+      .replaceAll(/\bhas\(([\w.]+)\)/g, '($1 !== undefined)')
+      .replaceAll(/\bsize\(([\w.]+)\)/g, '$1.length');
+    return runInNewContext(condition, { object, oldObject });
+  }
+
+  const plain = { metadata: {}, spec: { containers: [{ name: 'a' }] } };
+  const asking = { metadata: { annotations: { [INJECT_ANNOTATION]: 'x' } }, spec: plain.spec };
+  const parts: readonly object[] = [
+    { volumes: [{ name: 'a' }, { name: VOLUMES.policy }] },
+    { initContainers: [{ name: 'a' }, { name: CONTAINERS.network }] },
+    { containers: [{ name: 'castellan-of-mine' }] },
+    { containers: [{ name: 'a', command: [CASTELLAN] }] },
+    { initContainers: [{ name: 'a', command: [CASTELLAN, 'x'] }] },
+  ];
+
+  it('a pod that is judged is one that is asked about, before or after a change', () => {
+    expect(isAsked(asking, null)).toBe(true);
+    expect(isAsked({ ...plain, metadata: { annotations: {} } }, asking)).toBe(true);
+    for (const part of parts) {
+      const pod = { ...plain, spec: { ...plain.spec, ...part } };
+      expect(hasCastellan(pod.spec), JSON.stringify(part)).toBe(true);
+      expect([isAsked(pod, null), isAsked(plain, pod)], JSON.stringify(part)).toEqual([true, true]);
+    }
+  });
+
+  it('other pods wait for nobody', () => {
+    const volumes = [{ name: 'castellan' }];
+    const others = [
+      plain,
+      { metadata: { annotations: { a: 'b' } }, spec: { ...plain.spec, volumes, initContainers: [] } },
+      {
+        metadata: {},
+        spec: {
+          containers: [
+            { name: 'castellan', command: [] },
+            { name: 'b', command: ['sh', CASTELLAN] },
+          ],
+        },
+      },
+    ];
+    for (const pod of others) {
+      expect(hasCastellan(pod.spec)).toBe(false);
+      expect([isAsked(pod, null), isAsked(pod, plain)]).toEqual([false, false]);
+    }
   });
 });
 

@@ -2,7 +2,7 @@ import { applyPatch } from 'rfc6902';
 import { describe, expect, it } from 'vitest';
 import { injectSupervisor } from '../../../../src/kubernetes/inject.ts';
 import { parseWebhookConfiguration } from '../../../../src/kubernetes/webhook/configuration.ts';
-import { changePod, choicesOf, scopeOf } from '../../../../src/kubernetes/webhook/judge.ts';
+import { changePod, choicesOf, podToChange } from '../../../../src/kubernetes/webhook/judge.ts';
 import { parseReview } from '../../../../src/kubernetes/webhook/review.ts';
 import { OPENSHIFT_CASE, podOf, REVIEW_CASES, reviewOf } from '../../../fakes/admission.ts';
 
@@ -17,9 +17,9 @@ describe('the patch of a pod', () => {
     const pod = podOf(of) as { metadata: { annotations: Record<string, string> }; spec: object };
     const review = parseReview(JSON.stringify(reviewOf(of, pod)));
     if ('problem' in review) throw new Error(review.problem);
-    const scope = scopeOf(review);
-    if (scope.kind !== 'pod') throw new Error(scope.kind);
-    const operations = changePod(scope.pod, choicesOf(scope.pod, CONFIGURATION), CONFIGURATION, {
+    const asking = podToChange(review);
+    if (asking === undefined) throw new Error('the pod does not ask');
+    const operations = changePod(asking, choicesOf(asking, CONFIGURATION), CONFIGURATION, {
       kind: 'unknown',
     });
     const changed = structuredClone(pod);
