@@ -85,6 +85,7 @@ describe('a pod that another webhook changed after castellan', () => {
     },
     {
       name: 'lets the network role do more',
+      configuration: 'binary_identity: sidecar',
       change: (pod) => container(pod, 'castellan-network').securityContext.capabilities.add.push('SYS_ADMIN'),
       message: /securityContext\.capabilities\.add\[5\] of container castellan-network/,
     },
@@ -135,6 +136,7 @@ describe('a pod that another webhook changed after castellan', () => {
     },
     {
       name: 'shares no processes any more',
+      configuration: 'binary_identity: sidecar',
       change: ({ spec }) => delete spec.shareProcessNamespace,
       message: /put there: spec\.shareProcessNamespace; /,
     },
