@@ -1,24 +1,27 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { runBase, type VerbArguments } from '../config/config.ts';
 import { installPaths } from '../config/install.ts';
+import { readVariable } from '../config/variables.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
 import { exitStatus } from '../launch/process.ts';
 import { type SshArguments, sshArguments } from '../session/ssh/client-arguments.ts';
 import { chooseRun } from '../start/known-run.ts';
 import { knownHostsIn, knownRuns, sshSocketIn } from '../start/run-directory.ts';
+import { isStopSignal } from '../start/signals.ts';
 import type { Verb, VerbContext } from './verb.ts';
 
 const SSH_CLIENT = '/usr/bin/ssh';
 
-/** `castellan ssh`: the system's OpenSSH client, connected to a sandbox's socket. */
+/** `castellan ssh`: the system's OpenSSH client, or where it cannot be castellan's own, connected to a sandbox's socket. */
 export const verb: Verb = (command, context) =>
   runSsh(command, context, { tty: wantsTerminal(command), command: command.operands });
 
 /** Runs the client in the chosen sandbox; its end is the verb's. */
 export async function runSsh(
   { options }: VerbArguments,
-  { surroundings, onSignal }: VerbContext,
+  { surroundings, onSignal, stdin, stdout, stderr }: VerbContext,
   request: Pick<SshArguments, 'tty' | 'command' | 'subsystem'>,
 ): Promise<number> {
   const run = chooseRun(await knownRuns(runBase(surroundings)), options.get('sandbox')?.[0], 'ready');
@@ -28,16 +31,34 @@ export async function runSsh(
       object: run.state.name,
       remedy: 'do this in the agent’s container, as the user it runs as',
     });
-  const argv = sshArguments({
-    name: run.state.name,
+  const target = {
     user: run.state.user,
     socketPath: sshSocketIn(run.path),
     knownHosts: knownHostsIn(run.path),
-    castellan: installPaths(surroundings).castellan,
     ...request,
+  };
+  if (isServedByOpenSsh()) {
+    using _ignored = onSignal(() => {});
+    const { castellan } = installPaths(surroundings);
+    return await runClient(sshArguments({ ...target, name: run.state.name, castellan }));
+  }
+  const { runOwnClient } = await import('../session/ssh/own-client.ts');
+  const stop = new AbortController();
+  using _stopping = onSignal((name) => {
+    if (isStopSignal(name) || name === 'SIGHUP') stop.abort();
   });
-  using _ignored = onSignal(() => {});
-  return await runClient(argv);
+  const terminalName = readVariable(surroundings.environment, 'TERM');
+  return await runOwnClient({ ...target, terminalName }, { stdin, stdout, stderr }, stop.signal);
+}
+
+/** OpenSSH's client refuses callers without an account, as a platform's uid is in most images. */
+function isServedByOpenSsh(): boolean {
+  if (!existsSync(SSH_CLIENT)) return false;
+  try {
+    return userInfo().username !== '';
+  } catch {
+    return false;
+  }
 }
 
 function wantsTerminal(command: VerbArguments): boolean | undefined {

@@ -6,8 +6,14 @@ import type { InstallPaths } from '../config/install.ts';
 import { errnoOf } from '../errors.ts';
 import type { MountStep } from '../launch/spec.ts';
 import type { PreparedFilesystem } from './filesystem.ts';
-import { covers, type OwnPlace } from './path-plan.ts';
+import { BASELINE_READ, covers, type OwnPlace } from './path-plan.ts';
 import type { TrustCover } from './trust.ts';
+
+/** Where operators and platforms put what castellan reads, keys among it. Every program reads below /etc. */
+const SETTINGS: readonly string[] = [
+  ...['/etc/castellan', '/etc/castellan-secrets'],
+  ...['/etc/openshell', '/etc/openshell-tls'],
+];
 
 /**
  * Castellan's own places: sockets and state, the log, the program. The first two are covered in the agent's view; the
@@ -41,10 +47,20 @@ export async function ownPlaces(
     { path: install.root, hidden: false, readable: true },
     ...(await Promise.all(sockets.map(realSocketPath))).map((path) => ({ ...socket, path })),
     ...(hidden && manager !== undefined ? [{ path: manager, hidden, readable: false }] : []),
+    ...(hidden ? settingsOf(config).map((path) => ({ path, hidden, readable: false })) : []),
   ];
   // A log directory that nobody has made yet, and that this run does not make, holds nothing to protect.
   const needed = places.filter(({ path }) => hidden || path !== config.logDirectory || existsSync(path));
   return Promise.all(needed.map(async (place) => ({ ...place, path: await resolveExisting(place.path) })));
+}
+
+/**
+ * Those there are, and the policy where it lies among what every program may read; elsewhere nobody reads it whom the policy itself does not
+ * let.
+ */
+function settingsOf({ policyPath }: RunConfig): string[] {
+  const isOpen = policyPath !== undefined && BASELINE_READ.some((path) => covers(path, policyPath));
+  return [...SETTINGS, ...(isOpen ? [policyPath] : [])].filter((path) => existsSync(path));
 }
 
 /** A look does not open it, and its directory may be reached by a link all the same. */

@@ -3,9 +3,9 @@
  * libraries, in the system's own bundle and Java's stores, which the agent sees with the authority added, and in the settings
  * of browsers; the image's files stay as they are.
  */
-import { fstatSync, type Stats } from 'node:fs';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { fstatSync, rmSync, type Stats } from 'node:fs';
+import { chmod, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
@@ -50,6 +50,8 @@ export interface TrustRequest {
 const AUTHORITY_FILE = 'castellan-ca.pem';
 const BUNDLE_FILE = 'ca-bundle.pem';
 const JAVA_FILE = 'java-cacerts';
+/** In the run base of a pod's agent, whatever the run is called: for what an image has to name before there is a run. */
+const LASTING_NAME = '.trust';
 /** Nobody has more; each is a mount, of which a view has a limited number. */
 const MAX_JAVA_STORES = 32;
 const NOTHING: TrustStore = {
@@ -61,31 +63,63 @@ const NOTHING: TrustStore = {
   [Symbol.dispose]() {},
 };
 
-/** Where nothing can be mounted: programs find the authority by the variables of their libraries alone. */
-async function openPlainTrust(directory: string, report: Report): Promise<TrustStore> {
+/** Java reads no list of certificates, and no variable in silence; what starts it reads these. */
+const JAVA_OPTION_VARIABLES = ['JAVA_OPTS', 'MAVEN_OPTS', 'GRADLE_OPTS', 'SBT_OPTS'];
+
+/** Where nothing can be mounted: programs find the authority by variables alone. README says who does, and what is left to an image. */
+async function openPlainTrust({ config, directory, report }: TrustRequest): Promise<TrustStore> {
   const store = join(directory, 'trust');
+  const [authorityFile, bundleFile, javaFile] = [
+    join(store, AUTHORITY_FILE),
+    join(store, BUNDLE_FILE),
+    join(store, JAVA_FILE),
+  ];
   await mkdir(store, { mode: 0o755 });
-  for (const name of [AUTHORITY_FILE, BUNDLE_FILE])
-    await writeFile(join(store, name), '', { mode: 0o444, flag: 'wx' });
+  for (const path of [authorityFile, bundleFile, javaFile])
+    await writeFile(path, '', { mode: 0o444, flag: 'wx' });
+  using held = new DisposableStack();
   const descriptor = openExisting(store);
   if (descriptor === undefined) throw new Error(`${store} vanished`);
+  held.defer(() => posix().close(descriptor));
+  const lasting = join(dirname(directory), LASTING_NAME);
+  await rm(lasting, { force: true });
+  await symlink(join(basename(directory), 'trust'), lasting);
+  held.defer(() => rmSync(lasting, { force: true }));
   report({
     kind: 'control-degraded',
     control: 'trust-store',
-    reason: `nothing can be mounted here: the authority is in ${join(store, BUNDLE_FILE)} and in the variables that name it`,
-    remedy: 'give programs that read no such variable (browsers, Java) the authority in their own settings',
+    reason: `nothing can be mounted here: the authority is in ${bundleFile}, ${javaFile} and the variables that name them`,
+    remedy:
+      'give browsers, and programs that read no such variable, the authority in their own settings: NODE_EXTRA_CA_CERTS names its file',
   });
+  const kept = held.move();
   return {
     mounts: [],
     cover: undefined,
     granted: [{ path: store, descriptor, isDirectory: true, access: 'read' }],
-    environment: trustEnvironment(join(store, AUTHORITY_FILE), join(store, BUNDLE_FILE)),
-    async publish(authority) {
-      await rewrite(join(store, AUTHORITY_FILE), authority);
-      await rewrite(join(store, BUNDLE_FILE), withAuthority(await readSystemBundle(), authority));
+    environment: {
+      ...trustEnvironment(authorityFile, bundleFile),
+      ...javaEnvironment(javaFile, config.sharedEnvironment),
     },
-    [Symbol.dispose]: () => posix().close(descriptor),
+    async publish(authority) {
+      const bundle = withAuthority(await readSystemBundle(), authority);
+      await rewrite(authorityFile, authority);
+      await rewrite(bundleFile, bundle);
+      await rewrite(javaFile, await javaStoreOf(bundle));
+    },
+    [Symbol.dispose]: () => kept.dispose(),
   };
+}
+
+/** After what the operator says in them: the last word of one property is the one that counts. */
+function javaEnvironment(
+  store: string,
+  chosen: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const option = `-Djavax.net.ssl.trustStore=${store} -Djavax.net.ssl.trustStoreType=JKS`;
+  return Object.fromEntries(
+    JAVA_OPTION_VARIABLES.map((name) => [name, chosen[name] ? `${chosen[name]} ${option}` : option]),
+  );
 }
 
 function withAuthority(system: string, authority: string): string {
@@ -93,14 +127,9 @@ function withAuthority(system: string, authority: string): string {
 }
 
 /** Makes empty files and the mounts of them; nothing where no TLS is opened, or where nothing can be mounted. */
-export async function openTrustStore({
-  config,
-  policy,
-  setup,
-  directory,
-  report,
-}: TrustRequest): Promise<TrustStore> {
-  if (setup?.authority !== undefined) return openPlainTrust(directory, report);
+export async function openTrustStore(request: TrustRequest): Promise<TrustStore> {
+  const { config, policy, setup, directory, report } = request;
+  if (setup?.authority !== undefined) return openPlainTrust(request);
   const opens = opensConnections(policy.network);
   // Which destinations a credential names is known to the network role alone.
   const mayOpen = opens || config.reload !== undefined || config.secretFiles.credentials !== undefined;

@@ -53,15 +53,15 @@ describe.skipIf(!isRoot)('a pod of OpenShell’s driver (needs root)', () => {
         ...container([], '-all,+net_admin,+net_raw,+chown,+fowner'),
         ...[OPENSHELL, '--mode=network-init', '--proxy-uid', String(PROXY_UID)],
         ...['--proxy-gid', String(SANDBOX_UID), '--sidecar-state-dir', state],
-        ...['--sidecar-tls-dir', '/etc/openshell-tls/proxy'],
+        ...['--sidecar-tls-dir', '/etc/openshell-tls/proxy', '--health-check'],
       ]),
     );
-    expect(init.stdout, init.stderr).toContain(`fence installed, exempt uid ${PROXY_UID}`);
+    expect(init.stdout, init.stderr).toContain(`fence installed, exempt uid ${PROXY_UID}; inbound TCP 8080`);
     const shared = { ...SHARED, OPENSHELL_SIDECAR_CONTROL_SOCKET: join(state, 'control.sock') };
     const sidecar = pod.spawn(
       [
         ...container([`--reuid=${PROXY_UID}`, `--regid=${SANDBOX_UID}`, '--clear-groups']),
-        ...[OPENSHELL, '--mode=network', '--log-level', 'info', '--policy-data', policy],
+        ...[OPENSHELL, '--mode=network', '--log-level', 'info', '--policy-data', policy, '--health-check'],
       ],
       {
         environment: {
@@ -74,12 +74,16 @@ describe.skipIf(!isRoot)('a pod of OpenShell’s driver (needs root)', () => {
     );
     const sidecarEnded = finish(sidecar);
     await untilSaid(sidecar, 'sandbox ready');
+    const probe = ['curl', '-sS', '--noproxy', '*', '--max-time', '20', `http://${pod.address}:8080/ready`];
+    const kubelet = world().spawn(probe, { stdio: 'pipe' });
+    expect((await finish(kubelet)).stdout).toBe('{"status":"ready"}\n');
     const script = [
       'env | grep -E "OPENSHELL|CASTELLAN|SANDBOX|XDG"',
       'id -u',
       'curl -sS http://allowed.demo.test:8080/x',
       'curl -sS -o /dev/null -w "%{http_code}\\n" http://forbidden.demo.test:8080/',
       `${HEAR} 2>&1 | tail -n 1`,
+      `curl -s --noproxy "*" http://127.0.0.1:8080/live; echo "health $?"`,
       'echo up; read end',
     ].join('; ');
     const agent = pod.spawn(
@@ -107,6 +111,7 @@ describe.skipIf(!isRoot)('a pod of OpenShell’s driver (needs root)', () => {
         'GET allowed.demo.test:8080 /x 0',
         '403',
         'PermissionError: [Errno 1] Operation not permitted',
+        'health 7',
         'up',
         '',
       ].join('\n'),
@@ -114,5 +119,35 @@ describe.skipIf(!isRoot)('a pod of OpenShell’s driver (needs root)', () => {
     expect(code).toBe(0);
     expect(stderr).toContain('not used here: OPENSHELL_SANDBOX_ID (');
     expect(await sidecarEnded).toMatchObject({ code: 0 });
+  });
+
+  test('where its sidecar stays root, nothing starts: neither the fence nor, without one, the sidecar', async () => {
+    pod = await makePod(world(), ALLOW_CURL);
+    const init = pod.spawn([
+      ...container([], '-all,+net_admin,+net_raw,+chown,+fowner'),
+      ...[OPENSHELL, '--mode=network-init', '--proxy-uid', '0', '--proxy-gid', String(SANDBOX_UID)],
+    ]);
+    expect(await finish(init)).toMatchObject({
+      code: 100,
+      stderr: expect.stringContaining('process_binary_aware_network_policy'),
+    });
+    const sidecar = pod.spawn(
+      [
+        ...container([`--regid=${SANDBOX_UID}`, '--clear-groups'], '-all,+sys_ptrace,+dac_read_search'),
+        ...[OPENSHELL, '--mode=network', '--policy-data', pod.policy],
+      ],
+      {
+        environment: {
+          ...SHARED,
+          OPENSHELL_SIDECAR_CONTROL_SOCKET: pod.socket,
+          OPENSHELL_NETWORK_BINARY_IDENTITY: 'strict',
+          XDG_STATE_HOME: join(pod.directory, 'sidecar-log'),
+        },
+      },
+    );
+    expect(await finish(sidecar)).toMatchObject({
+      code: 112,
+      stderr: expect.stringContaining('cannot get its own uid: CAP_SETUID, CAP_SETGID, CAP_SETPCAP'),
+    });
   });
 });

@@ -45,6 +45,8 @@ export const AGENT = (uid = SANDBOX_UID): string[] => [
 
 export interface Pod extends AsyncDisposable {
   readonly directory: string;
+  /** Of the pod, as the world reaches it. */
+  readonly address: string;
   readonly work: string;
   readonly socket: string;
   readonly auditPath: string;
@@ -124,6 +126,7 @@ export async function makePod(world: World, rules: string, extra = ''): Promise<
   const auditPath = path('sidecar-log/audit.jsonl');
   return {
     directory,
+    address: network.address,
     work: path('work'),
     socket,
     auditPath,

@@ -20,6 +20,8 @@ const RUN: readonly Topology[] = ['network,process', 'process', 'network'];
 const PROCESS: readonly Topology[] = ['network,process', 'process'];
 const NETWORK: readonly Topology[] = ['network,process', 'network'];
 const INIT: readonly Topology[] = ['network-init'];
+/** What a sidecar answers, and what the fence that is made before it has to let in. */
+const REACHED: readonly Topology[] = [...NETWORK, ...INIT];
 const ALL: readonly Topology[] = [...RUN, ...INIT];
 
 export const PEER_OPTIONS = [
@@ -35,8 +37,8 @@ export const PEER_OPTIONS = [
   { name: 'log-level', value: 'LEVEL', accepted: RUN, variable: 'OPENSHELL_LOG_LEVEL', becomes: '--quiet for off, error and warn (default); not for info, debug and trace' },
   { name: 'ssh-socket-path', value: 'PATH', accepted: PROCESS, variable: 'OPENSHELL_SSH_SOCKET_PATH', becomes: '--ssh-socket' },
   { name: 'inference-routes', value: 'FILE', accepted: NETWORK, becomes: '--inference-routes' },
-  { name: 'health-check', accepted: NETWORK, becomes: '--health-listen 0.0.0.0:PORT' },
-  { name: 'health-port', value: 'PORT', accepted: NETWORK, becomes: 'the port of --health-check, and only with it (default 8080)' },
+  { name: 'health-check', accepted: REACHED, becomes: '--health-listen 0.0.0.0:PORT; in network-init --allow-inbound PORT, without which no probe of a pod arrives' },
+  { name: 'health-port', value: 'PORT', accepted: REACHED, becomes: 'the port of --health-check, and only with it (default 8080)' },
   { name: 'proxy-uid', value: 'UID', accepted: ['network,process', 'network', 'network-init'], becomes: '--proxy-uid' },
   { name: 'proxy-gid', value: 'GID', accepted: INIT, becomes: '--proxy-gid' },
   { name: 'sidecar-state-dir', value: 'DIR', accepted: INIT, becomes: '--state-directory' },

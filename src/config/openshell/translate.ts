@@ -138,13 +138,25 @@ function said({ options, environment }: Context, name: PeerOptionName): string |
 function networkInit(context: Context): string[] {
   const { options, notes } = context;
   refuseGateway(context);
+  refuseRootOutside(options.get('proxy-uid'));
   if (options.has('sidecar-tls-dir')) notes.push('--sidecar-tls-dir (its certificates are for a gateway)');
   return [
     'network-init',
     ...['--proxy-uid', options.get('proxy-uid') ?? DEFAULT_PROXY_UID],
     ...same(options, 'proxy-gid'),
     ...renamed(options.get('sidecar-state-dir'), '--state-directory'),
+    ...renamed(healthPort(options), '--allow-inbound'),
   ];
+}
+
+/** What OpenShell's Kubernetes driver says by default: its sidecar stays root, to see which program asks. ARCHITECTURE.md says why it is refused. */
+function refuseRootOutside(uid: string | undefined): void {
+  if (Number(uid) !== 0) return;
+  throw usage(
+    '--proxy-uid 0 would let every root of the pod out, and have the network role parse hostile bytes as root',
+    uid,
+    'set process_binary_aware_network_policy to false for the driver’s sidecar (in its chart supervisor.sidecar.processBinaryAwareNetworkPolicy), or let castellan kubernetes render the pod',
+  );
 }
 
 function run(context: Context): string[] {
@@ -196,9 +208,7 @@ function isQuiet(context: Context): boolean {
 /** What concerns the way out. */
 function network(context: Context): string[] {
   const { options, environment, topology } = context;
-  if (options.has('health-port') && !options.has('health-check'))
-    throw usage('--health-port takes --health-check', 'health-port');
-  const port = options.get('health-port') ?? DEFAULT_HEALTH_PORT;
+  const port = healthPort(options);
   const identity = openshellVariable(environment, 'OPENSHELL_NETWORK_BINARY_IDENTITY');
   return [
     ...same(options, 'proxy-uid'),
@@ -207,13 +217,20 @@ function network(context: Context): string[] {
       : []),
     ...(identity === 'relaxed' ? ['--binary-identity', 'none'] : []),
     ...same(options, 'inference-routes'),
-    ...(options.has('health-check') ? ['--health-listen', `0.0.0.0:${port}`] : []),
+    ...(port === undefined ? [] : ['--health-listen', `0.0.0.0:${port}`]),
     ...same(options, 'upstream-proxy'),
     ...same(options, 'upstream-no-proxy'),
     ...same(options, 'upstream-proxy-auth-file'),
     ...(options.has('upstream-proxy-auth-allow-insecure') ? ['--upstream-proxy-auth-allow-insecure'] : []),
     ...(options.has('upstream-proxy-connect-by-hostname') ? ['--upstream-proxy-connect-by-hostname'] : []),
   ];
+}
+
+/** Where probes are answered; undefined without `--health-check`. @throws CastellanError `usage` */
+function healthPort(options: PeerWords['options']): string | undefined {
+  if (options.has('health-check')) return options.get('health-port') ?? DEFAULT_HEALTH_PORT;
+  if (options.has('health-port')) throw usage('--health-port takes --health-check', 'health-port');
+  return undefined;
 }
 
 /** What concerns the command, which comes last. */

@@ -207,4 +207,15 @@ describe('without root', () => {
   ])('refuses another %s than the platform wants', (_, driver) => {
     expect(() => callerIdentity(caller, none, driver, files)).toThrow(/platform wants/);
   });
+
+  it.each([
+    ['with an account', 1500, 1600],
+    ['whose account cannot be logged in with', 1501, 1501],
+    ['without an account', 20_001, 20_001],
+  ])('a platform’s numbers %s are the same to sessions as where castellan is root', (_, uid, gid) => {
+    const asRoot = resolveIdentity(none, ids(uid, gid), files);
+    // Groups are the container's: without CAP_SETGID nobody leaves one.
+    const groups = [44];
+    expect(callerIdentity({ uid, gid, groups }, none, ids(uid, gid), files)).toEqual({ ...asRoot, groups });
+  });
 });
