@@ -28,6 +28,7 @@ static const struct {
     {"scopeSignals", scope_signals},
     {"sendDatagram", send_datagram},
     {"sendDescriptors", send_descriptors},
+    {"serveConnect", serve_connect},
     {"serveLaunch", serve_launch},
     {"setUndumpable", set_undumpable},
     {"signalAsOwner", signal_as_owner},

@@ -96,6 +96,7 @@ napi_value receive(napi_env env, napi_callback_info info);
 napi_value receive_descriptors(napi_env env, napi_callback_info info);
 napi_value scope_signals(napi_env env, napi_callback_info info);
 napi_value send_descriptors(napi_env env, napi_callback_info info);
+napi_value serve_connect(napi_env env, napi_callback_info info);
 napi_value serve_launch(napi_env env, napi_callback_info info);
 napi_value set_undumpable(napi_env env, napi_callback_info info);
 napi_value signal_as_owner(napi_env env, napi_callback_info info);

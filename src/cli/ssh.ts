@@ -13,13 +13,17 @@ const SSH_CLIENT = '/usr/bin/ssh';
 
 /** `castellan ssh`: the system's OpenSSH client, connected to a sandbox's socket. */
 export const verb: Verb = (command, context) =>
-  runSsh(command, context, { tty: wantsTerminal(command), command: command.operands });
+  runSsh(command, context, {
+    tty: wantsTerminal(command),
+    forwards: forwardsOf(command),
+    command: command.operands,
+  });
 
 /** Runs the client in the chosen sandbox; its end is the verb's. */
 export async function runSsh(
   { options }: VerbArguments,
   { surroundings, onSignal }: VerbContext,
-  request: Pick<SshArguments, 'tty' | 'command' | 'subsystem'>,
+  request: Pick<SshArguments, 'tty' | 'forwards' | 'command' | 'subsystem'>,
 ): Promise<number> {
   const run = chooseRun(await knownRuns(runBase(surroundings)), options.get('sandbox')?.[0], 'ready');
   if (!existsSync(sshSocketIn(run.path)))
@@ -42,6 +46,16 @@ export async function runSsh(
 
 function wantsTerminal(command: VerbArguments): boolean | undefined {
   return command.options.has('tty') ? true : undefined;
+}
+
+const FORWARDS = { 'local-forward': '-L', 'dynamic-forward': '-D', 'stdio-forward': '-W' } as const;
+
+/** In the client's own words. */
+function forwardsOf({ options }: VerbArguments): string[] {
+  const wanted = Object.entries(FORWARDS).flatMap(([name, flag]) =>
+    (options.get(name) ?? []).flatMap((value) => [flag, value]),
+  );
+  return options.has('no-command') ? ['-N', ...wanted] : wanted;
 }
 
 function runClient(argv: readonly string[]): Promise<number> {

@@ -105,6 +105,17 @@ export interface Posix {
     descriptors: number[],
     timeoutMs: number,
   ): Promise<Uint8Array>;
+  /**
+   * The same for a spec with a target: resolves to the descriptor of the connection, which is a stream and connected, or to the
+   * record of a failure.
+   */
+  serveConnect(
+    listener: number,
+    pid: number,
+    spec: Uint8Array,
+    descriptors: number[],
+    timeoutMs: number,
+  ): Promise<Uint8Array | number>;
   /** Sends `text` to the Unix datagram socket at a pathname, or at an abstract name where it begins with `@`. Never waits. */
   sendDatagram(path: string, text: string): void;
   /**

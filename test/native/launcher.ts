@@ -36,6 +36,7 @@ export function spec(argv: readonly string[], change: Partial<LaunchSpec> = {}):
     seccomp: 'agent',
     seccompRelax: [],
     keep: [],
+    target: undefined,
     ...change,
   };
 }

@@ -20,6 +20,7 @@ const LEAST: LaunchSpec = {
   seccomp: 'none',
   seccompRelax: [],
   keep: [],
+  target: undefined,
 };
 
 /** Reads records back as the launcher does. */
