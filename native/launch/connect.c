@@ -3,31 +3,22 @@
 
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 /*
- * Loopback and Unix sockets answer at once. A listener whose queue is full, which an agent can arrange, would hold this
- * process, and a thread of the supervisor's, for minutes.
+ * Does not wait. A listener whose queue is full, which an agent can arrange, would hold this process, and whoever waits for it,
+ * for minutes: TCP goes on connecting after the hand-over, and a Unix socket is refused with EAGAIN.
  */
-#define CONNECT_TIMEOUT_S 2
-
-static int connect_in_time(const struct target *target) {
-    struct timeval timeout = {.tv_sec = CONNECT_TIMEOUT_S};
-    int connection = socket(target->address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connection < 0 || setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) != 0)
-        fail(STEP_CONNECT, "socket");
-    if (connect(connection, &target->address.any, target->bytes) != 0) {
-        /* What TCP and Unix sockets say when the time is over. */
-        if (errno == EINPROGRESS || errno == EAGAIN) errno = ETIMEDOUT;
-        fail(STEP_CONNECT, "connect");
-    }
+static int begin_to_connect(const struct target *target) {
+    int connection = socket(target->address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (connection < 0) fail(STEP_CONNECT, "socket");
+    if (connect(connection, &target->address.any, target->bytes) != 0 && errno != EINPROGRESS) fail(STEP_CONNECT, "connect");
     return connection;
 }
 
 void connect_target(const struct spec *spec, int supervisor) {
     if (spec->target.bytes == 0) return;
-    int connection = connect_in_time(&spec->target);
+    int connection = begin_to_connect(&spec->target);
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(sizeof(int))];

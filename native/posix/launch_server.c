@@ -126,16 +126,14 @@ static ssize_t receive_part(struct launch *launch) {
     return length;
 }
 
-/* A connection is one byte and a stream that is connected; a failure is a record alone. */
+/* A connection is one byte and a stream, connected or about to be; a failure is a record alone. */
 static int judge_connection(const struct launch *launch) {
     if (launch->handed < 0) return launch->status_bytes > 1 ? 0 : ECONNRESET;
-    int type;
-    struct sockaddr_storage peer;
-    socklen_t type_bytes = sizeof type, peer_bytes = sizeof peer;
-    if (launch->status_bytes != 1 || getsockopt(launch->handed, SOL_SOCKET, SO_TYPE, &type, &type_bytes) != 0 ||
-        type != SOCK_STREAM || getpeername(launch->handed, (struct sockaddr *)&peer, &peer_bytes) != 0)
-        return EPROTO;
-    return 0;
+    int type, listens;
+    socklen_t type_bytes = sizeof type, listens_bytes = sizeof listens;
+    bool known = getsockopt(launch->handed, SOL_SOCKET, SO_TYPE, &type, &type_bytes) == 0 &&
+                 getsockopt(launch->handed, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) == 0;
+    return launch->status_bytes == 1 && known && type == SOCK_STREAM && !listens ? 0 : EPROTO;
 }
 
 /* Reads until end of file. A reset after a record is an end too: the launcher left without reading the rest. */

@@ -9,7 +9,9 @@ import type { LaunchedProcess, Report, SessionKind } from '../audit/event.ts';
 import { CastellanError, type ErrorCode, errnoOf } from '../errors.ts';
 import { type Posix, posix } from '../kernel/posix.ts';
 import { killProcess } from '../kernel/processes.ts';
+import { createTurns } from '../lib/turns.ts';
 import type { SandboxIdentity } from './cell.ts';
+import { connected, isConnectError } from './connected.ts';
 import { encodeSpec } from './encode.ts';
 import { startInherited, startSilent } from './inherit.ts';
 import { startWithPipes } from './pipes.ts';
@@ -83,11 +85,14 @@ export interface LauncherOptions {
 const LAUNCH_DEADLINE_MS = 10_000;
 /** A launcher that reported a failure, or was killed, only has to exit. */
 const EXIT_DEADLINE_MS = 5000;
+/** Each launch holds one of libuv's four threads; commands and identities must find one while a client asks for a hundred forwards. */
+const MAX_CONNECTING = 2;
 const SOCKET_MODE = 0o600;
 
 /** Makes the one launcher of a sandbox. */
 export function createLauncher({ launcherPath, runDirectory, report }: LauncherOptions): Launcher {
   const directory = join(runDirectory, 'launch');
+  const inTurn = createTurns(MAX_CONNECTING);
   return {
     async launch(spec, io, purpose, { signal } = {}) {
       const startedAt = performance.now();
@@ -111,14 +116,16 @@ export function createLauncher({ launcherPath, runDirectory, report }: LauncherO
     },
     async connect(spec, { signal } = {}) {
       try {
-        const { connection } = await startConfined(spec, {
-          directory,
-          start: (socketPath) => startSilent(launcherPath, socketPath, spec.cgroup?.directory),
-          serve: posix().serveConnect,
-          signal,
-        });
+        const { connection } = await inTurn(() =>
+          startConfined(spec, {
+            directory,
+            start: (socketPath) => startSilent(launcherPath, socketPath, spec.cgroup?.directory),
+            serve: posix().serveConnect,
+            signal,
+          }),
+        );
         if (connection === undefined) throw new Error('the launcher gave no connection');
-        return connection;
+        return await connected(connection, signal);
       } catch (error) {
         throw asLaunchError(error, spec, launcherPath);
       }
@@ -240,6 +247,11 @@ function asLaunchError(error: unknown, spec: LaunchSpec, launcherPath: string): 
     });
   }
   const errno = errnoOf(error);
+  if (isConnectError(error))
+    return new CastellanError('launch_failed', failureMessage('connect', command, errno ?? ''), {
+      ...{ step: 'launch/connect', object: command, cause: error },
+      ...(errno && { errno }),
+    });
   const facts = { step: 'launch', object: command, cause: error, ...(errno && { errno }) };
   if (errno === 'ETIMEDOUT')
     return new CastellanError('timeout', `the launch of ${command} took too long`, facts);

@@ -83,6 +83,37 @@ export async function launchRaw(
   }
 }
 
+export interface Connected {
+  /** Undefined after a failure; the caller's. */
+  readonly connection: number | undefined;
+  readonly failure: LaunchFailure | undefined;
+  readonly code: number | null;
+}
+
+/** Has the launcher connect; `watch` sees it while it waits for its spec. */
+export async function connectBy(
+  wanted: LaunchSpec,
+  {
+    wrapper,
+    watch = async () => {},
+  }: Pick<Start, 'wrapper'> & { readonly watch?: (pid: number) => Promise<void> } = {},
+): Promise<Connected> {
+  const { bytes, descriptors } = encodeSpec({ ...wanted, argv: [] });
+  using place = socketPlace();
+  const listener = posix().listenUnix(place.path, 0o666);
+  try {
+    const child = startLauncher(place, wrapper);
+    child.stdin.end();
+    await watch(child.pid);
+    const answer = await posix().serveConnect(listener, child.pid, bytes, descriptors, DEADLINE_MS);
+    const connection = typeof answer === 'number' ? answer : undefined;
+    const failure = typeof answer === 'number' ? undefined : parseStatus(answer);
+    return { connection, failure, code: (await child.exited)[0] };
+  } finally {
+    posix().close(listener);
+  }
+}
+
 /** What the launcher answers to bytes that are not even framed; `end` closes the sending side after them. */
 export async function answerTo(
   bytes: Uint8Array,

@@ -71,7 +71,7 @@ async function serveForward(asked: Asked, options: ForwardOptions): Promise<void
   if (place === undefined) return asked.refuse('shortage', 'there are too many forwards');
   let made: Made;
   try {
-    made = await forwards.inTurn(() => connectFirst(destination.targets, options));
+    made = await connectFirst(destination.targets, options);
   } catch (error) {
     if (!(error instanceof CastellanError) && !gone.aborted) throw error;
     return asked.refuse('failed', error instanceof CastellanError ? error.message : 'the client is gone');
