@@ -1,5 +1,5 @@
 /*
- * castellan-launch SOCKET: becomes a confined command. This file is the order of the steps; each is irreversible or
+ * castellan-launch SOCKET: becomes a confined command, or makes one connection as such a command would. This file is the order of the steps; each is irreversible or
  * ends the launch, and what went wrong is written to the supervisor before the process ends.
  */
 #include "launch.h"
@@ -110,5 +110,6 @@ int main(int count, char **arguments) {
     restrict_access(&spec);
     keep_descriptors(&spec, &supervisor);
     filter_system_calls(&spec);
+    connect_target(&spec, supervisor);
     execute(&spec);
 }

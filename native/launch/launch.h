@@ -8,8 +8,11 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <netinet/in.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #define MAX_SPEC_BYTES (4u << 20)
 #define MAX_DESCRIPTORS 1024u
@@ -41,6 +44,7 @@ enum step {
     STEP_LANDLOCK,
     STEP_DESCRIPTORS,
     STEP_SECCOMP,
+    STEP_CONNECT,
     STEP_EXECUTE,
 };
 
@@ -74,6 +78,18 @@ struct port_rule {
 struct kept {
     int descriptor;
     int target;
+};
+
+/* Where a forward leads: loopback TCP, or a Unix socket with a path. */
+struct target {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in ip4;
+        struct sockaddr_in6 ip6;
+        struct sockaddr_un path;
+    } address;
+    /* 0: there is a command instead. */
+    socklen_t bytes;
 };
 
 /* The spec as received. Strings and arrays live as long as the process. */
@@ -115,6 +131,7 @@ struct spec {
     uint32_t relaxed;
     /* Everything is done but the execve. */
     bool check_only;
+    struct target target;
     struct kept kept[MAX_KEPT];
     size_t kept_count;
 };
@@ -151,5 +168,8 @@ void keep_descriptors(const struct spec *spec, int *supervisor);
 
 /* seccomp.c */
 void filter_system_calls(const struct spec *spec);
+
+/* connect.c: returns only where there is a command instead. */
+void connect_target(const struct spec *spec, int supervisor);
 
 #endif

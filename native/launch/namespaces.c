@@ -127,7 +127,7 @@ static int reopen(int descriptor, const char *path) {
     fail(STEP_MOUNTS, source);
 }
 
-static void bind(const struct mount_step *step) {
+static void attach(const struct mount_step *step) {
     int place = open_place(step->path);
     if (place < 0) fail(STEP_MOUNTS, step->path);
     int source = reopen(step->descriptor, step->path);
@@ -158,7 +158,7 @@ void make_mounts(const struct spec *spec) {
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) fail(STEP_MOUNTS, "/");
     for (size_t i = 0; i < spec->mount_count; i++) {
         if (spec->mounts[i].descriptor < 0) hide(spec->mounts[i].path);
-        else if (spec->mounts[i].id_map < 0) bind(&spec->mounts[i]);
+        else if (spec->mounts[i].id_map < 0) attach(&spec->mounts[i]);
         else map_ids(&spec->mounts[i]);
     }
 }

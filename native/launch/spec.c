@@ -161,7 +161,7 @@ enum tag {
     TAG_ARGUMENT = 1, TAG_ENVIRONMENT, TAG_DIRECTORY, TAG_UID, TAG_GID, TAG_GROUP, TAG_SESSION, TAG_LIMIT, TAG_UMASK,
     TAG_USER_NAMESPACE, TAG_NETWORK_NAMESPACE, TAG_HIDE, TAG_BIND, TAG_RULESET, TAG_RULE, TAG_SECCOMP, TAG_KEEP,
     TAG_CGROUP, TAG_DIRECTORY_ACCESS, TAG_CHECK_ONLY, TAG_RESTRICT_FLAGS, TAG_RELAX, TAG_ID_MAP, TAG_PORT,
-    TAG_MOUNT_NAMESPACE,
+    TAG_MOUNT_NAMESPACE, TAG_CONNECT_TCP, TAG_CONNECT_UNIX,
 };
 
 static void take_repeatable(struct spec *spec, const struct record *record, size_t *arguments, size_t *variables) {
@@ -225,6 +225,38 @@ static void take_repeatable(struct spec *spec, const struct record *record, size
     }
 }
 
+/* Loopback alone: everything else goes through the policy. */
+static void take_tcp_target(struct target *target, const struct record *record) {
+    uint32_t port = word(record, 0);
+    if (port == 0 || port > UINT16_MAX) malformed("port");
+    const unsigned char *address = record->value + sizeof port;
+    if (record->length == sizeof port + sizeof(struct in_addr)) {
+        struct sockaddr_in *to = &target->address.ip4;
+        *to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+        memcpy(&to->sin_addr, address, sizeof to->sin_addr);
+        if (address[0] != IN_LOOPBACKNET) malformed("address");
+        target->bytes = sizeof *to;
+        return;
+    }
+    want_length(record, sizeof port + sizeof(struct in6_addr));
+    struct sockaddr_in6 *to = &target->address.ip6;
+    *to = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    memcpy(&to->sin6_addr, address, sizeof to->sin6_addr);
+    if (!IN6_IS_ADDR_LOOPBACK(&to->sin6_addr)) malformed("address");
+    target->bytes = sizeof *to;
+}
+
+static void take_unix_target(struct target *target, const struct record *record) {
+    struct sockaddr_un *to = &target->address.path;
+    /* Without its NUL a path of full length could be read on. */
+    if (record->length >= sizeof to->sun_path) malformed("path");
+    char *path = absolute_path(record, 0);
+    *to = (struct sockaddr_un){.sun_family = AF_UNIX};
+    strcpy(to->sun_path, path);
+    free(path);
+    target->bytes = sizeof *to;
+}
+
 static bool take_single(struct spec *spec, const struct record *record, uint32_t *seen) {
     switch (record->tag) {
     case TAG_DIRECTORY:
@@ -282,6 +314,12 @@ static bool take_single(struct spec *spec, const struct record *record, uint32_t
         if ((only_word(record) & ~RELAXABLE_GROUPS) != 0) malformed("seccomp group");
         spec->relaxed = only_word(record);
         break;
+    case TAG_CONNECT_TCP:
+        take_tcp_target(&spec->target, record);
+        break;
+    case TAG_CONNECT_UNIX:
+        take_unix_target(&spec->target, record);
+        break;
     case TAG_SECCOMP:
         if (only_word(record) > PROFILE_NETWORK_ROLE) malformed("profile");
         spec->profile = (enum profile)only_word(record);
@@ -294,7 +332,12 @@ static bool take_single(struct spec *spec, const struct record *record, uint32_t
 }
 
 static void check(const struct spec *spec, uint32_t seen) {
-    if (spec->arguments[0] == NULL || spec->arguments[0][0] == '\0') malformed("argument");
+    bool connects = spec->target.bytes > 0;
+    if (connects == (spec->arguments[0] != NULL)) malformed("argument");
+    if (!connects && spec->arguments[0][0] == '\0') malformed("argument");
+    if (connects && (spec->check_only || spec->prepare_view || spec->kept_count > 0)) malformed("connection");
+    const uint32_t both = 1u << TAG_CONNECT_TCP | 1u << TAG_CONNECT_UNIX;
+    if ((seen & both) == both) malformed("connection");
     if (spec->directory == NULL) malformed("directory");
     bool uid = (seen & (1u << TAG_UID)) != 0, gid = (seen & (1u << TAG_GID)) != 0;
     if (uid != gid || (!uid && spec->group_count > 0)) malformed("credentials");

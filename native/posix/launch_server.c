@@ -26,6 +26,9 @@ struct launch {
     size_t spec_bytes;
     size_t descriptor_count;
     int descriptors[MAX_DESCRIPTORS];
+    /* What is launched is a connection, which comes in the place of the silence that means success. */
+    bool connects;
+    int handed;
     size_t status_bytes;
     uint8_t status[MAX_STATUS_BYTES + 1];
 };
@@ -104,11 +107,39 @@ static int send_spec(struct launch *launch) {
     return error;
 }
 
+/* Room for one descriptor: the kernel closes what comes beyond. */
+static ssize_t receive_part(struct launch *launch) {
+    struct iovec vector = {launch->status + launch->status_bytes, sizeof launch->status - launch->status_bytes};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    if (launch->connects && launch->handed < 0) {
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_LEN(sizeof(int));
+    }
+    ssize_t length = recvmsg(launch->connection, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *header = length < 0 || message.msg_controllen == 0 ? NULL : CMSG_FIRSTHDR(&message);
+    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+        memcpy(&launch->handed, CMSG_DATA(header), sizeof launch->handed);
+    return length;
+}
+
+/* A connection is one byte and a stream, connected or about to be; a failure is a record alone. */
+static int judge_connection(const struct launch *launch) {
+    if (launch->handed < 0) return launch->status_bytes > 1 ? 0 : ECONNRESET;
+    int type, listens;
+    socklen_t type_bytes = sizeof type, listens_bytes = sizeof listens;
+    bool known = getsockopt(launch->handed, SOL_SOCKET, SO_TYPE, &type, &type_bytes) == 0 &&
+                 getsockopt(launch->handed, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_bytes) == 0;
+    return launch->status_bytes == 1 && known && type == SOCK_STREAM && !listens ? 0 : EPROTO;
+}
+
 /* Reads until end of file. A reset after a record is an end too: the launcher left without reading the rest. */
 static int read_status(struct launch *launch) {
     for (;;) {
-        ssize_t length = recv(launch->connection, launch->status + launch->status_bytes,
-                              sizeof launch->status - launch->status_bytes, MSG_DONTWAIT);
+        ssize_t length = receive_part(launch);
         if (length == 0) return 0;
         if (length > 0) {
             launch->status_bytes += (size_t)length;
@@ -133,6 +164,7 @@ static void run_launch(struct job *job) {
     bool refused = send_error == EPIPE || send_error == ECONNRESET;
     if (send_error != 0 && !refused) return job_failed(job, send_error, "sendmsg");
     error = read_status(launch);
+    if (error == 0 && launch->connects) error = judge_connection(launch);
     if (error != 0) return job_failed(job, error, "recv");
     /* Silence means success only to someone who was told everything. */
     if (refused && launch->status_bytes == 0) job_failed(job, send_error, "sendmsg");
@@ -140,13 +172,17 @@ static void run_launch(struct job *job) {
 
 static napi_value launch_status(napi_env env, struct job *job) {
     struct launch *launch = (struct launch *)job;
-    return make_bytes(env, launch->status, launch->status_bytes);
+    if (launch->handed < 0) return make_bytes(env, launch->status, launch->status_bytes);
+    napi_value connection = make_int(env, launch->handed);
+    if (connection != NULL) launch->handed = -1;
+    return connection;
 }
 
 static void discard_launch(struct job *job) {
     struct launch *launch = (struct launch *)job;
     close_all(launch->descriptors, launch->descriptor_count);
     close_quietly(launch->connection);
+    close_quietly(launch->handed);
     close_quietly(launch->listener);
     free(launch->spec);
     free(launch);
@@ -191,7 +227,7 @@ static bool copy_spec(napi_env env, napi_value bytes, struct launch *launch) {
     return true;
 }
 
-napi_value serve_launch(napi_env env, napi_callback_info info) {
+static napi_value serve(napi_env env, napi_callback_info info, bool connects) {
     napi_value values[MAX_ARGUMENTS];
     int listener;
     int pid;
@@ -203,6 +239,8 @@ napi_value serve_launch(napi_env env, napi_callback_info info) {
     if (launch == NULL) return throw_errno(env, ENOMEM, "calloc");
     launch->job = (struct job){run_launch, launch_status, discard_launch, 0, NULL, NULL, NULL};
     launch->connection = -1;
+    launch->handed = -1;
+    launch->connects = connects;
     launch->pid = pid;
     launch->deadline = now_ms() + timeout;
     launch->listener = duplicate(listener);
@@ -212,4 +250,12 @@ napi_value serve_launch(napi_env env, napi_callback_info info) {
         return NULL;
     }
     return start_job(env, &launch->job, "serveLaunch");
+}
+
+napi_value serve_launch(napi_env env, napi_callback_info info) {
+    return serve(env, info, false);
+}
+
+napi_value serve_connect(napi_env env, napi_callback_info info) {
+    return serve(env, info, true);
 }

@@ -8,6 +8,7 @@ static const struct {
     {"adoptListener", adopt_listener},
     {"canMapIds", can_map_ids},
     {"close", close_descriptor},
+    {"connected", connected},
     {"killScope", kill_scope},
     {"landlockAbi", landlock_abi},
     {"lineage", lineage_of},
@@ -28,6 +29,7 @@ static const struct {
     {"scopeSignals", scope_signals},
     {"sendDatagram", send_datagram},
     {"sendDescriptors", send_descriptors},
+    {"serveConnect", serve_connect},
     {"serveLaunch", serve_launch},
     {"setUndumpable", set_undumpable},
     {"signalAsOwner", signal_as_owner},
@@ -42,6 +44,7 @@ static const struct {
     {"takeDescriptors", take_descriptors},
     {"tcpSocket", tcp_socket},
     {"watchReadable", watch_readable},
+    {"watchWritable", watch_writable},
 };
 
 NAPI_MODULE_INIT() {

@@ -75,6 +75,7 @@ int wait_for(int descriptor, short events, int64_t deadline);
 int send_row(int socket, const int *descriptors, size_t count);
 
 napi_value adopt_listener(napi_env env, napi_callback_info info);
+napi_value connected(napi_env env, napi_callback_info info);
 napi_value close_descriptor(napi_env env, napi_callback_info info);
 napi_value kill_scope(napi_env env, napi_callback_info info);
 napi_value can_map_ids(napi_env env, napi_callback_info info);
@@ -96,6 +97,7 @@ napi_value receive(napi_env env, napi_callback_info info);
 napi_value receive_descriptors(napi_env env, napi_callback_info info);
 napi_value scope_signals(napi_env env, napi_callback_info info);
 napi_value send_descriptors(napi_env env, napi_callback_info info);
+napi_value serve_connect(napi_env env, napi_callback_info info);
 napi_value serve_launch(napi_env env, napi_callback_info info);
 napi_value set_undumpable(napi_env env, napi_callback_info info);
 napi_value signal_as_owner(napi_env env, napi_callback_info info);
@@ -111,5 +113,6 @@ napi_value splice_tunnel(napi_env env, napi_callback_info info);
 napi_value take_descriptors(napi_env env, napi_callback_info info);
 napi_value tcp_socket(napi_env env, napi_callback_info info);
 napi_value watch_readable(napi_env env, napi_callback_info info);
+napi_value watch_writable(napi_env env, napi_callback_info info);
 
 #endif

@@ -52,6 +52,8 @@ napi_value receive(napi_env env, napi_callback_info info) {
 /* Lives until libuv has closed the poll handle and JavaScript has dropped the function that stops it. */
 struct watch {
     uv_poll_t poll;
+    /* UV_READABLE or UV_WRITABLE. */
+    int wanted;
     napi_env env;
     napi_ref callback;
     napi_async_context context;
@@ -116,7 +118,7 @@ static void watch_ready(uv_poll_t *poll, int status, int events) {
         napi_fatal_exception(env, error);
     }
     /* libuv stops a handle whose socket has an error; receive() has now shown that error to the watcher. */
-    if (status != 0 && !watch->closing) uv_poll_start(poll, UV_READABLE, watch_ready);
+    if (status != 0 && !watch->closing) uv_poll_start(poll, watch->wanted, watch_ready);
     napi_close_handle_scope(env, scope);
 }
 
@@ -129,7 +131,7 @@ static napi_value stop_function(napi_env env, struct watch *watch) {
     return NULL;
 }
 
-napi_value watch_readable(napi_env env, napi_callback_info info) {
+static napi_value watch(napi_env env, napi_callback_info info, int wanted) {
     napi_value values[MAX_ARGUMENTS];
     napi_valuetype type;
     int socket;
@@ -148,13 +150,36 @@ napi_value watch_readable(napi_env env, napi_callback_info info) {
         return throw_errno(env, -error, "uv_poll_init");
     }
     watch->env = env;
+    watch->wanted = wanted;
     watch->poll.data = watch;
     napi_create_reference(env, values[1], 1, &watch->callback);
-    napi_async_init(env, NULL, make_text(env, "watchReadable"), &watch->context);
+    napi_async_init(env, NULL, make_text(env, "watch"), &watch->context);
     napi_add_async_cleanup_hook(env, environment_ends, watch, &watch->cleanup);
     napi_value stop = stop_function(env, watch);
-    error = uv_poll_start(&watch->poll, UV_READABLE, watch_ready);
+    error = uv_poll_start(&watch->poll, wanted, watch_ready);
     if (error == 0 && stop != NULL) return stop;
     stop_watch(watch);
     return throw_errno(env, error != 0 ? -error : ENOMEM, "uv_poll_start");
+}
+
+napi_value watch_readable(napi_env env, napi_callback_info info) {
+    return watch(env, info, UV_READABLE);
+}
+
+napi_value watch_writable(napi_env env, napi_callback_info info) {
+    return watch(env, info, UV_WRITABLE);
+}
+
+napi_value connected(napi_env env, napi_callback_info info) {
+    napi_value values[MAX_ARGUMENTS];
+    int socket, error;
+    struct sockaddr_storage peer;
+    socklen_t error_bytes = sizeof error, peer_bytes = sizeof peer;
+    napi_value result = NULL;
+    if (!arguments(env, info, 1, values) || !get_int(env, values[0], &socket)) return NULL;
+    if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &error_bytes) != 0) return throw_errno(env, errno, "getsockopt");
+    if (error != 0) return throw_errno(env, error, "connect");
+    bool has_peer = getpeername(socket, (struct sockaddr *)&peer, &peer_bytes) == 0;
+    napi_get_boolean(env, has_peer, &result);
+    return result;
 }

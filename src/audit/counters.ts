@@ -5,7 +5,14 @@
 import type { ModelProtocol } from '../egress/local/model-shapes.ts';
 import { DENY_REASONS } from '../policy/verdict.ts';
 import { CONTROLS } from './controls.ts';
-import { type AuditFact, DETACH_REASONS, PROPOSAL_STATES, SESSION_KINDS } from './event.ts';
+import {
+  type AuditFact,
+  DETACH_REASONS,
+  FORWARD_ENDS,
+  FORWARD_REFUSALS,
+  PROPOSAL_STATES,
+  SESSION_KINDS,
+} from './event.ts';
 
 const OTHER = 'other';
 const NO_LABELS = {};
@@ -107,6 +114,16 @@ export const COUNTERS = {
     help: 'Clients that left the main process, by why.',
     labels: { reason: DETACH_REASONS },
   },
+  forwards: { help: 'Connections that SSH clients had made in the sandbox.', labels: NO_LABELS },
+  forward_ends: { help: 'Ends of such connections, by why.', labels: { reason: FORWARD_ENDS } },
+  forward_refusals: {
+    help: 'Connections that SSH clients asked for and did not get, by why.',
+    labels: { reason: FORWARD_REFUSALS },
+  },
+  forwarded_bytes: {
+    help: 'Bytes of ended forwards: in to the sandbox, out of it.',
+    labels: { direction: ['in', 'out'] },
+  },
   degraded_controls: {
     help: 'Protections that this machine does not give in full.',
     labels: { control: CONTROLS },
@@ -191,6 +208,16 @@ export function countsOf(fact: AuditFact): readonly Count[] {
       return [count('attachments', {})];
     case 'ssh-detached':
       return [count('detachments', { reason: fact.reason })];
+    case 'ssh-forward-opened':
+      return [count('forwards', {})];
+    case 'ssh-forward-closed':
+      return [
+        count('forward_ends', { reason: fact.reason }),
+        count('forwarded_bytes', { direction: 'in' }, fact.bytesIn),
+        count('forwarded_bytes', { direction: 'out' }, fact.bytesOut),
+      ];
+    case 'ssh-forward-refused':
+      return [count('forward_refusals', { reason: fact.why })];
     case 'internal-error':
       return [count('internal_errors', {})];
     // Each refusal is a fact of its own besides.

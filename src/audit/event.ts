@@ -7,7 +7,7 @@ import type { Caller, Intent, RequestLine, TlsFacts } from '../egress/stages.ts'
 import type { DenyReason } from '../policy/verdict.ts';
 import type { Control } from './controls.ts';
 
-export const SESSION_KINDS = ['main', 'shell', 'exec'] as const;
+export const SESSION_KINDS = ['main', 'shell', 'exec', 'sftp'] as const;
 export type SessionKind = (typeof SESSION_KINDS)[number];
 
 export interface LaunchedProcess {
@@ -270,6 +270,33 @@ export type AuditFact =
       readonly reason: string;
     }
   | {
+      /** A client has a connection to a target in the sandbox: `127.0.0.1:80`, `[::1]:80`, or a path. */
+      readonly kind: 'ssh-forward-opened';
+      readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly target: string;
+    }
+  | {
+      readonly kind: 'ssh-forward-closed';
+      readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly target: string;
+      readonly reason: ForwardEnd;
+      /** To the target, and from it. */
+      readonly bytesIn: number;
+      readonly bytesOut: number;
+      readonly durationMs: number;
+    }
+  | {
+      /** `target` as the client wrote it. */
+      readonly kind: 'ssh-forward-refused';
+      readonly sessionId: string;
+      readonly peer: PeerProcess;
+      readonly target: string;
+      readonly why: ForwardRefusal;
+      readonly reason: string;
+    }
+  | {
       /** Somebody else than the process role at the control socket of a pod. */
       readonly kind: 'control-refused';
       readonly peer: PeerProcess;
@@ -280,6 +307,14 @@ export type AuditFact =
 /** Why somebody is no longer attached: the keys, the client is gone, it fell behind, the process ended. */
 export const DETACH_REASONS = ['keys', 'gone', 'lagged', 'exited'] as const;
 export type DetachReason = (typeof DETACH_REASONS)[number];
+
+/** Why a forward is over: both sides ended, the target was reset, the client closed its channel, or its connection is gone. */
+export const FORWARD_ENDS = ['ended', 'reset', 'closed', 'gone'] as const;
+export type ForwardEnd = (typeof FORWARD_ENDS)[number];
+
+/** Not a destination of forwards, nobody took the connection, or too many at once. */
+export const FORWARD_REFUSALS = ['prohibited', 'failed', 'shortage'] as const;
+export type ForwardRefusal = (typeof FORWARD_REFUSALS)[number];
 
 export const PROPOSAL_STATES = ['pending', 'approved', 'superseded'] as const;
 export type ProposalState = (typeof PROPOSAL_STATES)[number];

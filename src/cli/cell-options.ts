@@ -2,6 +2,8 @@
 
 export interface OptionDefinition {
   readonly name: string;
+  /** One letter that stands for it too, after a single dash. */
+  readonly short?: string;
   /** Placeholder of the value; a switch has none. */
   readonly value?: string;
   readonly repeatable?: boolean;

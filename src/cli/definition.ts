@@ -1,5 +1,6 @@
 /** The command line, told once: the parser, `--help` and later the man page and completions read this table. */
 import { CELL_OPTIONS, type OptionDefinition } from './cell-options.ts';
+import { SSH_OPTIONS } from './ssh-options.ts';
 
 export interface VerbDefinition {
   readonly name: string;
@@ -76,7 +77,11 @@ export const VERBS = [
       },
       { name: 'policy-proposals', help: 'let programs ask for rules at http://policy.local/' },
       { name: 'retain', help: 'hold the command’s input and output, so that castellan attach reaches them' },
-      { name: 'tty', help: 'with --retain: run the command on a terminal of its own, not on pipes' },
+      {
+        name: 'tty',
+        short: 't',
+        help: 'with --retain: run the command on a terminal of its own, not on pipes',
+      },
       { name: 'quiet', help: 'no events on standard error' },
     ],
   },
@@ -89,10 +94,11 @@ export const VERBS = [
   },
   {
     name: 'ssh',
-    synopsis: 'castellan ssh [--sandbox NAME] [-t] [-- COMMAND [ARGUMENT…]]',
+    synopsis:
+      'castellan ssh [--sandbox NAME] [-t] [-N] [-L FORWARD]… [-D ADDRESS]… [-W TARGET] [-- COMMAND [ARGUMENT…]]',
     summary: 'open a shell, or run a command, in a running sandbox',
     operands: 'optional-command',
-    options: [SANDBOX, { name: 'tty', help: 'ask for a terminal even with a command' }],
+    options: [SANDBOX, ...SSH_OPTIONS],
   },
   {
     name: 'attach',
@@ -239,7 +245,12 @@ export const VERBS = [
     summary: 'print the pod of a sandbox, with castellan in it',
     operands: 'none',
     options: [
-      { name: 'file', value: 'REQUEST', help: 'what the sandbox is to be (- reads standard input)' },
+      {
+        name: 'file',
+        short: 'f',
+        value: 'REQUEST',
+        help: 'what the sandbox is to be (- reads standard input)',
+      },
       { name: 'topology', value: 'TOPOLOGY', help: 'combined or sidecar, in place of the request’s' },
       { name: 'kind', value: 'KIND', help: 'Pod (default), or Sandbox of agents.x-k8s.io/v1beta1' },
       {

@@ -39,7 +39,8 @@ function verbHelp(verb: VerbDefinition): string {
 }
 
 function spelling(option: OptionDefinition): string {
-  return `--${option.name}${option.value === undefined ? '' : ` ${option.value}`}`;
+  const short = option.short === undefined ? '' : `-${option.short}, `;
+  return `${short}--${option.name}${option.value === undefined ? '' : ` ${option.value}`}`;
 }
 
 function table(rows: readonly (readonly [string, string])[] | readonly string[][]): string[] {

@@ -66,14 +66,13 @@ function parseVerb(verb: VerbDefinition, words: readonly string[]): ParseResult 
   return { kind: 'command', command: { verb: name, options, operands } };
 }
 
-const SHORT_OPTIONS: Readonly<Record<string, string>> = { '-t': '--tty', '-f': '--file' };
-
 function findOption(verb: VerbDefinition, word: string) {
   const known: readonly OptionDefinition[] = [...verb.options, ...GLOBAL_OPTIONS];
-  const long = SHORT_OPTIONS[word] ?? word;
-  const equals = long.indexOf('=');
-  const name = (equals < 0 ? long : long.slice(0, equals)).replace(/^--/, '');
-  const definition = known.find((option) => option.name === name);
+  const equals = word.indexOf('=');
+  const name = (equals < 0 ? word : word.slice(0, equals)).replace(/^--/, '');
+  const definition = known.find(
+    (option) => option.name === name || (option.short !== undefined && word === `-${option.short}`),
+  );
   if (definition === undefined)
     throw usage(
       `unknown option "${word}" for ${verb.name}`,
@@ -81,7 +80,7 @@ function findOption(verb: VerbDefinition, word: string) {
       known.map((option) => option.name),
       '--',
     );
-  return { definition, inlineValue: equals < 0 ? undefined : long.slice(equals + 1) };
+  return { definition, inlineValue: equals < 0 ? undefined : word.slice(equals + 1) };
 }
 
 function checkOperands(verb: VerbDefinition, operands: readonly string[]): void {

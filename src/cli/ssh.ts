@@ -16,13 +16,17 @@ const SSH_CLIENT = '/usr/bin/ssh';
 
 /** `castellan ssh`: the system's OpenSSH client, or where it cannot be castellan's own, connected to a sandbox's socket. */
 export const verb: Verb = (command, context) =>
-  runSsh(command, context, { tty: wantsTerminal(command), command: command.operands });
+  runSsh(command, context, {
+    tty: wantsTerminal(command),
+    forwards: forwardsOf(command),
+    command: command.operands,
+  });
 
 /** Runs the client in the chosen sandbox; its end is the verb's. */
 export async function runSsh(
   { options }: VerbArguments,
   { surroundings, onSignal, stdin, stdout, stderr }: VerbContext,
-  request: Pick<SshArguments, 'tty' | 'command' | 'subsystem'>,
+  request: Pick<SshArguments, 'tty' | 'forwards' | 'command' | 'subsystem'>,
 ): Promise<number> {
   const run = chooseRun(await knownRuns(runBase(surroundings)), options.get('sandbox')?.[0], 'ready');
   if (!existsSync(sshSocketIn(run.path)))
@@ -42,6 +46,12 @@ export async function runSsh(
     const { castellan } = installPaths(surroundings);
     return await runClient(sshArguments({ ...target, name: run.state.name, castellan }));
   }
+  if (request.forwards !== undefined && request.forwards.length > 0)
+    throw new CastellanError('install_incomplete', 'forwarding takes OpenSSH’s client', {
+      step: 'ssh',
+      object: SSH_CLIENT,
+      remedy: 'install openssh-client, and give the uid an account',
+    });
   const { runOwnClient } = await import('../session/ssh/own-client.ts');
   const stop = new AbortController();
   using _stopping = onSignal((name) => {
@@ -63,6 +73,16 @@ function isServedByOpenSsh(): boolean {
 
 function wantsTerminal(command: VerbArguments): boolean | undefined {
   return command.options.has('tty') ? true : undefined;
+}
+
+const FORWARDS = { 'local-forward': '-L', 'dynamic-forward': '-D', 'stdio-forward': '-W' } as const;
+
+/** In the client's own words. */
+function forwardsOf({ options }: VerbArguments): string[] {
+  const wanted = Object.entries(FORWARDS).flatMap(([name, flag]) =>
+    (options.get(name) ?? []).flatMap((value) => [flag, value]),
+  );
+  return options.has('no-command') ? ['-N', ...wanted] : wanted;
 }
 
 function runClient(argv: readonly string[]): Promise<number> {

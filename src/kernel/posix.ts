@@ -105,6 +105,17 @@ export interface Posix {
     descriptors: number[],
     timeoutMs: number,
   ): Promise<Uint8Array>;
+  /**
+   * The same for a spec with a target: resolves to the descriptor of the connection, a stream that is connected or about to be,
+   * or to the record of a failure.
+   */
+  serveConnect(
+    listener: number,
+    pid: number,
+    spec: Uint8Array,
+    descriptors: number[],
+    timeoutMs: number,
+  ): Promise<Uint8Array | number>;
   /** Sends `text` to the Unix datagram socket at a pathname, or at an abstract name where it begins with `@`. Never waits. */
   sendDatagram(path: string, text: string): void;
   /**
@@ -166,6 +177,10 @@ export interface Posix {
   lineage(pid: number, supervisorPid: number): Promise<[SeenProcess, ...SeenProcess[]]>;
   /** Calls back on each readability of `socket` until the returned function is called. */
   watchReadable(socket: number, onReadable: () => void): () => void;
+  /** The same of when something can be written, which comes again and again. */
+  watchWritable(socket: number, onWritable: () => void): () => void;
+  /** Whether a socket that was told to connect has done so; throws what it failed with, once. */
+  connected(socket: number): boolean;
   /** Non-blocking recv(2); undefined when there is nothing to read. */
   receive(socket: number, maxBytes: number): Uint8Array | undefined;
   /**

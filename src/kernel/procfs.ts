@@ -85,6 +85,8 @@ async function findOwner(flow: Flow, means: Means): Promise<Identity> {
   if (socket === undefined) throw new Error('the workload has no such connection');
   const holders = new Map<string, Observation>();
   for (const pid of await posix().socketOwners(socket.inode, means.inode, means.ownFilters ?? -1)) {
+    // In a pod it is in the sandbox's network too: what it holds is somebody's forward, and no program's.
+    if (pid === means.supervisorPid) throw new Error('castellan itself holds the connection');
     const observation = await observe(pid, means);
     if (!holders.has(observation.key)) holders.set(observation.key, observation);
   }

@@ -4,7 +4,15 @@
 import { CastellanError } from '../errors.ts';
 import type { Cell } from './cell.ts';
 import { childEnvironment } from './environment.ts';
-import type { ConfinedSpec, LandlockSpec, LaunchSpec, MountStep, ResourceLimit } from './spec.ts';
+import type {
+  ConfinedConnection,
+  ConfinedSpec,
+  ConnectTarget,
+  LandlockSpec,
+  LaunchSpec,
+  MountStep,
+  ResourceLimit,
+} from './spec.ts';
 
 /** Files and directories of a sandbox are its owner's business; group and others read as on any login. */
 const AGENT_UMASK = 0o022;
@@ -58,6 +66,7 @@ export function confine(cell: Cell, command: CellCommand): ConfinedSpec {
     seccompRelax: cell.seccompRelax,
     keep: [],
     checkOnly: command.checkOnly ?? false,
+    target: undefined,
   });
 }
 
@@ -65,6 +74,12 @@ export function confine(cell: Cell, command: CellCommand): ConfinedSpec {
 export function confineView(cell: Cell, view: number): ConfinedSpec {
   const spec = confine(cell, { argv: ['/'], checkOnly: true });
   return seal({ ...spec, view: { descriptor: view, prepare: true } });
+}
+
+/** A connection as a command in the cell could make it: it reaches what the agent reaches. */
+export function confineConnection(cell: Cell, target: ConnectTarget): ConfinedConnection {
+  const spec = confine(cell, { argv: ['/'], workingDirectory: '/', directoryAccess: [] });
+  return { ...spec, argv: [], environment: [], target } as LaunchSpec as ConfinedConnection;
 }
 
 export interface RoleCommand {
@@ -90,6 +105,7 @@ export function confineRole(role: RoleCommand): ConfinedSpec {
     directoryAccess: [],
     cgroup: undefined,
     checkOnly: false,
+    target: undefined,
     newSession: true,
     resourceLimits: [NO_CORE],
     umask: ROLE_UMASK,

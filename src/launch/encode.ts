@@ -1,6 +1,6 @@
 /** A LaunchSpec as castellan-launch reads it: records and descriptors; native/README.md has the format. */
 import { SECCOMP_GROUP_NAMES } from '../policy/seccomp.ts';
-import type { LaunchSpec, MountStep } from './spec.ts';
+import type { ConnectTarget, LaunchSpec, MountStep } from './spec.ts';
 
 const TAG = {
   argument: 1,
@@ -28,6 +28,8 @@ const TAG = {
   idMap: 23,
   landlockPort: 24,
   mountNamespace: 25,
+  connectTcp: 26,
+  connectUnix: 27,
 } as const;
 
 const PROFILES = { none: 0, agent: 1, 'network-role': 2 } as const satisfies Record<
@@ -96,6 +98,7 @@ export function encodeSpec(spec: LaunchSpec): EncodedSpec {
       words(spec.seccompRelax.reduce((sum, group) => sum | (1 << SECCOMP_GROUP_NAMES.indexOf(group)), 0)),
     ),
     ...(spec.checkOnly ? [record(TAG.checkOnly)] : []),
+    ...(spec.target === undefined ? [] : [targetRecord(spec.target)]),
     ...spec.keep.map(({ descriptor, target }) => record(TAG.keep, index(descriptor), words(target))),
   ];
   return { bytes: Buffer.concat(records), descriptors };
@@ -111,6 +114,13 @@ function mountRecord(step: MountStep, index: (descriptor: number) => Buffer): Bu
     case 'id-map':
       return record(TAG.idMap, index(step.userNamespace), index(step.descriptor), path);
   }
+}
+
+function targetRecord(target: ConnectTarget): Buffer {
+  if (target.kind === 'unix') return record(TAG.connectUnix, Buffer.from(target.path));
+  const { family, value } = target.address;
+  const digits = value.toString(16).padStart(family === 4 ? 8 : 32, '0');
+  return record(TAG.connectTcp, words(target.port), Buffer.from(digits, 'hex'));
 }
 
 function record(tag: number, ...parts: readonly Buffer[]): Buffer {

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { posix } from '../kernel/posix.ts';
 import { type ExitStatus, exitStatus, type StartedLauncher } from './process.ts';
 
@@ -53,6 +54,21 @@ function bearLauncher(
     resolve(exitStatus(code, signal));
   });
   return { pid, exited, inCgroup: true };
+}
+
+/** The process gets /dev/null three times: it says all it has to say to the supervisor. */
+export async function startSilent(
+  program: string,
+  socketPath: string,
+  cgroup: number | undefined,
+): Promise<StartedLauncher> {
+  const nothing = openSync('/dev/null', 'r+');
+  try {
+    const launcher = await spawnLauncher(program, socketPath, [nothing, nothing, nothing], cgroup);
+    return { ...launcher, io: { kind: 'none' }, discard() {} };
+  } finally {
+    closeSync(nothing);
+  }
 }
 
 /** The process gets the supervisor's own standard streams. */

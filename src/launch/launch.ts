@@ -7,11 +7,13 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LaunchedProcess, Report, SessionKind } from '../audit/event.ts';
 import { CastellanError, type ErrorCode, errnoOf } from '../errors.ts';
-import { posix } from '../kernel/posix.ts';
+import { type Posix, posix } from '../kernel/posix.ts';
 import { killProcess } from '../kernel/processes.ts';
+import { createTurns } from '../lib/turns.ts';
 import type { SandboxIdentity } from './cell.ts';
+import { connected, isConnectError } from './connected.ts';
 import { encodeSpec } from './encode.ts';
-import { startInherited } from './inherit.ts';
+import { startInherited, startSilent } from './inherit.ts';
 import { startWithPipes } from './pipes.ts';
 import {
   type RunningProcess,
@@ -21,7 +23,14 @@ import {
   within,
 } from './process.ts';
 import { startOnTerminal } from './pty.ts';
-import type { ConfinedSpec, LaunchFailure } from './spec.ts';
+import {
+  type ConfinedConnection,
+  type ConfinedSpec,
+  type LaunchFailure,
+  type LaunchSpec,
+  type LaunchStep,
+  showTarget,
+} from './spec.ts';
 import { errnoName, parseStatus } from './status.ts';
 
 export type { RunningProcess } from './process.ts';
@@ -58,6 +67,11 @@ export interface Launcher {
     purpose?: LaunchPurpose,
     options?: LaunchOptions,
   ): Promise<RunningProcess>;
+  /**
+   * Makes a connection as a command in the cell would, and gives its descriptor, which is the caller's. Nothing is reported.
+   * @throws CastellanError `launch_failed` with step `launch/connect` and errno where the target does not take it; else as launch()
+   */
+  connect(spec: ConfinedConnection, options?: LaunchOptions): Promise<number>;
 }
 
 export interface LauncherOptions {
@@ -71,19 +85,24 @@ export interface LauncherOptions {
 const LAUNCH_DEADLINE_MS = 10_000;
 /** A launcher that reported a failure, or was killed, only has to exit. */
 const EXIT_DEADLINE_MS = 5000;
+/** Each launch holds one of libuv's four threads; commands and identities must find one while a client asks for a hundred forwards. */
+const MAX_CONNECTING = 2;
 const SOCKET_MODE = 0o600;
 
 /** Makes the one launcher of a sandbox. */
 export function createLauncher({ launcherPath, runDirectory, report }: LauncherOptions): Launcher {
+  const directory = join(runDirectory, 'launch');
+  const inTurn = createTurns(MAX_CONNECTING);
   return {
     async launch(spec, io, purpose, { signal } = {}) {
       const startedAt = performance.now();
       try {
-        const started = await startConfined(spec, io, {
-          launcherPath,
-          directory: join(runDirectory, 'launch'),
-          // Castellan's own processes open none of their streams again, and to give them away takes CAP_CHOWN.
-          owner: purpose === undefined ? undefined : spec.credentials?.uid,
+        // Castellan's own processes open none of their streams again, and to give them away takes CAP_CHOWN.
+        const owner = purpose === undefined ? undefined : spec.credentials?.uid;
+        const { started } = await startConfined(spec, {
+          directory,
+          start: (socketPath) => startLauncher(launcherPath, socketPath, io, owner, spec.cgroup),
+          serve: posix().serveLaunch,
           signal,
         });
         const running = runningProcess(started);
@@ -95,34 +114,50 @@ export function createLauncher({ launcherPath, runDirectory, report }: LauncherO
         throw refused;
       }
     },
+    async connect(spec, { signal } = {}) {
+      try {
+        const { connection } = await inTurn(() =>
+          startConfined(spec, {
+            directory,
+            start: (socketPath) => startSilent(launcherPath, socketPath, spec.cgroup?.directory),
+            serve: posix().serveConnect,
+            signal,
+          }),
+        );
+        if (connection === undefined) throw new Error('the launcher gave no connection');
+        return await connected(connection, signal);
+      } catch (error) {
+        throw asLaunchError(error, spec, launcherPath);
+      }
+    },
   };
 }
 
-interface LaunchPlace {
-  readonly launcherPath: string;
+interface LaunchMeans {
+  /** Of the launch's socket. */
   readonly directory: string;
-  /** Whose the standard streams become. */
-  readonly owner: number | undefined;
+  readonly start: (socketPath: string) => Promise<StartedLauncher>;
+  readonly serve: Posix['serveLaunch'] | Posix['serveConnect'];
   readonly signal: AbortSignal | undefined;
 }
 
 async function startConfined(
-  spec: ConfinedSpec,
-  io: LaunchIo,
-  { launcherPath, directory, owner, signal }: LaunchPlace,
-): Promise<StartedLauncher> {
+  spec: LaunchSpec,
+  { directory, start, serve, signal }: LaunchMeans,
+): Promise<{ readonly started: StartedLauncher; readonly connection?: number }> {
   signal?.throwIfAborted();
   const socketPath = join(directory, `${randomBytes(8).toString('hex')}.sock`);
   const listener = posix().listenUnix(socketPath, SOCKET_MODE);
   try {
-    const started = await startLauncher(launcherPath, socketPath, io, owner, spec.cgroup);
+    const started = await start(socketPath);
     const kill = killerOf(started);
     using _ = onAbort(signal, kill);
     try {
       const { bytes, descriptors } = encodeSpec(started.inCgroup ? { ...spec, cgroup: undefined } : spec);
-      const status = await posix().serveLaunch(listener, started.pid, bytes, descriptors, LAUNCH_DEADLINE_MS);
-      const failure = parseStatus(status);
-      if (failure === undefined) return started;
+      const answer = await serve(listener, started.pid, bytes, descriptors, LAUNCH_DEADLINE_MS);
+      if (typeof answer === 'number') return { started, connection: answer };
+      const failure = parseStatus(answer);
+      if (failure === undefined) return { started };
       throw new StepFailed(failure);
     } catch (error) {
       await endLauncher(started, kill);
@@ -198,18 +233,25 @@ const NOT_EXECUTABLE: readonly string[] = [
 ];
 const UNSUPPORTED: readonly string[] = ['ENOSYS', 'EOPNOTSUPP'];
 
-function asLaunchError(error: unknown, spec: ConfinedSpec, launcherPath: string): CastellanError {
+function asLaunchError(error: unknown, spec: LaunchSpec, launcherPath: string): CastellanError {
   if (error instanceof CastellanError) return error;
-  const command = spec.argv[0] ?? '';
+  const command = spec.target === undefined ? (spec.argv[0] ?? '') : showTarget(spec.target);
   if (error instanceof StepFailed) {
     const { step, object } = error.failure;
     const errno = errnoName(error.failure.errno);
     const code = codeOf(error.failure, errno);
-    const message =
-      step === 'execute' ? `${command} cannot be run: ${errno}` : `the launch of ${command} failed: ${errno}`;
-    return new CastellanError(code, message, { step: `launch/${step}`, object: object || command, errno });
+    return new CastellanError(code, failureMessage(step, command, errno), {
+      step: `launch/${step}`,
+      object: object || command,
+      errno,
+    });
   }
   const errno = errnoOf(error);
+  if (isConnectError(error))
+    return new CastellanError('launch_failed', failureMessage('connect', command, errno ?? ''), {
+      ...{ step: 'launch/connect', object: command, cause: error },
+      ...(errno && { errno }),
+    });
   const facts = { step: 'launch', object: command, cause: error, ...(errno && { errno }) };
   if (errno === 'ETIMEDOUT')
     return new CastellanError('timeout', `the launch of ${command} took too long`, facts);
@@ -220,6 +262,12 @@ function asLaunchError(error: unknown, spec: ConfinedSpec, launcherPath: string)
       object: launcherPath,
     });
   return new CastellanError('launch_failed', `${command} could not be launched`, facts);
+}
+
+function failureMessage(step: LaunchStep, command: string, errno: string): string {
+  if (step === 'execute') return `${command} cannot be run: ${errno}`;
+  if (step === 'connect') return `${command} cannot be connected to: ${errno}`;
+  return `the launch of ${command} failed: ${errno}`;
 }
 
 function codeOf({ step }: LaunchFailure, errno: string): ErrorCode {

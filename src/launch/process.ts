@@ -16,6 +16,7 @@ export interface TerminalSize {
 /** What the process role holds of a process's standard streams. Whoever launched must read the outputs or destroy them. */
 export type ProcessIo =
   | { readonly kind: 'inherit' }
+  | { readonly kind: 'none' }
   | { readonly kind: 'pipes'; readonly stdin: Writable; readonly stdout: Readable; readonly stderr: Readable }
   /** Destroying the stream hangs the terminal up. */
   | { readonly kind: 'terminal'; readonly stream: Duplex; resize(size: TerminalSize): void };

@@ -3,6 +3,7 @@
  * takes nothing else, so an unconfined start of untrusted code does not compile. Wire format: native/README.md.
  */
 
+import { type Address, formatAddress } from '../policy/match/address.ts';
 import type { SeccompGroup } from '../policy/seccomp.ts';
 
 /** A cgroup to be a member of, by descriptors. */
@@ -13,7 +14,24 @@ export interface CgroupPlace {
   readonly procs: number;
 }
 
+/** Where a connection leads instead of a command. The launcher refuses any address but loopback. */
+export type ConnectTarget =
+  | { readonly kind: 'tcp'; readonly address: Address; readonly port: number }
+  /** Absolute, and no longer than MAX_SOCKET_PATH bytes. */
+  | { readonly kind: 'unix'; readonly path: string };
+
+/** sun_path of unix(7), less its NUL. */
+export const MAX_SOCKET_PATH = 107;
+
+/** `127.0.0.1:80`, `[::1]:80`, or the path. */
+export function showTarget(target: ConnectTarget): string {
+  if (target.kind === 'unix') return target.path;
+  const address = formatAddress(target.address);
+  return `${target.address.family === 6 ? `[${address}]` : address}:${target.port}`;
+}
+
 export interface LaunchSpec {
+  /** Empty exactly where there is a `target`. */
   readonly argv: readonly string[];
   /** KEY=VALUE; the child gets these and nothing else. */
   readonly environment: readonly string[];
@@ -44,6 +62,8 @@ export interface LaunchSpec {
   readonly keep: readonly { readonly descriptor: number; readonly target: number }[];
   /** Every step is done for real, the command is looked for, and nothing is executed: exit status 0. */
   readonly checkOnly: boolean;
+  /** Nothing is executed: the launcher connects, hands the connection over, and ends. */
+  readonly target: ConnectTarget | undefined;
 }
 
 export type MountStep =
@@ -83,7 +103,12 @@ export interface LandlockSpec {
 }
 
 declare const confined: unique symbol;
-export type ConfinedSpec = LaunchSpec & { readonly [confined]: true };
+export type ConfinedSpec = LaunchSpec & { readonly [confined]: 'command' };
+/** The same for what Launcher.connect() takes. */
+export type ConfinedConnection = LaunchSpec & {
+  readonly [confined]: 'connection';
+  readonly target: ConnectTarget;
+};
 
 /** Ordered as the launcher does them; native/README.md and launch.c hold the same list. */
 export const LAUNCH_STEPS = [
@@ -104,6 +129,7 @@ export const LAUNCH_STEPS = [
   'landlock',
   'descriptors',
   'seccomp',
+  'connect',
   'execute',
 ] as const;
 export type LaunchStep = (typeof LAUNCH_STEPS)[number];

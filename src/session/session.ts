@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { CastellanError } from '../errors.ts';
 import type { Cell } from '../launch/cell.ts';
 import { confine } from '../launch/confine.ts';
-import type { Launcher } from '../launch/launch.ts';
+import type { Launcher, LaunchIo } from '../launch/launch.ts';
 import { type ExitStatus, type RunningProcess, type TerminalSize, within } from '../launch/process.ts';
 import type { ConfinedSpec } from '../launch/spec.ts';
 import { escapeText } from '../lib/escape.ts';
@@ -14,10 +14,15 @@ import { loginShell } from './login-shell.ts';
 import type { MainConsole } from './main-console.ts';
 import { copyInput } from './relay.ts';
 
+export type SessionStart =
+  | { readonly kind: 'shell' }
+  | { readonly kind: 'exec'; readonly command: string }
+  /** The subsystem, by the image's own server. */
+  | { readonly kind: 'sftp' };
+
 export interface SessionRequest {
   readonly sessionId: string;
-  /** Undefined asks for a login shell. */
-  readonly command: string | undefined;
+  readonly start: SessionStart;
   readonly terminal: (TerminalSize & { readonly name: string }) | undefined;
   /** Already checked by isRequestable(). */
   readonly environment: Readonly<Record<string, string>>;
@@ -43,6 +48,18 @@ export interface SessionPlace {
   /** Of the main process, where it is retained. */
   readonly mainConsole?: MainConsole | undefined;
 }
+
+/** Where distributions have it: Debian, Fedora, Alpine and Arch, openSUSE, others, Gentoo. */
+const SFTP_DIRECTORIES = [
+  '/usr/lib/openssh',
+  '/usr/libexec/openssh',
+  '/usr/lib/ssh',
+  '/usr/libexec/ssh',
+  '/usr/libexec',
+  '/usr/lib/misc',
+];
+/** The launcher looks for it, in the agent's own view of the files. The server itself starts nothing. */
+const SFTP_SERVER = { argv: ['sftp-server'], environment: { PATH: SFTP_DIRECTORIES.join(':') } };
 
 /** From HUP to KILL when the client is gone: enough to write a history file, too short to go on working unseen. */
 const HANGUP_GRACE_MS = 2000;
@@ -71,26 +88,40 @@ async function launchSession(
   request: SessionRequest,
   client: SessionClient,
 ): Promise<RunningProcess> {
-  const { sessionId, command, terminal } = request;
+  const { sessionId, start, terminal } = request;
   const spec = await sessionSpec(cell, request).catch((error: unknown) => {
     client.refused(error instanceof Error ? error.message : String(error));
     throw error;
   });
-  const kind = command === undefined ? 'shell' : 'exec';
-  return launcher.launch(spec, terminal === undefined ? { kind: 'pipes' } : { kind: 'pty', ...terminal }, {
-    kind,
-    sessionId,
-    identity: cell.identity,
-  });
+  // File transfer is no text for a terminal.
+  const io: LaunchIo =
+    terminal === undefined || start.kind === 'sftp' ? { kind: 'pipes' } : { kind: 'pty', ...terminal };
+  try {
+    return await launcher.launch(spec, io, { kind: start.kind, sessionId, identity: cell.identity });
+  } catch (error) {
+    throw start.kind === 'sftp' ? asSftpError(error) : error;
+  }
 }
 
 async function sessionSpec(
   cell: Cell,
-  { command, environment, terminal }: SessionRequest,
+  { start, environment, terminal }: SessionRequest,
 ): Promise<ConfinedSpec> {
+  if (start.kind === 'sftp') return confine(cell, SFTP_SERVER);
   const shell = await loginShell(cell.identity.shell);
-  const argv = command === undefined ? [shell, '-l'] : [shell, '-c', command];
+  const argv = start.kind === 'shell' ? [shell, '-l'] : [shell, '-c', start.command];
   return confine(cell, { argv, environment, terminal: terminal?.name });
+}
+
+function asSftpError(error: unknown): unknown {
+  if (!(error instanceof CastellanError) || error.code !== 'command_not_found') return error;
+  const { step, object, errno } = error;
+  return new CastellanError('command_not_found', 'the image has no sftp-server; scp -O and tar do without', {
+    step,
+    ...(object !== undefined && { object }),
+    ...(errno !== undefined && { errno }),
+    cause: error,
+  });
 }
 
 /** Resolves when the process has ended and the client has all it wrote, or is gone. */
@@ -129,6 +160,7 @@ async function copyAll({ io }: RunningProcess, client: SessionClient): Promise<v
       await copyOutput(io.stream, 'stdout', client);
       return;
     case 'inherit':
+    case 'none':
       return;
   }
 }

@@ -150,18 +150,11 @@ describe.skipIf(!isRoot)('SSH into a sandbox (needs root)', () => {
   });
 
   it.each([
-    { what: 'the sftp subsystem', options: ['-s'], command: 'sftp', reason: 'subsystem sftp is not offered' },
     {
       what: 'another subsystem',
       options: ['-s'],
       command: 'other',
       reason: 'subsystem other is not offered',
-    },
-    {
-      what: 'TCP forwarding',
-      options: ['-W', '127.0.0.1:22'],
-      command: '',
-      reason: 'TCP forwarding is not offered',
     },
     {
       what: 'remote forwarding',

@@ -1,6 +1,6 @@
 /** Inputs that reach deep into the native harnesses; the first byte of some chooses what is read. */
 import { encodeSpec } from '../../src/launch/encode.ts';
-import type { LandlockSpec, LaunchSpec } from '../../src/launch/spec.ts';
+import type { ConnectTarget, LandlockSpec, LaunchSpec } from '../../src/launch/spec.ts';
 
 const LANDLOCK: LandlockSpec = {
   handledFs: 0xffffn,
@@ -33,7 +33,17 @@ const SPEC: LaunchSpec = {
   seccomp: 'agent',
   seccompRelax: [],
   keep: [{ descriptor: 1, target: 3 }],
+  target: undefined,
 };
+
+const CONNECTION: LaunchSpec = { ...SPEC, argv: [], keep: [], checkOnly: false };
+const TARGETS: readonly ConnectTarget[] = [
+  { kind: 'tcp', address: { family: 4, value: 0x7f00_0001n }, port: 80 },
+  { kind: 'tcp', address: { family: 6, value: 1n }, port: 65_535 },
+  { kind: 'tcp', address: { family: 4, value: 0x0a00_0001n }, port: 80 },
+  { kind: 'unix', path: `/${'x'.repeat(106)}` },
+  { kind: 'unix', path: `/${'x'.repeat(107)}` },
+];
 
 /** As many of each as there may be, and one more. */
 const CROWDED: readonly Partial<LaunchSpec>[] = [0, 1].flatMap((more) => [
@@ -68,6 +78,7 @@ const [FIRST, SECOND] = [Buffer.of(0), Buffer.of(1)];
 export const NATIVE_SEEDS: Readonly<Record<string, readonly Uint8Array[]>> = {
   'launch-spec': [
     Buffer.concat([FIRST, records]),
+    ...TARGETS.map((target) => Buffer.concat([FIRST, encodeSpec({ ...CONNECTION, target }).bytes])),
     ...CROWDED.map((part) => Buffer.concat([FIRST, encodeSpec({ ...SPEC, ...part }).bytes])),
     Buffer.concat([SECOND, word(0x4c545343), word(1), word(records.length), word(0), records]),
   ],

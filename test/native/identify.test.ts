@@ -7,13 +7,16 @@ import {
   rmSync,
   unlinkSync,
 } from 'node:fs';
+import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import type { Flow } from '../../src/egress/stages.ts';
 import { posix } from '../../src/kernel/posix.ts';
 import { createIdentifier, type Identifier } from '../../src/kernel/procfs.ts';
+import { parseAddress } from '../../src/policy/match/address.ts';
 import { CONNECT, flowOf, sha256, startTimeOf } from './identified.ts';
+import { connectBy, spec, UID } from './launcher.ts';
 import { isRoot, openTestNamespace, type TestNamespace } from './namespace-client.ts';
 import type { Program } from './python.ts';
 
@@ -81,6 +84,29 @@ sys.stdin.read()`;
     ok: true,
     identity: { pid: program.pid, executable: pythonPath },
   });
+});
+
+test('a connection that castellan holds is no program’s, in its network or out of it', async () => {
+  const flow = await connect(PYTHON, '-c', CONNECT, '1.2.3.4');
+  const inPod = createIdentifier({ ...inside.namespace, supervisorPid: program?.pid ?? 0 });
+  expect(await inPod(flow)).toEqual({ ok: false, reason: 'castellan itself holds the connection' });
+
+  const { networkDescriptor: network, userDescriptor: user } = inside.namespace;
+  const address = parseAddress('127.0.0.1');
+  if (address === undefined) throw new Error('no address');
+  const { connection, failure } = await connectBy(
+    spec([], {
+      target: { kind: 'tcp', address, port: 3128 },
+      namespaces: { user, network },
+      credentials: user === undefined ? { uid: UID, gid: UID, groups: [] } : undefined,
+    }),
+  );
+  expect(failure).toBeUndefined();
+  const socket = new Socket({ fd: connection ?? -1 });
+  const { localAddress = '', localPort = 0 } = socket;
+  const forward: Flow = { family: 4, localAddress, localPort, remoteAddress: '127.0.0.1', remotePort: 3128 };
+  expect(await identify(forward)).toEqual({ ok: false, reason: 'no process holds the connection' });
+  socket.destroy();
 });
 
 test('ancestors are told, nearest first, up to the supervisor', async () => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -128,6 +128,39 @@ ${then}`;
     await program.end();
     const serving = posix().serveLaunch(listener, program.pid, Buffer.alloc(4 * 1024 * 1024), [], 10_000);
     await expect(serving).rejects.toThrow(/EPIPE|ECONNRESET/);
+  });
+
+  test.each([
+    ['a connection', "socket.send_fds(supervisor, [b'\\0'], [near.fileno()])", undefined],
+    ['two of them', "socket.send_fds(supervisor, [b'\\0'], [near.fileno(), far.fileno()])", undefined],
+    ['a record', "supervisor.sendall(b'\\x12' + bytes(7))", 8],
+    ['nothing', 'pass', 'ECONNRESET'],
+    ['a byte alone', "supervisor.sendall(b'\\0')", 'ECONNRESET'],
+    ['a file', "socket.send_fds(supervisor, [b'\\0'], [file.fileno()])", 'EPROTO'],
+    ['a socket that listens', "socket.send_fds(supervisor, [b'\\0'], [listening.fileno()])", 'EPROTO'],
+    ['datagrams', "socket.send_fds(supervisor, [b'\\0'], [packets.fileno()])", 'EPROTO'],
+    ['more than a byte', "socket.send_fds(supervisor, [b'\\0\\0'], [near.fileno()])", 'EPROTO'],
+  ])('of a launcher that was to connect it takes, or not: %s', async (_, send, wanted) => {
+    const { path, listener } = listen();
+    const script = connecting(`supervisor.recv(99)
+near, far = socket.socketpair()
+file = open('/dev/null')
+packets, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+listening = socket.socket(); listening.bind(('127.0.0.1', 0)); listening.listen()
+${send}
+supervisor.close(); near.close()
+far.settimeout(10); print(far.recv(9))`);
+    const program = undo.use(startPython(script, [path]));
+    const serving = posix().serveConnect(listener, program.pid, Buffer.from('spec'), [], 10_000);
+    if (typeof wanted === 'string') await expect(serving).rejects.toMatchObject({ code: wanted });
+    else if (wanted !== undefined) expect(await serving).toHaveLength(wanted);
+    else {
+      const connection = (await serving) as number;
+      expect(readFileSync(`/proc/self/fdinfo/${connection}`, 'latin1')).toMatch(/flags:\s+02/);
+      posix().close(connection);
+    }
+    // Nothing that was sent is held on to.
+    if (send !== 'pass') expect(await program.line()).toBe("b''");
   });
 
   test.each([

@@ -32,7 +32,31 @@ describe.skipIf(!isRoot)('the launcher reads its spec strictly (needs root)', ()
     expect(await launchRaw(Buffer.concat(LEAST))).toMatchObject({ failure: undefined, code: 0 });
   });
 
+  const TO_TCP = record(26, Buffer.concat([words(80), Buffer.from([127, 0, 0, 1])]));
+  const TO_UNIX = record(27, '/a');
+  const CONNECTION = [DIRECTORY, UID_RECORD, GID_RECORD];
+  const tcp = (port: number, ...address: number[]) =>
+    record(26, Buffer.concat([words(port), Buffer.from(address)]));
+  const ip6 = (...last: number[]) => [...Array<number>(16 - last.length).fill(0), ...last];
+
   it.each<[string, Buffer[], string]>([
+    ['a command and a connection', [...LEAST, TO_TCP], 'argument'],
+    ['two connections', [...CONNECTION, TO_TCP, TO_UNIX], 'connection'],
+    ['a second connection', [...CONNECTION, TO_TCP, TO_TCP], 'repeated record'],
+    ['a connection that is only looked at', [...CONNECTION, TO_TCP, record(20)], 'connection'],
+    ['a connection to port 0', [...CONNECTION, tcp(0, 127, 0, 0, 1)], 'port'],
+    ['a connection to port 65536', [...CONNECTION, tcp(65_536, 127, 0, 0, 1)], 'port'],
+    ['a connection to another machine', [...CONNECTION, tcp(80, 10, 0, 0, 1)], 'address'],
+    ['a connection to any address', [...CONNECTION, tcp(80, 0, 0, 0, 0)], 'address'],
+    ['a connection to any address of IPv6', [...CONNECTION, tcp(80, ...ip6(0))], 'address'],
+    ['a mapped address', [...CONNECTION, tcp(80, ...ip6(255, 255, 127, 0, 0, 1))], 'address'],
+    ['an address cut short', [...CONNECTION, tcp(80, 127, 0, 0)], 'record length'],
+    ['a connection without address', [...CONNECTION, record(26, words(80))], 'record length'],
+    ['a relative socket', [...CONNECTION, record(27, 'a')], 'path'],
+    ['an abstract socket', [...CONNECTION, record(27, '\0a')], 'text'],
+    ['no socket', [...CONNECTION, record(27, '')], 'path'],
+    ['a path with NUL', [...CONNECTION, record(27, '/a\0b')], 'text'],
+    ['a path too long', [...CONNECTION, record(27, `/${'a'.repeat(107)}`)], 'path'],
     ['no argument', [DIRECTORY, UID_RECORD, GID_RECORD], 'argument'],
     ['an empty command', [record(1, ''), DIRECTORY, UID_RECORD, GID_RECORD], 'argument'],
     ['no directory', [ARGUMENT, UID_RECORD, GID_RECORD], 'directory'],

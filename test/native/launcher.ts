@@ -36,6 +36,7 @@ export function spec(argv: readonly string[], change: Partial<LaunchSpec> = {}):
     seccomp: 'agent',
     seccompRelax: [],
     keep: [],
+    target: undefined,
     ...change,
   };
 }
@@ -77,6 +78,37 @@ export async function launchRaw(
     child.stdin.on('error', () => undefined).end(input);
     const status = await posix().serveLaunch(listener, child.pid, bytes, descriptors, DEADLINE_MS);
     return { failure: parseStatus(status), ...(await outcome) };
+  } finally {
+    posix().close(listener);
+  }
+}
+
+export interface Connected {
+  /** Undefined after a failure; the caller's. */
+  readonly connection: number | undefined;
+  readonly failure: LaunchFailure | undefined;
+  readonly code: number | null;
+}
+
+/** Has the launcher connect; `watch` sees it while it waits for its spec. */
+export async function connectBy(
+  wanted: LaunchSpec,
+  {
+    wrapper,
+    watch = async () => {},
+  }: Pick<Start, 'wrapper'> & { readonly watch?: (pid: number) => Promise<void> } = {},
+): Promise<Connected> {
+  const { bytes, descriptors } = encodeSpec({ ...wanted, argv: [] });
+  using place = socketPlace();
+  const listener = posix().listenUnix(place.path, 0o666);
+  try {
+    const child = startLauncher(place, wrapper);
+    child.stdin.end();
+    await watch(child.pid);
+    const answer = await posix().serveConnect(listener, child.pid, bytes, descriptors, DEADLINE_MS);
+    const connection = typeof answer === 'number' ? answer : undefined;
+    const failure = typeof answer === 'number' ? undefined : parseStatus(answer);
+    return { connection, failure, code: (await child.exited)[0] };
   } finally {
     posix().close(listener);
   }

@@ -98,6 +98,9 @@ function domainParts(fact: AuditFact | LogFact, stamp: Stamp, context: AuditCont
     case 'ssh-closed':
     case 'ssh-attached':
     case 'ssh-detached':
+    case 'ssh-forward-opened':
+    case 'ssh-forward-closed':
+    case 'ssh-forward-refused':
     case 'ssh-refused':
       return sshActivity(fact, stamp, context);
     case 'internal-error':

@@ -1,7 +1,7 @@
 /** The facts of the process role's side, and no others: what comes from the agent's container must not forge what the sidecar saw. */
 import * as v from 'valibot';
 import { CONTROL_TABLE, CONTROLS } from '../../audit/controls.ts';
-import { DETACH_REASONS, SESSION_KINDS } from '../../audit/event.ts';
+import { DETACH_REASONS, FORWARD_ENDS, FORWARD_REFUSALS, SESSION_KINDS } from '../../audit/event.ts';
 import { MAX_ID } from '../../lib/id.ts';
 import { FACT_LIMITS } from '../../policy/fact-limits.ts';
 import { count, text } from '../atoms.ts';
@@ -71,6 +71,23 @@ export const processFact = v.variant('kind', [
     durationMs: duration,
   }),
   v.strictObject({ kind: v.literal('ssh-refused'), ...session, reason: text }),
+  v.strictObject({ kind: v.literal('ssh-forward-opened'), ...session, target: text }),
+  v.strictObject({
+    kind: v.literal('ssh-forward-closed'),
+    ...session,
+    target: text,
+    reason: v.picklist(FORWARD_ENDS),
+    bytesIn: count,
+    bytesOut: count,
+    durationMs: duration,
+  }),
+  v.strictObject({
+    kind: v.literal('ssh-forward-refused'),
+    ...session,
+    target: text,
+    why: v.picklist(FORWARD_REFUSALS),
+    reason: text,
+  }),
   v.strictObject({ kind: v.literal('internal-error'), where: text, message: text }),
 ]);
 

@@ -63,6 +63,7 @@ export type ProcessFact = Extract<
       | `process-${'launched' | 'exited'}`
       | 'launch-refused'
       | `ssh-${'listening' | 'opened' | 'closed' | 'attached' | 'detached' | 'refused'}`
+      | `ssh-forward-${'opened' | 'closed' | 'refused'}`
       | 'internal-error';
   }
 >;

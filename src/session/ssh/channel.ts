@@ -4,7 +4,7 @@ import { isRequestable } from '../../launch/environment.ts';
 import type { ExitStatus, RunningProcess, TerminalSize } from '../../launch/process.ts';
 import { type ProcessControls, parseAttachSubsystem, runAttach } from '../attach.ts';
 import type { ConnectionReport } from '../report.ts';
-import { runSession, type SessionPlace, type SessionRequest } from '../session.ts';
+import { runSession, type SessionPlace, type SessionRequest, type SessionStart } from '../session.ts';
 import { channelOutput } from './output.ts';
 
 export interface ChannelOptions extends SessionPlace {
@@ -19,9 +19,7 @@ export interface ChannelOptions extends SessionPlace {
 
 interface Start {
   readonly channel: ServerChannel;
-  readonly command: string | undefined;
-  /** Instead of a command: the main process. */
-  readonly attach?: { readonly readOnly: boolean };
+  readonly what: SessionStart | { readonly kind: 'attach'; readonly readOnly: boolean };
 }
 
 /** ssh2 gives none where the client wants no answer, whatever its types say. */
@@ -57,7 +55,7 @@ export async function serveChannel(session: Session, options: ChannelOptions): P
   refuseOthers(session, options);
   const start = await awaitStart(session, options, gone);
   if (start === undefined) return;
-  const { channel, command, attach } = start;
+  const { channel, what } = start;
   // A write that meets a channel which the client has just closed.
   for (const stream of [channel, channel.stderr]) stream.on('error', () => {});
   const client = {
@@ -76,14 +74,14 @@ export async function serveChannel(session: Session, options: ChannelOptions): P
   try {
     const { sessionId, report } = options;
     const { environment, terminal } = settings();
-    if (attach !== undefined)
+    if (what.kind === 'attach')
       await runAttach(
         options.mainConsole,
-        { ...attach, hasTerminal: terminal !== undefined },
+        { readOnly: what.readOnly, hasTerminal: terminal !== undefined },
         client,
         (readOnly) => report.attached(sessionId, readOnly),
       );
-    else await runSession(options, { sessionId, command, environment, terminal }, client);
+    else await runSession(options, { sessionId, start: what, environment, terminal }, client);
   } catch (error) {
     options.onError(error);
     channel.destroy();
@@ -128,7 +126,6 @@ function collectSettings(
 
 function refuseOthers(session: Session, options: ChannelOptions): void {
   const refuse = (what: string) => (_accept: Answer, reject: Answer) => refuseRequest(what, reject, options);
-  session.on('sftp', refuse('subsystem sftp'));
   session.on('x11', refuse('X11 forwarding'));
   session.on('auth-agent', refuse('agent forwarding'));
 }
@@ -145,19 +142,21 @@ function awaitStart(
   gone: AbortSignal,
 ): Promise<Start | undefined> {
   return new Promise((resolve) => {
-    const begin = (accept: Accept, what: Omit<Start, 'channel'>) => {
+    const begin = (accept: Accept, what: Start['what']) => {
       // At once, because clients send input without waiting, and ssh2 drops what comes before this.
       const channel = accept();
-      if (channel !== undefined) resolve({ channel, ...what });
+      if (channel !== undefined) resolve({ channel, what });
     };
-    session.on('shell', (accept: Accept) => begin(accept, { command: undefined }));
+    session.on('shell', (accept: Accept) => begin(accept, { kind: 'shell' }));
     session.on('exec', (accept: Accept, _reject: Answer, { command }: { command: string }) =>
-      begin(accept, { command }),
+      begin(accept, { kind: 'exec', command }),
     );
     session.on('subsystem', (accept: Accept, reject: Answer, { name }: { name: string }) => {
       const attach = parseAttachSubsystem(name);
-      if (attach === undefined) refuseRequest(`subsystem ${name}`, reject, options);
-      else begin(accept, { command: undefined, attach });
+      // Without a listener of its own, ssh2 does not speak this one itself.
+      if (name === 'sftp') begin(accept, { kind: 'sftp' });
+      else if (attach === undefined) refuseRequest(`subsystem ${name}`, reject, options);
+      else begin(accept, { kind: 'attach', ...attach });
     });
     gone.addEventListener('abort', () => resolve(undefined), { once: true });
   });

@@ -12,6 +12,8 @@ export interface SshArguments {
   readonly castellan: string;
   /** Undefined lets ssh decide: a terminal for a shell, none for a command. */
   readonly tty: boolean | undefined;
+  /** Its own options for forwards: `-L`, `-D`, `-W`, `-N`. */
+  readonly forwards?: readonly string[];
   /** Joined with spaces and read by the sandbox's shell, as ssh does. */
   readonly command: readonly string[];
   /** The command is the name of a subsystem. */
@@ -32,8 +34,8 @@ const FIXED_OPTIONS = [
   'ControlPath=none',
   'ForwardAgent=no',
   'ForwardX11=no',
+  'ExitOnForwardFailure=yes',
   'SendEnv=COLORTERM',
-  'LogLevel=ERROR',
 ] as const;
 
 /** What the host is called in known_hosts and on the command line. */
@@ -57,6 +59,7 @@ export function sshArguments({
   knownHosts,
   castellan,
   tty,
+  forwards = [],
   command,
   subsystem = false,
 }: SshArguments): string[] {
@@ -66,12 +69,15 @@ export function sshArguments({
     `UserKnownHostsFile=${fileName(knownHosts)}`,
     `HostKeyAlias=${host}`,
     ...FIXED_OPTIONS,
+    // Why a forward was refused is news to the client, not an error.
+    `LogLevel=${forwards.length > 0 ? 'INFO' : 'ERROR'}`,
   ];
   return [
     '-F',
     'none',
     ...options.flatMap((option) => ['-o', option]),
     ...(tty === undefined ? [] : [tty ? '-t' : '-T']),
+    ...forwards,
     ...(subsystem ? ['-s'] : []),
     '-l',
     user,

@@ -2,15 +2,18 @@
 import type { Socket } from 'node:net';
 import ssh2, { type AuthContext, type Connection, type Server, type Session } from 'ssh2';
 import { within } from '../../launch/process.ts';
+import type { ForwardShare } from '../forward-places.ts';
 import type { ConnectionReport } from '../report.ts';
 import type { SessionPlace } from '../session.ts';
 import { serveChannel } from './channel.ts';
+import { serveForwards } from './forward.ts';
 
 export interface ConnectionOptions extends SessionPlace {
   /** OpenSSH private key text. */
   readonly hostKey: string;
   readonly environmentAllowList: readonly string[];
   readonly report: ConnectionReport;
+  readonly forwards: ForwardShare;
   readonly onError: (error: unknown) => void;
   /** Ends the connection. */
   readonly signal: AbortSignal;
@@ -46,6 +49,7 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
   const { report, signal } = options;
   const gone = new AbortController();
   const sessions = new Set<Promise<void>>();
+  let forwards: ReadonlySet<Promise<void>> = new Set();
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   socket.once('close', () => gone.abort());
   let client: Connection | undefined;
@@ -56,8 +60,10 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
       clearTimeout(deadline);
       report.opened();
     });
-    refuseForwarding(connection, report);
-    acceptSessions(connection, sessions, options, gone.signal);
+    const sessionId = sessionIds(report.sessionId);
+    refuseRequests(connection, report);
+    forwards = serveForwards(connection, { ...options, sessionId, gone: gone.signal });
+    acceptSessions(connection, sessions, { ...options, sessionId }, gone.signal);
     connection.on('error', (error: Error & { level?: string }) => {
       // A client that goes away is no protocol error.
       if (error.level !== 'socket') report.refused(`protocol error: ${error.message}`);
@@ -81,7 +87,7 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
   await closed;
   signal.removeEventListener('abort', end);
   clearTimeout(deadline);
-  await Promise.all(sessions);
+  await Promise.all([...sessions, ...forwards]);
   report.closed();
 }
 
@@ -111,28 +117,28 @@ function authenticate(connection: Connection): void {
   });
 }
 
-function refuseForwarding(connection: Connection, report: ConnectionReport): void {
-  const refuse = (what: string) => (_accept: unknown, reject: (() => void) | undefined) => {
-    report.refused(`${what} is not offered`);
+/** Of channels of one connection, sessions and forwards alike. */
+function sessionIds(connectionId: string): () => string {
+  let channels = 0;
+  return () => `${connectionId}.${++channels}`;
+}
+
+/** What the client's side would listen for leads out of the sandbox, past the policy. */
+function refuseRequests(connection: Connection, report: ConnectionReport): void {
+  connection.on('request', (_accept: unknown, reject: (() => void) | undefined, name: string) => {
+    report.refused(`request ${name} is not offered`);
     reject?.();
-  };
-  connection.on('tcpip', refuse('TCP forwarding'));
-  connection.on('openssh.streamlocal', refuse('Unix socket forwarding'));
-  connection.on('request', (accept: unknown, reject: (() => void) | undefined, name: string) =>
-    refuse(`request ${name}`)(accept, reject),
-  );
+  });
 }
 
 function acceptSessions(
   connection: Connection,
   sessions: Set<Promise<void>>,
-  options: ConnectionOptions,
+  options: ConnectionOptions & { readonly sessionId: () => string },
   gone: AbortSignal,
 ): void {
-  let channels = 0;
   connection.on('session', (accept: () => Session | undefined, reject: () => void) => {
-    channels += 1;
-    const sessionId = `${options.report.sessionId}.${channels}`;
+    const sessionId = options.sessionId();
     if (sessions.size >= MAX_CHANNELS || gone.aborted) {
       options.report.refused('too many channels', sessionId);
       reject();

@@ -8,6 +8,7 @@ import { descriptorOf } from '../../kernel/socket-handle.ts';
 import type { Cell } from '../../launch/cell.ts';
 import type { Launcher } from '../../launch/launch.ts';
 import { within } from '../../launch/process.ts';
+import { createForwardPlaces } from '../forward-places.ts';
 import type { MainConsole } from '../main-console.ts';
 import { type ConnectionReport, connectionReport } from '../report.ts';
 import { generateHostKey } from './host-key.ts';
@@ -61,6 +62,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
       where: 'ssh',
       message: error instanceof Error ? error.message : String(error),
     });
+  const forwardPlaces = createForwardPlaces();
   let accepted = 0;
 
   const serve = async (socket: Socket, facts: ConnectionReport) => {
@@ -72,6 +74,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
         ...options,
         hostKey: key.private,
         report: facts,
+        forwards: forwardPlaces.share(),
         onError,
         signal: ending.signal,
       });

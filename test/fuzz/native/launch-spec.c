@@ -17,8 +17,26 @@ _Noreturn void fail(enum step step, const char *object) {
     longjmp(refused, 1);
 }
 
+static void check_target(const struct target *target) {
+    switch (target->address.any.sa_family) {
+    case AF_INET:
+        CHECK(ntohl(target->address.ip4.sin_addr.s_addr) >> 24 == 127 && target->address.ip4.sin_port != 0);
+        break;
+    case AF_INET6:
+        CHECK(IN6_IS_ADDR_LOOPBACK(&target->address.ip6.sin6_addr) && target->address.ip6.sin6_port != 0);
+        break;
+    default:
+        CHECK(target->address.any.sa_family == AF_UNIX && target->address.path.sun_path[0] == '/');
+        CHECK(memchr(target->address.path.sun_path, '\0', sizeof target->address.path.sun_path) != NULL);
+    }
+}
+
 static void check_spec(const struct spec *spec) {
-    CHECK(spec->arguments[0] != NULL && spec->arguments[0][0] != '\0');
+    const struct target *target = &spec->target;
+    CHECK((spec->arguments[0] == NULL) == (target->bytes > 0));
+    CHECK(target->bytes > 0 || spec->arguments[0][0] != '\0');
+    CHECK(target->bytes == 0 || (!spec->check_only && !spec->prepare_view && spec->kept_count == 0));
+    if (target->bytes > 0) check_target(target);
     CHECK(spec->directory[0] == '/');
     size_t characters = 0;
     for (char **argument = spec->arguments; *argument != NULL; argument++) characters += strlen(*argument);

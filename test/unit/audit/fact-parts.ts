@@ -100,6 +100,15 @@ export const OWNERSHIP = {
 };
 export const SOURCE = { address: '198.18.255.2', port: 40001 };
 export const PEER = { pid: 90, uid: 0, gid: 0 };
+export const FORWARD_CLOSED = {
+  kind: 'ssh-forward-closed',
+  ...{ sessionId: 'ssh-1.2', peer: PEER, target: '[::1]:8080' },
+  ...{ bytesIn: 7, bytesOut: 2 ** 40, durationMs: 12_345.6 },
+} as const;
+export const FORWARD_REFUSED = {
+  kind: 'ssh-forward-refused',
+  ...{ sessionId: 'ssh-1.2', peer: PEER, target: '10.0.0.1:443' },
+} as const;
 export const METHODS = [
   'GET',
   'HEAD',

@@ -2,6 +2,8 @@
 import type { AuditFact } from '../../../src/audit/event.ts';
 import {
   CLOSED,
+  FORWARD_CLOSED,
+  FORWARD_REFUSED,
   IDENTITY,
   INTENT,
   METHODS,
@@ -337,6 +339,21 @@ export const SAMPLES: SampleTable = {
     { kind: 'ssh-detached', sessionId: 'ssh-1.1', peer: PEER, reason: 'gone', durationMs: 0 },
     { kind: 'ssh-detached', sessionId: 'ssh-1.1', peer: PEER, reason: 'lagged', durationMs: 1 },
     { kind: 'ssh-detached', sessionId: 'ssh-1.1', peer: PEER, reason: 'exited', durationMs: 1 },
+  ],
+  'ssh-forward-opened': [
+    { kind: 'ssh-forward-opened', sessionId: 'ssh-1.2', peer: PEER, target: '127.0.0.1:8080' },
+    { kind: 'ssh-forward-opened', sessionId: 'ssh-1.2', peer: PEER, target: '/work/app.sock' },
+  ],
+  'ssh-forward-closed': [
+    { ...FORWARD_CLOSED, reason: 'ended' },
+    { ...FORWARD_CLOSED, reason: 'reset', bytesIn: 0, bytesOut: 0 },
+    { ...FORWARD_CLOSED, reason: 'closed' },
+    { ...FORWARD_CLOSED, reason: 'gone' },
+  ],
+  'ssh-forward-refused': [
+    { ...FORWARD_REFUSED, why: 'prohibited', reason: 'only loopback is reached' },
+    { ...FORWARD_REFUSED, why: 'failed', reason: '127.0.0.1:9 cannot be connected to: ECONNREFUSED' },
+    { ...FORWARD_REFUSED, why: 'shortage', reason: 'there are too many forwards' },
   ],
   'ssh-refused': [
     { kind: 'ssh-refused', sessionId: 'ssh-1', peer: { ...PEER, uid: 1000 }, reason: 'another user' },

@@ -20,6 +20,7 @@ const LEAST: LaunchSpec = {
   seccomp: 'none',
   seccompRelax: [],
   keep: [],
+  target: undefined,
 };
 
 /** Reads records back as the launcher does. */
@@ -48,6 +49,22 @@ describe('encodeSpec', () => {
   ];
 
   it('writes what every spec has', () => expect(recordsOf(LEAST)).toEqual(least));
+
+  it.each<[string, LaunchSpec['target'], [number, string]]>([
+    [
+      'IPv4',
+      { kind: 'tcp', address: { family: 4, value: 0x7f00_0001n }, port: 80 },
+      [26, '500000007f000001'],
+    ],
+    [
+      'IPv6',
+      { kind: 'tcp', address: { family: 6, value: 1n }, port: 80 },
+      [26, `50000000${'0'.repeat(31)}1`],
+    ],
+    ['a path', { kind: 'unix', path: '/a' }, [27, text('/a')]],
+  ])('writes where to connect to: %s', (_, target, record) => {
+    expect(recordsOf({ ...LEAST, argv: [], target })).toEqual([...least.slice(1), record]);
+  });
 
   it.each<[string, Partial<LaunchSpec>, [number, string][]]>([
     [

@@ -164,6 +164,9 @@ const OWN: readonly ProcessFact['kind'][] = [
   'ssh-closed',
   'ssh-attached',
   'ssh-detached',
+  'ssh-forward-opened',
+  'ssh-forward-closed',
+  'ssh-forward-refused',
   'ssh-refused',
   'internal-error',
 ];

@@ -1,0 +1,40 @@
+import { posix } from '../kernel/posix.ts';
+
+/** Loopback answers at once; what takes longer has a full queue, and is not going to take the connection for a person who waits. */
+const CONNECT_DEADLINE_MS = 5000;
+
+/**
+ * Resolves with the descriptor once it is connected; closes it otherwise.
+ * @throws Error with `code`, and `connect` as its `syscall`: what the target answered, ETIMEDOUT
+ */
+export async function connected(descriptor: number, signal: AbortSignal | undefined): Promise<number> {
+  try {
+    if (!posix().connected(descriptor)) await untilWritable(descriptor, signal);
+    if (!posix().connected(descriptor)) throw connectError('ETIMEDOUT');
+    signal?.throwIfAborted();
+    return descriptor;
+  } catch (error) {
+    posix().close(descriptor);
+    throw error;
+  }
+}
+
+async function untilWritable(descriptor: number, signal: AbortSignal | undefined): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const stop = posix().watchWritable(descriptor, resolve);
+  const timer = setTimeout(resolve, CONNECT_DEADLINE_MS);
+  signal?.addEventListener('abort', () => resolve(), { once: true });
+  if (signal?.aborted) resolve();
+  await promise;
+  clearTimeout(timer);
+  stop();
+}
+
+function connectError(code: string): Error {
+  return Object.assign(new Error(code), { code, syscall: 'connect' });
+}
+
+/** Whether it is one that connected() throws. */
+export function isConnectError(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'connect';
+}

@@ -1,0 +1,79 @@
+/** The bytes of a forward: between a channel and a connection in the sandbox, each end of them passed on by itself. */
+import type { Socket } from 'node:net';
+import type { ServerChannel } from 'ssh2';
+import type { ForwardEnd } from '../../audit/event.ts';
+import { within } from '../../launch/process.ts';
+import { copyInput } from '../relay.ts';
+
+const NOTHING = Buffer.alloc(0);
+/** For a target to take what a client left behind that has closed its channel; one that does not read is cut off. */
+const LAST_BYTES_MS = 5000;
+
+/** Copies both ways, as fast as each side reads, until both have ended or one is cut off. Both are closed then. */
+export async function relayForward(
+  channel: ServerChannel,
+  socket: Socket,
+  gone: AbortSignal,
+): Promise<ForwardEnd> {
+  const hasEnded = watchEnd(channel);
+  channel.on('error', () => {});
+  let directions = 2;
+  const end = await new Promise<ForwardEnd>((resolve) => {
+    const endOne = () => {
+      directions -= 1;
+      if (directions === 0) resolve('ended');
+    };
+    copyInput(channel, socket, {
+      atEnd() {
+        if (hasEnded()) socket.end();
+      },
+    });
+    copyInput(socket, channel, {
+      atEnd() {
+        // After all that waits for the client's window. Not end(), with which ssh2 closes the other direction too.
+        channel.write(NOTHING, () => {
+          channel.eof();
+          endOne();
+        });
+      },
+    });
+    socket.once('finish', endOne);
+    socket.once('error', () => resolve('reset'));
+    channel.once('close', () => resolve('closed'));
+    gone.addEventListener('abort', () => resolve('gone'), { once: true });
+    if (gone.aborted) resolve('gone');
+  });
+  if (end === 'closed' && hasEnded()) await finished(socket, gone);
+  cut(socket);
+  channel.close();
+  // The client closes its channel as soon as both have said that they end, whatever is still on its way.
+  return directions === 0 ? 'ended' : end;
+}
+
+/** Whether the client has said that there is no more: ssh2 ends the stream in the same way when it just closes the channel. */
+function watchEnd(channel: ServerChannel): () => boolean {
+  let hasEnded = false;
+  const push = channel.push.bind(channel);
+  channel.push = (chunk: unknown) => {
+    const { state } = channel.incoming as { readonly state: string };
+    // A close comes after it, and ends the stream once more.
+    if (chunk === null && state === 'eof') hasEnded = true;
+    return push(chunk);
+  };
+  return () => hasEnded;
+}
+
+async function finished(socket: Socket, gone: AbortSignal): Promise<void> {
+  if (socket.writableFinished) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  for (const event of ['finish', 'close']) socket.once(event, () => resolve());
+  gone.addEventListener('abort', () => resolve(), { once: true });
+  await within(promise, LAST_BYTES_MS);
+}
+
+/** A target that was not told of an end must not take this for one. */
+function cut(socket: Socket): void {
+  const isTcp = socket.remoteAddress !== undefined;
+  if (socket.writableFinished || !isTcp) socket.destroy();
+  else socket.resetAndDestroy();
+}
