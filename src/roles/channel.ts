@@ -5,8 +5,8 @@ import { escapeText } from '../lib/escape.ts';
 import { MAX_FRAME_BYTES } from './message.ts';
 
 const HEADER_BYTES = 4;
-/** A peer that reads at all keeps the queue far below; above, it has stopped reading. */
-const MAX_QUEUED_BYTES = 2 * MAX_FRAME_BYTES;
+/** A peer that reads at all keeps the queue below two of the largest messages; above, it has stopped reading. */
+const MAX_QUEUED_FRAMES = 2;
 /** Some thousand facts: from here on the sender should make no new ones. */
 const CONGESTED_BYTES = 1024 * 1024;
 
@@ -15,6 +15,10 @@ export interface Channel<Send, Receive> {
   send(message: Send): void;
   /** The messages in order, for one consumer. Ends when the wire does; `closed` then says why. */
   messages(): AsyncGenerator<Receive, void, void>;
+  /** Asked for the length of each further frame as it is announced: what is longer ends the wire before it is kept. */
+  limitFrames(limit: () => number): void;
+  /** Bytes of the messages handed out so far. */
+  readonly received: number;
   /** Undefined while there is room; else settles when what is queued has been read, or the wire is closed. */
   congestion(): Promise<void> | undefined;
   /** Sends what is queued, then closes. */
@@ -27,17 +31,20 @@ export interface Channel<Send, Receive> {
 
 /**
  * Takes over `socket`. `parse` turns JSON into a message and throws on anything else, which ends the channel with
- * `role_lost`, as do a frame above MAX_FRAME_BYTES, a queue nobody reads, and the signal.
+ * `role_lost`, as do a frame above its limit, a queue nobody reads, and the signal.
  */
 export function openChannel<Send, Receive>(
   socket: Socket,
   parse: (value: unknown) => Receive,
   options: {
     readonly signal?: AbortSignal | undefined;
-    /** Of the first frame, where less is expected of somebody who is not known yet. */
-    readonly firstFrameBytes?: number;
+    /** Of any frame that is sent, and of those that come until `limitFrames` says otherwise; MAX_FRAME_BYTES by default. */
+    readonly maxFrameBytes?: number;
   } = {},
 ): Channel<Send, Receive> {
+  const { maxFrameBytes = MAX_FRAME_BYTES } = options;
+  let limit = (): number => maxFrameBytes;
+  let received = 0;
   const { promise: closed, resolve } = Promise.withResolvers<CastellanError>();
   let reason: CastellanError | undefined;
   let room: Promise<void> | undefined;
@@ -56,18 +63,26 @@ export function openChannel<Send, Receive>(
   return {
     closed,
     fail,
+    limitFrames(next) {
+      limit = next;
+    },
+    get received() {
+      return received;
+    },
     send(message) {
       if (!socket.writable) return;
-      const frame = encodeFrame(message);
+      const frame = encodeFrame(message, maxFrameBytes);
       if (frame === undefined) fail(roleLost('a message for the wire is too large'));
-      else if (socket.writableLength + frame.length > MAX_QUEUED_BYTES)
+      else if (socket.writableLength + frame.length > MAX_QUEUED_FRAMES * maxFrameBytes)
         fail(roleLost('the other role stopped reading'));
       else socket.write(frame);
     },
     async *messages() {
       try {
-        for await (const frame of frames(socket, options.firstFrameBytes))
+        for await (const frame of frames(socket, () => limit())) {
+          received += frame.length;
           yield parse(JSON.parse(frame.toString('utf8')));
+        }
       } catch (error) {
         fail(error instanceof CastellanError ? error : malformed(error));
       }
@@ -105,40 +120,52 @@ function malformed(error: unknown): CastellanError {
   return roleLost(`the other role sent a malformed message: ${escapeText(detail, 200)}`, error);
 }
 
-function encodeFrame(message: unknown): Buffer | undefined {
+function encodeFrame(message: unknown, maxBytes: number): Buffer | undefined {
   const text = JSON.stringify(message);
   const length = Buffer.byteLength(text);
-  if (length > MAX_FRAME_BYTES) return undefined;
+  if (length > maxBytes) return undefined;
   const frame = Buffer.allocUnsafe(HEADER_BYTES + length);
   frame.writeUInt32BE(length);
   frame.write(text, HEADER_BYTES);
   return frame;
 }
 
-/** The payloads of a byte stream's frames. Chunks are joined once a frame is whole, so that a large one costs one copy. */
+/** The payloads of a byte stream's frames, each valid until the next is asked for. */
 async function* frames(
   source: AsyncIterable<Buffer>,
-  firstFrameBytes = MAX_FRAME_BYTES,
+  limit: () => number,
 ): AsyncGenerator<Buffer, void, void> {
-  let limit = firstFrameBytes;
-  let held: Buffer[] = [];
+  let held: Buffer = Buffer.alloc(0);
   let size = 0;
-  let wanted = HEADER_BYTES;
+  let wanted = 0;
   for await (const chunk of source) {
-    held.push(chunk);
+    held = joined(held, size, chunk);
     size += chunk.length;
-    while (size >= wanted) {
-      const bytes = held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held, size);
-      held = [bytes];
-      wanted = HEADER_BYTES + bytes.readUInt32BE();
-      if (wanted > HEADER_BYTES + limit) throw roleLost('the other role sent a message that is too large');
-      if (size < wanted) break;
-      yield bytes.subarray(HEADER_BYTES, wanted);
-      held = [bytes.subarray(wanted)];
+    for (;;) {
+      if (wanted === 0 && size >= HEADER_BYTES) {
+        const length = held.readUInt32BE();
+        if (length > limit()) throw roleLost('the other role sent a message that is too large');
+        wanted = HEADER_BYTES + length;
+      }
+      if (wanted === 0 || size < wanted) break;
+      yield held.subarray(HEADER_BYTES, wanted);
+      held = held.subarray(wanted);
       size -= wanted;
-      wanted = HEADER_BYTES;
-      limit = MAX_FRAME_BYTES;
+      wanted = 0;
     }
   }
   if (size > 0) throw roleLost('the wire was closed inside a message');
+}
+
+/**
+ * The first `size` bytes of `held`, and `chunk`. Room doubles: a list of chunks would take hundreds of bytes for each of them, and who
+ * sends a frame byte by byte chooses how many there are.
+ */
+function joined(held: Buffer, size: number, chunk: Buffer): Buffer {
+  if (size === 0) return chunk;
+  const needed = size + chunk.length;
+  const room = needed <= held.length ? held : Buffer.allocUnsafeSlow(Math.max(2 * size, needed));
+  if (room !== held) held.copy(room, 0, 0, size);
+  chunk.copy(room, size);
+  return room;
 }

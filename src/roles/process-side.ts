@@ -124,9 +124,11 @@ export function openProcessSide(socket: Socket, { report, signal }: ProcessSideO
     async replacePolicy(rules) {
       if (phases.phase !== 'running') throw roleLost('the network role takes no policy now');
       generation += 1;
+      // Another may follow before this one is answered.
+      const number = generation;
       const { promise, resolve } = Promise.withResolvers<number>();
-      applied.set(generation, resolve);
-      channel.send({ type: 'policy', generation, rules });
+      applied.set(number, resolve);
+      channel.send({ type: 'policy', generation: number, rules });
       // Nobody knows which policy a role has that does not answer.
       const timer = setTimeout(
         () => channel.fail(roleLost('the network role did not put a policy in force in time')),
@@ -137,7 +139,7 @@ export function openProcessSide(socket: Socket, { report, signal }: ProcessSideO
         return await Promise.race([promise, lost]);
       } finally {
         clearTimeout(timer);
-        applied.delete(generation);
+        applied.delete(number);
       }
     },
     measure: () => (phases.phase === 'running' ? figures.ask() : Promise.resolve(undefined)),

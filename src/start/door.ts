@@ -13,7 +13,7 @@ export interface DoorAnswer {
 }
 
 /** Undefined where it has nothing at that path. */
-export type Answerer = (path: string, socket: Socket) => Promise<DoorAnswer | undefined>;
+export type Answerer = (path: string) => Promise<DoorAnswer | undefined>;
 
 /** What it is for, as errors name it. */
 export type DoorStep = 'health' | 'metrics';
@@ -22,28 +22,32 @@ export type DoorStep = 'health' | 'metrics';
 const REQUEST_MS = 5000;
 /** Node looks every 30 s by itself: who sends a byte now and then would hold a place for so long. */
 const CHECK_MS = 1000;
-/** Kubelets, engines and collectors ask one at a time. */
+/** Kubelets, engines and collectors ask one at a time, and are answered at once. Who has been there for longer than so many others waits for nothing. */
 const MAX_CLIENTS = 16;
 const SOCKET_MODE = 0o600;
 
 /**
  * Answers at a place, or on a descriptor that listens already and is the door's from here on.
+ * @param admits asked as somebody connects: whom it turns away takes no place
  * @throws CastellanError `address_in_use`, `filesystem_refused` where it cannot listen
  */
 export async function openDoor(
   where: Place | { readonly fd: number },
   step: DoorStep,
   answer: Answerer,
+  admits: (socket: Socket) => boolean = () => true,
 ): Promise<AsyncDisposable> {
   const clients = new Set<Socket>();
   const serve = lazyHttp(answer);
   const server = createServer((socket) => {
     socket.on('error', () => {});
+    if (!admits(socket)) return void socket.destroy();
+    const [oldest] = clients;
+    if (clients.size >= MAX_CLIENTS) oldest?.destroy();
     clients.add(socket);
     socket.once('close', () => clients.delete(socket));
     serve(socket);
   });
-  server.maxConnections = MAX_CLIENTS;
   const listening = 'path' in where ? { fd: await listenAtPath(where.path, SOCKET_MODE, step) } : where;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject).listen(listening, resolve);
@@ -88,7 +92,7 @@ function openHttp(answer: Answerer): Server {
   const server = createHttp(
     { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS, connectionsCheckingInterval: CHECK_MS },
     async (request, response) => {
-      const found = answer(request.url ?? '', request.socket).catch(() => FAILED);
+      const found = answer(request.url ?? '').catch(() => FAILED);
       const { status, type, body } = (await found) ?? NOT_FOUND;
       response.writeHead(status, { 'Content-Type': type, Connection: 'close' });
       response.end(body);

@@ -1,6 +1,9 @@
+import type { Socket } from 'node:net';
 import type { RunConfig } from '../config/config.ts';
 import type { Place } from '../config/place.ts';
 import { posix } from '../kernel/posix.ts';
+import { countSystemCallFiltersNow } from '../kernel/processes.ts';
+import { descriptorOf } from '../kernel/socket-handle.ts';
 import { type Answerer, type DoorStep, openDoor } from './door.ts';
 import type { HandedSocket } from './handed-sockets.ts';
 import { healthSocketIn } from './run-directory.ts';
@@ -12,21 +15,38 @@ export interface Answerers {
 }
 
 /**
+ * Nothing hides the run directory from an agent that has the same uid: it would hold every place, and probes would fail. Its processes are
+ * told from others by their filters, which nobody can take off. At once: who is looked at later has a place meanwhile.
+ */
+function notOfTheSandbox(): (socket: Socket) => boolean {
+  const own = countSystemCallFiltersNow('self');
+  return (socket) => {
+    try {
+      const { pid } = posix().peerCredentials(descriptorOf(socket));
+      // 0 is somebody outside of our pid namespace, where the sandbox cannot be.
+      return pid === 0 || countSystemCallFiltersNow(pid) <= own;
+    } catch {
+      return false;
+    }
+  };
+}
+
+/**
  * Opens the socket in the run directory, which answers everything because it is its owner's alone, and what the operator asked for or
  * handed over: probes at one place, metrics at another, because those who may ask differ.
  * @throws CastellanError `address_in_use`, `filesystem_refused`
  */
 export async function openDoors(
-  { healthListener, metricsListener }: RunConfig,
+  { mode, healthListener, metricsListener }: RunConfig,
   uid: number,
   runDirectory: string,
   handed: readonly HandedSocket[],
   { probes, metrics }: Answerers,
 ): Promise<AsyncDisposable> {
   await using opened = new AsyncDisposableStack();
-  const both: Answerer = async (path, socket) =>
-    (await probes(path, socket)) ?? (await metrics(path, socket));
-  opened.use(await openDoor({ fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) }, 'health', both));
+  const both: Answerer = async (path) => (await probes(path)) ?? (await metrics(path));
+  const own = { fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) };
+  opened.use(await openDoor(own, 'health', both, mode === 'process-only' ? notOfTheSandbox() : undefined));
   const open = async (place: Place | undefined, step: DoorStep, answer: Answerer): Promise<void> => {
     if (place === undefined) return;
     const where = 'path' in place ? { path: await openSocketPlace(place.path, uid, step) } : place;

@@ -1,13 +1,9 @@
 /** Metrics of a run: sums of what is reported, and what both roles tell of themselves when somebody asks. */
-import type { Socket } from 'node:net';
 import type { AuditCounts } from '../audit/audit.ts';
 import type { AuditFact } from '../audit/event.ts';
 import { createTally, type Tally } from '../audit/tally.ts';
 import type { RunConfig } from '../config/config.ts';
-import { posix } from '../kernel/posix.ts';
-import { descriptorOf } from '../kernel/socket-handle.ts';
 import type { NetworkFigures } from '../roles/message.ts';
-import { refusePeer } from '../session/ssh/peer.ts';
 import type { Answerer } from './door.ts';
 import { createOwnFigures } from './own-figures.ts';
 
@@ -35,25 +31,16 @@ export interface MeasuredRun {
   readonly ownFigures: ReturnType<typeof createOwnFigures>;
 }
 
-export function createMetrics(config: RunConfig, uid: number): Metrics {
+export function createMetrics(config: RunConfig): Metrics {
   const run: MeasuredRun = { config, tally: createTally(), sources: {}, ownFigures: createOwnFigures() };
   return {
     count: run.tally.count,
     sources: run.sources,
-    async answer(path, socket) {
-      if (path !== PATH || !(await mayRead(config, uid, socket))) return undefined;
+    async answer(path) {
+      if (path !== PATH) return undefined;
       // Loaded for the first who asks.
       const { measure } = await import('./measure.ts');
       return await measure(run);
     },
   };
-}
-
-const NO_NAMESPACES = { namespaces: { user: undefined, network: undefined }, seccompRelax: [] };
-
-/** Where nothing hides the run directory from the agent, which has the same uid, its processes are told from others by their filters. */
-async function mayRead({ mode }: RunConfig, uid: number, socket: Socket): Promise<boolean> {
-  if (mode !== 'process-only') return true;
-  const peer = posix().peerCredentials(descriptorOf(socket));
-  return (await refusePeer(peer, [0, uid], NO_NAMESPACES)) === undefined;
 }

@@ -1,14 +1,18 @@
 /** How the sidecar of a pod tells programs apart: by the process role's look, by its own, or not at all. */
 import type { PeerProcess, Report } from '../audit/event.ts';
 import type { PodConfig } from '../config/pod.ts';
+import { errnoOf } from '../errors.ts';
+import { type ForeignRoot, openForeignRoot } from '../kernel/foreign-root.ts';
 import type { NetworkEntrance } from '../kernel/network-entrance.ts';
 import { createIdentifier } from '../kernel/procfs.ts';
+import { within } from '../launch/process.ts';
 import { ANY_PROGRAM, forAnyProgram, pinningRules } from '../policy/any-program.ts';
 import { addBinaryTargets, literalBinaries } from '../policy/binaries.ts';
 import type { NetworkRule, PolicyDocument } from '../policy/document.ts';
 import { staticParts } from '../policy/static-parts.ts';
 import type { Identify } from '../roles/answer.ts';
-import type { ContainerPolicy } from '../roles/control/message.ts';
+import { roleLost } from '../roles/channel.ts';
+import type { BinaryTargets, ContainerPolicy } from '../roles/control/message.ts';
 import type { SidecarEnd } from '../roles/control/sidecar-end.ts';
 import type { NetworkRole } from './network.ts';
 
@@ -21,16 +25,16 @@ export interface ProgramsOptions {
 
 type Rules = readonly NetworkRule[];
 type Container = Pick<SidecarEnd, 'identify' | 'replacePolicy'>;
+type Network = Pick<NetworkRole, 'replacePolicy'>;
 
-export interface Programs {
+export interface Programs extends Disposable {
   readonly identify: Identify;
+  /** The rules as they are judged by, with the programs that names lead to as far as that is known. Always of the rules that came last. */
   readonly resolveRules: (rules: Rules) => Promise<Rules>;
   /** What the agent's container has to apply now. */
   readonly policy: Omit<ContainerPolicy, 'generation'>;
-  /** The role, with note of what is put in force. */
-  follow(network: NetworkRole): Pick<NetworkRole, 'replacePolicy'>;
-  /** The process role is here: settles once the rules in force know where its links lead. Rejects when a role is lost. */
-  accept(container: Container, peer: PeerProcess): Promise<void>;
+  /** The process role is here: settles once the rules in force know where links lead. Rejects when a role is lost. */
+  accept(container: Container, peer: PeerProcess, network: Network): Promise<void>;
 }
 
 /** More would make a finding that nobody reads. */
@@ -52,44 +56,79 @@ function tellUnjudged(rules: Rules, report: Report): void {
 
 const NOT_HERE = { ok: false, reason: 'the agent’s container is not there yet' } as const;
 
-export function judgePrograms({ pod, entrance, policy, report }: ProgramsOptions): Programs {
-  const parts = staticParts(policy);
-  let rules: Rules = policy.network;
-  let container: Container | undefined;
-  const isJudged = pod.binaryIdentity !== 'none';
-  let identify: Identify = async () => (isJudged ? NOT_HERE : { ok: true, identity: ANY_PROGRAM });
-  let network: NetworkRole | undefined;
-  const policyOf = (next: Rules) => ({ parts, binaries: literalBinaries(next) });
+/** A look at each link takes far less. Who does not answer must not keep a right in force that the policy has taken away. */
+const LINKS_MS = 1000;
+
+export function judgePrograms(options: ProgramsOptions): Programs {
+  const { binaryIdentity } = options.pod;
+  const parts = staticParts(options.policy);
+  if (binaryIdentity === 'none') return judgeNobody(parts, options.report);
+  const looks = binaryIdentity === 'sidecar';
+  const held = new DisposableStack();
+  let rules: Rules = options.policy.network;
+  let targets: BinaryTargets = {};
+  let identify: Identify = async () => NOT_HERE;
+  let follow = async (_paths: readonly string[]): Promise<BinaryTargets> => ({});
+  let again: () => Promise<unknown> = async () => {};
+  const find = async (): Promise<void> => {
+    targets = await follow(literalBinaries(rules));
+  };
   return {
     identify: (flow) => identify(flow),
     async resolveRules(next) {
-      if (!isJudged) {
-        tellUnjudged(next, report);
-        return forAnyProgram(next);
-      }
-      if (container === undefined) return next;
-      return addBinaryTargets(next, new Map(Object.entries(await container.replacePolicy(policyOf(next)))));
+      rules = next;
+      const found = find();
+      // Whoever is lost meanwhile ends the run with a reason of its own.
+      if (!(await within(found, LINKS_MS))) found.then(again).catch(() => {});
+      return addBinaryTargets(rules, new Map(Object.entries(targets)));
     },
     get policy() {
-      return policyOf(rules);
+      return { parts, binaries: looks ? [] : literalBinaries(rules) };
     },
-    follow(role) {
-      network = role;
-      return {
-        replacePolicy(next) {
-          rules = next;
-          return role.replacePolicy(next);
-        },
-      };
+    async accept(container, { pid }, network) {
+      again = () => network.replacePolicy(rules);
+      if (looks) {
+        const root = held.use(openRootOf(pid));
+        follow = async (paths) => targetsBelow(root, paths);
+        identify = createIdentifier({ ...options.entrance, supervisorPid: pid });
+      } else {
+        follow = (binaries) => container.replacePolicy({ parts, binaries });
+        identify = container.identify;
+      }
+      // The command waits for all of them.
+      await find();
+      await again();
     },
-    async accept(arrived, { pid }) {
-      container = arrived;
-      if (!isJudged) return;
-      identify =
-        pod.binaryIdentity === 'sidecar'
-          ? createIdentifier({ diag: entrance.diag, inode: entrance.inode, supervisorPid: pid })
-          : arrived.identify;
-      await network?.replacePolicy(rules);
-    },
+    [Symbol.dispose]: () => held.dispose(),
   };
+}
+
+function judgeNobody(parts: ContainerPolicy['parts'], report: Report): Programs {
+  return {
+    identify: async () => ({ ok: true, identity: ANY_PROGRAM }),
+    async resolveRules(rules) {
+      tellUnjudged(rules, report);
+      return forAnyProgram(rules);
+    },
+    policy: { parts, binaries: [] },
+    async accept() {},
+    [Symbol.dispose]() {},
+  };
+}
+
+/** @throws CastellanError `role_lost` where the process role cannot be looked into */
+function openRootOf(pid: number): ForeignRoot {
+  try {
+    return openForeignRoot(pid);
+  } catch (error) {
+    throw roleLost(`the files of the process role cannot be seen: ${errnoOf(error)}`, error);
+  }
+}
+
+/** Nobody's word is taken for where a link leads: the process role could send a right to any program. */
+function targetsBelow(root: ForeignRoot, paths: readonly string[]): BinaryTargets {
+  const found = paths.map((path) => [path, root.follow(path)] as const);
+  return Object.fromEntries(
+    found.filter((pair): pair is [string, string] => pair[1] !== undefined && pair[1] !== pair[0]),
+  );
 }

@@ -49,7 +49,7 @@ export async function runSidecar(request: StartRequest, parts: RunParts): Promis
   const container = meet(serving, peer, audit.report);
   held.defer(() => container.fail(roleLost('the sidecar ended')));
   const ending = await Promise.race([
-    untilEnded(container, () => serving.programs.accept(container, peer.peer)),
+    untilEnded(container, () => serving.programs.accept(container, peer.peer, serving.network)),
     ...losses.map(async (loss): Promise<Ending> => lossOf(await loss)),
     stopOnSignal(container, {
       signals,
@@ -103,7 +103,7 @@ async function serve(
       reason: 'what the fence refuses is not recorded: reading it takes CAP_NET_ADMIN',
       remedy: 'give the sidecar’s container uid 0 and CAP_NET_ADMIN where the record is needed',
     });
-  const programs = judgePrograms({ pod, entrance, policy, report });
+  const programs = held.use(judgePrograms({ pod, entrance, policy, report }));
   const { identify, resolveRules } = programs;
   const network = held.use(
     await stage('egress', () =>
@@ -111,10 +111,7 @@ async function serve(
     ),
   );
   metrics.sources.network = network;
-  const following = programs.follow(network);
-  const reload = held.use(
-    await openPolicyReload({ config, policy, granted: [], network: following, report }),
-  );
+  const reload = held.use(await openPolicyReload({ config, policy, granted: [], network, report }));
   return { network, programs, reload };
 }
 

@@ -68,7 +68,7 @@ async function startRecorded(request: StartRequest, signals: SignalInbox): Promi
   const stage = stageRunner(isSidecar ? SIDECAR_STAGES : PROCESS_ROLE_STAGES, () => signals.stopRequest);
   await using runDirectory = await stage('run-directory', () => claimRunDirectory(config, surroundings));
   using readiness = openReadiness(surroundings);
-  const metrics = createMetrics(config, surroundings.uid);
+  const metrics = createMetrics(config);
   const answerers = { probes: readiness.answer, metrics: metrics.answer };
   await using _doors = await openDoors(config, surroundings.uid, runDirectory.path, handed, answerers);
   await using audit = await stage('audit', () =>

@@ -283,7 +283,7 @@ os.system('curl -sS ${URL}/beside; echo ended')"`;
     const child = await pod.sidecar('plain', ['--metrics-listen', `unix:${stats}`]);
     const sidecar = finish(child);
     const ask = (path: string) => `curl -sS --unix-socket ${path} http://castellan/metrics`;
-    const script = `curl -s -o reply http://forbidden.demo.test:8080/x; ${ask(stats)}; ${ask(join(directory, health))}; echo up; read end`;
+    const script = `curl -s -o reply http://forbidden.demo.test:8080/x; ${ask(stats)}; ${ask(join(directory, health))} || echo $?; echo up; read end`;
     const agent = pod.agent(['sh', '-c', script], {
       options: ['--name', 'pod-metrics'],
       stdin: 'pipe',
@@ -304,7 +304,34 @@ os.system('curl -sS ${URL}/beside; echo ended')"`;
     const process = await asked(SANDBOX_UID, join(directory, health));
     expect(process).toContain('\ncastellan_launches_total{kind="main"} 1\n');
     agent.stdin?.end('\n');
-    expect(await ended).toMatchObject({ stdout: 'not found\nup\n' });
+    expect(await ended).toMatchObject({ stdout: expect.stringMatching(/^[1-9]\d*\nup\n$/) });
+    await sidecar;
+  });
+
+  test('an agent that holds connections to the health socket keeps no probe out', async () => {
+    pod = await makePod(world(), ALLOW_CURL);
+    const sidecar = finish(await pod.sidecar());
+    const health = join(pod.directory, 'agent-run/castellan/pod-health/health.sock');
+    const holder = `import socket,sys,threading
+def hold():
+  held=[]
+  while True:
+    s=socket.socket(socket.AF_UNIX); s.settimeout(1)
+    try: s.connect('${health}'); held.append(s)
+    except OSError: pass
+    if len(held) == 64: print('held', flush=True); held.clear()
+hold()`;
+    const agent = pod.agent(['python3', '-c', holder], { options: ['--name', 'pod-health'] });
+    const ended = finish(agent);
+    await untilPrinted(agent, 'held');
+    const probe = ['setpriv', ...AGENT(), '--', CASTELLAN, 'probe', 'ready', '--sandbox', 'pod-health'];
+    for (let count = 0; count < 3; count += 1) {
+      const inside = ['nsenter', `--target=${childOf(agent)}`, '--mount', '--pid', '--', ...probe];
+      const environment = { XDG_RUNTIME_DIR: join(pod.directory, 'agent-run'), HOME: pod.work };
+      expect(await finish(pod.spawn(inside, { environment }))).toMatchObject({ code: 0, stdout: 'ready\n' });
+    }
+    process.kill(Number(childOf(agent)), 'SIGTERM');
+    await ended;
     await sidecar;
   });
 

@@ -10,8 +10,9 @@ import type { ProcessFact } from './message.ts';
 
 /** Far more than a record shows of a command. */
 const MAX_ARGUMENTS = 256;
-/** All of them together fit into a frame, however JSON has to write their characters. */
 const MAX_ARGUMENT = 4096;
+/** Of all of them together: twice what a record's command line is made of. */
+const MAX_ARGUMENT_TEXT = 16 * 1024;
 
 const pid = v.pipe(count, v.maxValue(2 ** 31 - 1));
 const id = v.pipe(count, v.maxValue(MAX_ID));
@@ -98,9 +99,18 @@ export function fittedFact(fact: ProcessFact): ProcessFact {
 
 function fitted(value: unknown, length: number): unknown {
   if (typeof value === 'string') return value.slice(0, length);
-  if (Array.isArray(value)) return value.slice(0, MAX_ARGUMENTS).map((each) => fitted(each, MAX_ARGUMENT));
+  if (Array.isArray(value)) return fittedArguments(value);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, fitted(each, length)]));
+}
+
+function fittedArguments(argv: readonly string[]): string[] {
+  let left = MAX_ARGUMENT_TEXT;
+  return argv.slice(0, MAX_ARGUMENTS).map((argument) => {
+    const cut = argument.slice(0, Math.min(MAX_ARGUMENT, left));
+    left -= cut.length;
+    return cut;
+  });
 }
 
 const KINDS: ReadonlySet<string> = new Set(processFact.options.map(({ entries }) => entries.kind.literal));

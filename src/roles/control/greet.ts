@@ -3,18 +3,16 @@ import type { Socket } from 'node:net';
 import { CastellanError } from '../../errors.ts';
 import { type Channel, openChannel, roleLost } from '../channel.ts';
 import type { PhaseKeeper } from '../phase.ts';
+import { MAX_CONTROL_FRAME_BYTES, MAX_GREETING_BYTES } from './bounds.ts';
 import { CONTROL_VERSION } from './message.ts';
 
 /** One small message of a process that is running already. */
 export const GREETING_DEADLINE_MS = 5000;
 
-/** Names, numbers and a token. Whoever connects may send so much before anything is known of it, in a container of little memory. */
-const MAX_GREETING_BYTES = 4096;
-
 /** A wire whose other end has said who it is. */
 export interface Greeted<Send, Receive> {
   readonly channel: Channel<Send, Receive>;
-  /** What comes after the greeting. */
+  /** What comes after the greeting. It may be no longer than one until `limitFrames` says otherwise. */
   readonly messages: AsyncGenerator<Receive, void, void>;
 }
 
@@ -32,7 +30,8 @@ export async function greet<Send, Receive extends Typed, Hello extends Receive>(
   isHello: (message: Receive) => message is Hello & { readonly version: number },
   own?: Send,
 ): Promise<Greeted<Send, Receive> & { readonly hello: Hello }> {
-  const channel = openChannel<Send, Receive>(socket, parse, { firstFrameBytes: MAX_GREETING_BYTES });
+  const channel = openChannel<Send, Receive>(socket, parse, { maxFrameBytes: MAX_CONTROL_FRAME_BYTES });
+  channel.limitFrames(() => MAX_GREETING_BYTES);
   const late = setTimeout(
     () => channel.fail(roleLost(`the other end did not say who it is within ${GREETING_DEADLINE_MS} ms`)),
     GREETING_DEADLINE_MS,

@@ -1,14 +1,14 @@
 import type { PhaseTable } from '../phase.ts';
 import type { FromProcessRole, FromSidecar } from './message.ts';
 
-/** What the sidecar accepts. Questions and a policy may cross with `ready`, and answers with `ended`. */
+/** What the sidecar accepts. It enters `waiting` by letting the command run. Questions and a policy may cross with `ready`, and answers with `ended`. */
 export const FROM_PROCESS_ROLE: PhaseTable<FromProcessRole['type']> = {
   hello: { hello: 'starting' },
-  waiting: {},
-  starting: {
-    fact: 'starting',
-    answer: 'starting',
-    'policy-applied': 'starting',
+  starting: { fact: 'starting', answer: 'starting', 'policy-applied': 'starting', ended: 'ended' },
+  waiting: {
+    fact: 'waiting',
+    answer: 'waiting',
+    'policy-applied': 'waiting',
     ready: 'running',
     ended: 'ended',
   },

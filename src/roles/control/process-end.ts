@@ -1,16 +1,26 @@
 /** The control wire as the process role of a pod holds it. */
 import type { AuditFact, Report } from '../../audit/event.ts';
+import type { LookResult } from '../../egress/stages.ts';
 import { CastellanError } from '../../errors.ts';
 import type { Identifier } from '../../kernel/procfs.ts';
 import { changedStaticParts } from '../../policy/static-parts.ts';
 import { createAnswerer } from '../answer.ts';
 import { roleLost } from '../channel.ts';
 import { keepPhase } from '../phase.ts';
+import { FROM_PROCESS_ROLE_BOUNDS, FROM_SIDECAR_BOUNDS, largestFrame } from './bounds.ts';
 import type { SidecarPeer } from './connect.ts';
 import { fittedFact, isProcessFact } from './fact.ts';
 import { converse } from './greet.ts';
-import type { BinaryTargets, ContainerPolicy, FromSidecar, Setup } from './message.ts';
+import type {
+  BinaryTargets,
+  ContainerPolicy,
+  FromProcessRole,
+  FromSidecar,
+  ProcessFact,
+  Setup,
+} from './message.ts';
 import { FROM_SIDECAR } from './phase.ts';
+import { limitFacts } from './sums.ts';
 
 export interface ProcessEnd {
   /** What to apply. Rejects when the sidecar is lost, or says nothing in time. */
@@ -50,15 +60,20 @@ export function openProcessEnd(
 ): ProcessEnd {
   const phases = keepPhase(FROM_SIDECAR);
   phases.receive('hello');
+  channel.limitFrames(() => largestFrame(FROM_SIDECAR_BOUNDS, FROM_SIDECAR, phases.phase));
   const setup = Promise.withResolvers<Setup>();
   const begun = Promise.withResolvers<void>();
   const recorded = Promise.withResolvers<void>();
   let inForce: Setup['policy'] | undefined;
-  const answer = createAnswerer(identify, (id, result) => channel.send({ type: 'answer', id, result }));
+  // After the end nobody of the sandbox is left to tell of, and the sidecar takes nothing more: a question may cross with it.
+  const say = (message: FromProcessRole): void => {
+    if (phases.phase !== 'stopping' && phases.phase !== 'ended') channel.send(message);
+  };
+  const answer = createAnswerer(identify, (id, result) => say(fittedAnswer(id, result)));
   const apply = async (policy: ContainerPolicy): Promise<void> => {
     inForce = policy;
-    const targets = await followLinks(policy.binaries);
-    channel.send({ type: 'policy-applied', generation: policy.generation, targets });
+    const targets = fittedTargets(await followLinks(policy.binaries));
+    say({ type: 'policy-applied', generation: policy.generation, targets });
   };
   const receive = async (message: FromSidecar): Promise<void> => {
     switch (message.type) {
@@ -87,29 +102,22 @@ export function openProcessEnd(
   const serve = async (): Promise<void> => {
     await converse({ channel, messages }, phases, receive);
     const reason = await channel.closed;
+    refusals.tell();
     for (const waiting of [setup, begun, recorded]) waiting.reject(reason);
   };
   for (const { promise } of [setup, begun, recorded]) promise.catch(() => {});
   void Promise.allSettled([setup.promise, begun.promise]).then(() => clearTimeout(late));
   void serve();
+  const tell: Report = (fact) => say({ type: 'fact', fact: fittedFact(ownFact(fact)) });
+  const refusals = limitFacts(tell, MAX_REFUSALS);
   return {
     setup: setup.promise,
     begun: begun.promise,
     closed: channel.closed,
-    report: (fact: AuditFact) => {
-      const told: AuditFact = isProcessFact(fact)
-        ? fact
-        : {
-            kind: 'internal-error',
-            where: 'control-wire',
-            message: `a fact of kind ${fact.kind} is not ours`,
-          };
-      // After the end nobody of the sandbox is left to tell of.
-      if (phases.phase !== 'stopping' && phases.phase !== 'ended')
-        channel.send({ type: 'fact', fact: fittedFact(told) });
-    },
-    ready: () => channel.send({ type: 'ready' }),
+    report: (fact) => (fact.kind === 'ssh-refused' ? refusals.report(fact) : tell(fact)),
+    ready: () => say({ type: 'ready' }),
     async end(exitCode, reason) {
+      refusals.tell();
       channel.send({ type: 'ended', exitCode, reason: reason.slice(0, MAX_REASON) });
       phases.enter('stopping');
       const timer = setTimeout(
@@ -132,6 +140,48 @@ export function openProcessEnd(
 }
 
 const MAX_REASON = 1024;
+/** In an interval: the agent finds the socket of sessions, and is refused as often as it likes. */
+const MAX_REFUSALS = 32;
+
+/** What the sidecar takes from here. */
+function ownFact(fact: AuditFact): ProcessFact {
+  if (isProcessFact(fact)) return fact;
+  return {
+    kind: 'internal-error',
+    where: 'control-wire',
+    message: `a fact of kind ${fact.kind} is not ours`,
+  };
+}
+
+type Answer = Extract<FromProcessRole, { readonly type: 'answer' }>;
+
+/** Programs choose their names and those of their ancestors: a longer answer must not end the wire. */
+function fittedAnswer(id: number, result: LookResult): Answer {
+  const answer: Answer = { type: 'answer', id, result };
+  if (jsonBytes(answer) <= FROM_PROCESS_ROLE_BOUNDS.answer.bytes) return answer;
+  return {
+    type: 'answer',
+    id,
+    result: { ok: false, reason: 'the names of its programs are too long to be told' },
+  };
+}
+
+/** Those that find room: without its target, what a rule names as a link has no right. */
+function fittedTargets(targets: BinaryTargets): BinaryTargets {
+  let left = FROM_PROCESS_ROLE_BOUNDS['policy-applied'].bytes - FRAME_OF_TARGETS_BYTES;
+  const told = Object.entries(targets).filter((entry) => {
+    left -= jsonBytes(entry);
+    return left >= 0;
+  });
+  return Object.fromEntries(told);
+}
+
+/** Everything of the message but its targets. */
+const FRAME_OF_TARGETS_BYTES = 256;
+
+function jsonBytes(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value));
+}
 
 /** As in one container: what is applied when a process starts cannot change during a run, and nothing may go back. */
 function refuseChange(before: Setup['policy'] | undefined, after: Setup['policy']): void {

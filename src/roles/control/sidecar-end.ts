@@ -6,10 +6,12 @@ import type { CastellanError } from '../../errors.ts';
 import { createAsker } from '../ask.ts';
 import { roleLost } from '../channel.ts';
 import { keepPhase } from '../phase.ts';
+import { FROM_PROCESS_ROLE_BOUNDS, largestFrame } from './bounds.ts';
 import { converse } from './greet.ts';
 import type { ProcessPeer } from './listen.ts';
-import type { BinaryTargets, ContainerPolicy, FromProcessRole, ProcessFact, Setup } from './message.ts';
+import type { BinaryTargets, ContainerPolicy, FromProcessRole, Setup } from './message.ts';
 import { FROM_PROCESS_ROLE } from './phase.ts';
+import { createFactTaker } from './take-facts.ts';
 
 /** How everything in the agent's container ended. */
 export interface ContainerEnding {
@@ -53,27 +55,51 @@ export function openSidecarEnd(
 ): SidecarEnd {
   const phases = keepPhase(FROM_PROCESS_ROLE);
   phases.receive('hello');
-  const asker = createAsker((id, flow) => channel.send({ type: 'identify', id, flow }), {
-    deadlineMs: ANSWER_DEADLINE_MS,
-  });
+  /** Questions that were not answered, those whose time is over included: nothing else bounds how many answers come. */
+  let owed = 0;
+  const asker = createAsker(
+    (id, flow) => {
+      owed += 1;
+      channel.send({ type: 'identify', id, flow });
+    },
+    { deadlineMs: ANSWER_DEADLINE_MS },
+  );
+  const facts = createFactTaker(peer.uid, report);
+  let counted = 0;
   const ready = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<ContainerEnding>();
   const applied = new Map<number, (targets: BinaryTargets) => void>();
+  const takeTargets = (number: number, targets: BinaryTargets): void => {
+    const resolve = applied.get(number);
+    if (resolve === undefined)
+      throw roleLost(`the process role applies policy ${number}, which it was not given`);
+    applied.delete(number);
+    resolve(targets);
+  };
+  channel.limitFrames(() =>
+    largestFrame(FROM_PROCESS_ROLE_BOUNDS, FROM_PROCESS_ROLE, phases.phase, (type) => {
+      if (type === 'policy-applied') return applied.size > 0;
+      return type !== 'answer' || owed > 0;
+    }),
+  );
   let generation = 0;
   let inForce: { readonly policy: object; readonly targets: Promise<BinaryTargets> } | undefined;
   const receive = async (message: FromProcessRole): Promise<void> => {
+    const bytes = channel.received - counted;
+    counted = channel.received;
     switch (message.type) {
       case 'hello':
         return;
       case 'ready':
         return ready.resolve();
       case 'policy-applied':
-        return applied.get(message.generation)?.(message.targets);
+        return takeTargets(message.generation, message.targets);
       case 'answer':
+        if (owed === 0) throw roleLost('the process role answers what nobody asked');
+        owed -= 1;
         return asker.settle(message.id, message.result);
       case 'fact':
-        refuseOtherUid(message.fact, peer.uid);
-        return report(message.fact);
+        return facts.take(message.fact, bytes);
       case 'ended':
         return ended.resolve(message);
     }
@@ -81,6 +107,7 @@ export function openSidecarEnd(
   const serve = async (): Promise<void> => {
     await converse({ channel, messages }, phases, receive);
     const reason = await channel.closed;
+    facts.end();
     asker.end('the process role is gone');
     ready.reject(reason);
     ended.reject(reason);
@@ -103,10 +130,7 @@ export function openSidecarEnd(
     );
     void channel.closed.then(reject);
     send({ generation: number, ...policy });
-    const targets = promise.finally(() => {
-      clearTimeout(late);
-      applied.delete(number);
-    });
+    const targets = promise.finally(() => clearTimeout(late));
     inForce = { policy, targets };
     return targets;
   };
@@ -119,7 +143,11 @@ export function openSidecarEnd(
     closed: channel.closed,
     identify: asker.identify,
     prepared,
-    begin: () => channel.send({ type: 'begin' }),
+    begin() {
+      if (phases.phase !== 'starting') return;
+      phases.enter('waiting');
+      channel.send({ type: 'begin' });
+    },
     replacePolicy: (policy) => apply(policy, (numbered) => channel.send({ type: 'policy', ...numbered })),
     stop: () => channel.send({ type: 'stop' }),
     confirm() {
@@ -128,10 +156,4 @@ export function openSidecarEnd(
     },
     fail: channel.fail,
   };
-}
-
-/** Nothing in the agent's container can become somebody else: a fact that says so is made up. */
-function refuseOtherUid(fact: ProcessFact, uid: number): void {
-  const claimed = fact.kind === 'identity-resolved' ? fact.uid : 'process' in fact ? fact.process.uid : uid;
-  if (claimed !== uid) throw roleLost(`the process role tells of uid ${claimed}, and is uid ${uid}`);
 }

@@ -1,29 +1,16 @@
 /** Both ends of the control wire of a pod, each with a peer that says what it likes. */
-import { Socket } from 'node:net';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { AuditFact } from '../../../src/audit/event.ts';
-import { posix } from '../../../src/kernel/posix.ts';
 import { type Channel, openChannel } from '../../../src/roles/channel.ts';
 import type { FromProcessRole, FromSidecar } from '../../../src/roles/control/message.ts';
 import { parseFromProcessRole, parseFromSidecar } from '../../../src/roles/control/parse.ts';
 import { openProcessEnd } from '../../../src/roles/control/process-end.ts';
 import { openSidecarEnd } from '../../../src/roles/control/sidecar-end.ts';
 import { SAMPLES } from '../audit/facts.ts';
+import { usePairs } from './pairs.ts';
 import { CONTAINER_POLICY, FLOW, IDENTITY, KNOWN, SETUP } from './wire-parts.ts';
 
-const sockets: Socket[] = [];
-afterEach(() => {
-  for (const socket of sockets.splice(0)) socket.destroy();
-});
-
-function pair(): [Socket, Socket] {
-  const [ours, theirs] = posix()
-    .socketPair()
-    .map((fd) => new Socket({ fd, readable: true, writable: true }));
-  if (ours === undefined || theirs === undefined) throw new Error('no sockets');
-  sockets.push(ours, theirs);
-  return [ours, theirs];
-}
+const pair = usePairs();
 
 /** Takes messages one by one. */
 function listener<Send, Receive>(channel: Channel<Send, Receive>) {
@@ -124,7 +111,7 @@ describe('the sidecar’s end', () => {
         { type: 'ended', exitCode: 0, reason: '' },
         { type: 'fact', fact: { ...launched, process } },
       ],
-      'sent fact in phase ended',
+      'too large',
     ],
     ['a fact of the sidecar’s', [{ type: 'fact', fact: SAMPLES['policy-loaded'][0] }], 'malformed'],
     ['a process of another uid', [{ type: 'fact', fact: launched }], 'tells of uid'],

@@ -1,5 +1,7 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { type IncomingMessage, request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -32,4 +34,39 @@ describe('a door', () => {
     },
     20_000,
   );
+
+  const open = async (path: string): Promise<Socket> => {
+    const client = connect(path).on('error', () => {});
+    client.resume();
+    await once(client, 'connect');
+    return client;
+  };
+  const status = async (path: string): Promise<number | undefined> => {
+    const asked = request({ socketPath: path, path: '/ready' }).end();
+    const [response] = (await once(asked, 'response')) as [IncomingMessage];
+    response.resume();
+    return response.statusCode;
+  };
+  const ready = async () => ({ status: 200, type: 'text/plain', body: 'yes' });
+
+  it('answers though all places are held: whoever has been there longest goes', async () => {
+    const path = join(directory, 'door');
+    await using _door = await openDoor({ path }, 'health', ready);
+    const holders = await Promise.all(Array.from({ length: 16 }, () => open(path)));
+    const gone = Promise.race(holders.map((holder) => once(holder, 'close')));
+    expect(await status(path)).toBe(200);
+    await gone;
+    expect(holders.filter((holder) => !holder.destroyed).length).toBeGreaterThanOrEqual(15);
+    for (const holder of holders) holder.destroy();
+  });
+
+  it('gives no place to whom it does not admit', async () => {
+    const path = join(directory, 'door');
+    let admits = false;
+    await using _door = await openDoor({ path }, 'health', ready, () => admits);
+    const holders = await Promise.all(Array.from({ length: 20 }, () => open(path)));
+    await Promise.all(holders.map((holder) => holder.destroyed || once(holder, 'close')));
+    admits = true;
+    expect(await status(path)).toBe(200);
+  });
 });

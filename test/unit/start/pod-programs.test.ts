@@ -1,0 +1,142 @@
+/** How the sidecar's rules come to know programs, with a process role that says what it likes, or nothing. */
+import { describe, expect, test, vi } from 'vitest';
+import type { PodConfig } from '../../../src/config/pod.ts';
+import type { NetworkRule } from '../../../src/policy/document.ts';
+import { parsePolicy } from '../../../src/policy/parse.ts';
+import { roleLost } from '../../../src/roles/channel.ts';
+import type { BinaryTargets } from '../../../src/roles/control/message.ts';
+import { judgePrograms } from '../../../src/start/pod-programs.ts';
+
+const policyFor = (...binaries: string[]) =>
+  parsePolicy(
+    JSON.stringify({
+      version: 1,
+      network_policies: {
+        r: { endpoints: [{ host: 'a.test', port: 443 }], binaries: binaries.map((path) => ({ path })) },
+      },
+    }),
+    'p',
+  );
+const pathsOf = (rules: readonly NetworkRule[] = []) =>
+  rules.flatMap(({ binaries }) => binaries.map(({ path }) => path));
+
+function world(binaryIdentity: PodConfig['binaryIdentity'], policy = policyFor('/bin/a')) {
+  const programs = judgePrograms({
+    pod: { binaryIdentity } as PodConfig,
+    entrance: { diag: -1, inode: '0' },
+    policy,
+    report: () => {},
+  });
+  const inForce: string[][] = [];
+  const network = {
+    async replacePolicy(rules: readonly NetworkRule[]) {
+      inForce.push(pathsOf(await programs.resolveRules(rules)));
+      return 0;
+    },
+  };
+  const asked: { readonly paths: readonly string[]; answer(targets: BinaryTargets): void; lose(): void }[] =
+    [];
+  const container = {
+    identify: async () => ({ ok: false, reason: 'x' }) as const,
+    replacePolicy({ binaries: paths }: { readonly binaries: readonly string[] }) {
+      const { promise, resolve, reject } = Promise.withResolvers<BinaryTargets>();
+      const last = asked.at(-1);
+      asked.push({ paths, answer: resolve, lose: () => reject(roleLost('gone')) });
+      // As the wire does: what is in force is not asked again.
+      if (last && JSON.stringify(last.paths) === JSON.stringify(paths)) asked.pop();
+      promises.set(JSON.stringify(paths), promises.get(JSON.stringify(paths)) ?? promise);
+      return promises.get(JSON.stringify(paths)) as Promise<BinaryTargets>;
+    },
+  };
+  const promises = new Map<string, Promise<BinaryTargets>>();
+  const peer = { pid: process.pid, uid: 1, gid: 1 };
+  return { programs, network, inForce, asked, container, peer };
+}
+
+describe('asked of the process role', () => {
+  test('the command waits for the first answer', async () => {
+    const { programs, network, inForce, asked, container, peer } = world('process');
+    const accepted = programs.accept(container, peer, network);
+    await vi.waitFor(() => expect(asked).toHaveLength(1));
+    expect(inForce).toEqual([]);
+    asked[0]?.answer({ '/bin/a': '/bin/b' });
+    await accepted;
+    expect(inForce).toEqual([['/bin/a', '/bin/b']]);
+  });
+
+  test('who does not answer keeps no right in force that a policy takes away', async () => {
+    const { programs, network, inForce, asked, container, peer } = world(
+      'process',
+      policyFor('/bin/a', '/bin/c'),
+    );
+    const accepted = programs.accept(container, peer, network);
+    await vi.waitFor(() => expect(asked).toHaveLength(1));
+    asked[0]?.answer({ '/bin/a': '/bin/b', '/bin/c': '/bin/d' });
+    await accepted;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const replaced = network.replacePolicy(policyFor('/bin/c', '/bin/e').network);
+      await vi.advanceTimersByTimeAsync(1000);
+      await replaced;
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(inForce.at(-1)).toEqual(['/bin/c', '/bin/e', '/bin/d']);
+    // What comes late is not lost.
+    asked[1]?.answer({ '/bin/c': '/bin/d', '/bin/e': '/bin/f' });
+    await vi.waitFor(() => expect(inForce.at(-1)).toEqual(['/bin/c', '/bin/e', '/bin/d', '/bin/f']));
+  });
+
+  test('a late answer about an earlier policy does not bring it back', async () => {
+    const { programs, network, inForce, asked, container, peer } = world('process');
+    const accepted = programs.accept(container, peer, network);
+    await vi.waitFor(() => expect(asked).toHaveLength(1));
+    const replaced = network.replacePolicy(policyFor('/bin/z').network);
+    await vi.waitFor(() => expect(asked).toHaveLength(2));
+    asked[1]?.answer({});
+    await replaced;
+    asked[0]?.answer({ '/bin/a': '/bin/b' });
+    await accepted;
+    expect(inForce).toEqual([['/bin/z'], ['/bin/z']]);
+  });
+
+  test('a loss before the first answer is told', async () => {
+    const { programs, network, asked, container, peer } = world('process');
+    const accepted = expect(programs.accept(container, peer, network)).rejects.toMatchObject({
+      code: 'role_lost',
+    });
+    await vi.waitFor(() => expect(asked).toHaveLength(1));
+    asked[0]?.lose();
+    await accepted;
+  });
+});
+
+describe('looked at by the sidecar', () => {
+  test('nobody is asked', async () => {
+    const { programs, network, inForce, asked, container, peer } = world(
+      'sidecar',
+      policyFor('/proc/self/exe', '/bin/sh'),
+    );
+    expect(programs.policy.binaries).toEqual([]);
+    await programs.accept(container, peer, network);
+    expect(asked).toEqual([]);
+    expect(inForce[0]?.slice(0, 2)).toEqual(['/proc/self/exe', '/bin/sh']);
+    // On Debian, a link to dash in a directory that is one.
+    expect(inForce[0]?.slice(2)).toEqual(['/usr/bin/dash']);
+    programs[Symbol.dispose]();
+  });
+
+  test('a process role that is gone is a loss', async () => {
+    const { programs, network, container } = world('sidecar');
+    const nobody = { pid: 2 ** 22 + 1, uid: 1, gid: 1 };
+    await expect(programs.accept(container, nobody, network)).rejects.toMatchObject({ code: 'role_lost' });
+  });
+});
+
+test('where nobody looks, every program has the rights', async () => {
+  const { programs, network, inForce, asked, container, peer } = world('none');
+  await programs.accept(container, peer, network);
+  await network.replacePolicy(policyFor('/bin/z').network);
+  expect(asked).toEqual([]);
+  expect(inForce).toEqual([['/**']]);
+});
