@@ -47,7 +47,7 @@ export async function ownPlaces(
     { path: install.root, hidden: false, readable: true },
     ...(await Promise.all(sockets.map(realSocketPath))).map((path) => ({ ...socket, path })),
     ...(hidden && manager !== undefined ? [{ path: manager, hidden, readable: false }] : []),
-    ...(hidden ? settingsOf(config).map((path) => ({ path, hidden, readable: false })) : []),
+    ...(hidden ? (await settingsOf(config)).map((path) => ({ path, hidden, readable: false })) : []),
   ];
   // A log directory that nobody has made yet, and that this run does not make, holds nothing to protect.
   const needed = places.filter(({ path }) => hidden || path !== config.logDirectory || existsSync(path));
@@ -58,9 +58,10 @@ export async function ownPlaces(
  * Those there are, and the policy where it lies among what every program may read; elsewhere nobody reads it whom the policy itself does not
  * let.
  */
-function settingsOf({ policyPath }: RunConfig): string[] {
-  const isOpen = policyPath !== undefined && BASELINE_READ.some((path) => covers(path, policyPath));
-  return [...SETTINGS, ...(isOpen ? [policyPath] : [])].filter((path) => existsSync(path));
+async function settingsOf({ policyPath }: RunConfig): Promise<string[]> {
+  const policy = policyPath && (await resolveExisting(policyPath));
+  const isOpen = policy !== undefined && BASELINE_READ.some((path) => covers(path, policy));
+  return [...SETTINGS, ...(isOpen ? [policy] : [])].filter((path) => existsSync(path));
 }
 
 /** A look does not open it, and its directory may be reached by a link all the same. */

@@ -1,5 +1,5 @@
 /** What castellan is told by files stays out of the agent's sight, wherever everybody may read. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { finish, isRoot, MODES, prepare, run, useWorld, writePolicy } from './sandbox.ts';
@@ -39,7 +39,9 @@ describe.skipIf(!isRoot).each(MODES)('%s (needs root to make the test world)', (
 
   it('a policy elsewhere reads as empty too, by its link and by its file', async () => {
     const setup = prepare(world(), mode);
-    const policy = '/etc/elsewhere/policy.yaml';
+    // By one link more.
+    const policy = join(setup.directory, 'link.yaml');
+    symlinkSync('/etc/elsewhere/policy.yaml', policy);
     const { stdout, stderr } = await finish(
       run(setup, ['sh', '-c', `${READ}; ls /etc/elsewhere`], {
         policy,

@@ -36,9 +36,8 @@ export async function runOwnClient(
 ): Promise<number> {
   const isTerminal = request.tty ?? (request.command.length === 0 && streams.stdin.isTTY === true);
   using held = new DisposableStack();
-  const client = await open(request);
+  const client = await open(request, stop);
   held.defer(() => void client.destroy());
-  stop.addEventListener('abort', () => client.destroy(), { once: true });
   const channel = await ask(client, request, isTerminal ? windowOf(streams.stdout) : undefined);
   if (isTerminal && streams.stdin.isTTY) {
     streams.stdin.setRawMode(true);
@@ -55,10 +54,10 @@ export async function runOwnClient(
 }
 
 /** Resolves once the run's own server is at the other end, and has let us in. */
-function open({ user, socketPath, knownHosts }: OwnClientRequest): Promise<Client> {
+function open({ user, socketPath, knownHosts }: OwnClientRequest, stop: AbortSignal): Promise<Client> {
   const key = hostKeyIn(knownHosts);
   const client = new ssh2.Client();
-  const sock = connect(socketPath);
+  const sock = connect({ path: socketPath, signal: stop });
   return new Promise((resolve, reject) => {
     // Later ones end the channel, which tells.
     client.on('error', (cause) => reject(unreachable(socketPath, cause)));
