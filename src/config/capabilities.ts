@@ -38,7 +38,10 @@ interface CapabilityUse {
 
 const AT_START = { refused: 'start' } as const;
 const AT_STEP = { refused: 'step' } as const;
-const BY_ROUNDS = { control: 'teardown', finding: 'the end goes by rounds of KILL' } as const;
+const BY_ROUNDS = {
+  control: 'teardown',
+  finding: 'without a delegated cgroup, the end goes by rounds of KILL',
+} as const;
 
 /** In the order in which pods name them. */
 export const CAPABILITY_TABLE: readonly CapabilityUse[] = [

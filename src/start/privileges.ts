@@ -1,5 +1,6 @@
 /** Whether this process may do what it was asked to, by the one table of capabilities (config/capabilities.ts), before it does any of it. */
 import { readFileSync } from 'node:fs';
+import type { Control } from '../audit/controls.ts';
 import type { Report } from '../audit/event.ts';
 import {
   CAPABILITY_HOLDERS,
@@ -35,17 +36,22 @@ export function requireCapabilities(holder: CapabilityHolder, held = heldCapabil
 }
 
 /**
- * Of a run as root that has both roles. What it can do without is a finding each.
+ * Of a run as root that has both roles. That it will not see who asks is a finding, which no later stage would make.
  * @throws CastellanError `privilege_missing`
  */
 export function requireRootPrivileges(report: Report): void {
   const held = heldCapabilities();
   requireCapabilities('combined', held);
+  reportLacks('binary-identity', report, held);
+}
+
+/** A finding for each capability that root lacks for a control. */
+export function reportLacks(control: Control, report: Report, held = heldCapabilities()): void {
   for (const { capability, gives, without } of missingCapabilities('combined', held))
-    if ('finding' in without)
+    if ('finding' in without && without.control === control)
       report({
         kind: 'control-degraded',
-        control: without.control,
+        control,
         reason: `CAP_${capability} is missing (${gives}): ${without.finding}`,
         remedy: `add ${capability} to the capabilities of the container`,
       });

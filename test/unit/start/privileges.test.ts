@@ -6,7 +6,7 @@ import {
   renderedCapabilities,
 } from '../../../src/config/capabilities.ts';
 import { CastellanError } from '../../../src/errors.ts';
-import { requireCapabilities } from '../../../src/start/privileges.ts';
+import { reportLacks, requireCapabilities } from '../../../src/start/privileges.ts';
 
 const held = (...names: string[]) => names.map((name) => `CAP_${name}`);
 
@@ -66,6 +66,19 @@ describe('a start', () => {
     expect(object).toBe('CAP_SYS_ADMIN CAP_NET_ADMIN CAP_SETUID');
     expect(remedy).toContain(`uid 0 with ${ALL.join(', ')} `);
     expect(remedy).toContain('run castellan without root');
+  });
+
+  it('has a finding for what it goes on without, under the control that it is about', () => {
+    const facts: unknown[] = [];
+    const lacking = held(...ALL.filter((one) => !['KILL', 'SYS_PTRACE'].includes(one)));
+    reportLacks('teardown', (fact) => facts.push(fact), lacking);
+    expect(facts).toMatchObject([
+      {
+        kind: 'control-degraded',
+        control: 'teardown',
+        reason: expect.stringContaining('CAP_KILL is missing'),
+      },
+    ]);
   });
 
   it.each([
