@@ -74,7 +74,7 @@ export const CONTROL_TABLE = {
     'process-only': undefined,
   },
   'binary-identity': {
-    root: undefined,
+    root: 'a finding where programs cannot be seen (without CAP_SYS_PTRACE)',
     rootless: undefined,
     sidecar: 'a finding where programs are not judged (--binary-identity none)',
     'process-only': undefined,

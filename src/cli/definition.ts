@@ -116,12 +116,16 @@ export const VERBS = [
   },
   {
     name: 'doctor',
-    synopsis: 'castellan doctor [--env | --controls] [--json]',
+    synopsis: 'castellan doctor [--env | --controls | --capabilities] [--json]',
     summary: 'tell what this machine can enforce',
     operands: 'none',
     options: [
       { name: 'env', help: 'tell which variables castellan knows, which are set here, and what they decide' },
       { name: 'controls', help: 'tell how each control is enforced in each topology' },
+      {
+        name: 'capabilities',
+        help: 'tell which capabilities castellan uses where, for what, and what happens without',
+      },
       JSON_OUTPUT,
     ],
   },

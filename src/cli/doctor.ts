@@ -1,4 +1,11 @@
 import { CONTROL_TABLE, CONTROL_TOPOLOGIES, controlTable } from '../audit/controls.ts';
+import {
+  CAPABILITY_HOLDERS,
+  CAPABILITY_TABLE,
+  capabilityTable,
+  describeLack,
+  missingCapabilities,
+} from '../config/capabilities.ts';
 import { installPaths } from '../config/install.ts';
 import { type Fact, type KernelFacts, probeKernel } from '../kernel/probe.ts';
 import { escapeText } from '../lib/escape.ts';
@@ -17,6 +24,12 @@ export const verb: Verb = async (command, { surroundings, stdout }) => {
     if (command.options.has('json'))
       printJson(stdout, { topologies: CONTROL_TOPOLOGIES, controls: CONTROL_TABLE });
     else stdout.write(`${controlTable()}\n`);
+    return 0;
+  }
+  if (command.options.has('capabilities')) {
+    if (command.options.has('json'))
+      printJson(stdout, { holders: CAPABILITY_HOLDERS, capabilities: CAPABILITY_TABLE });
+    else stdout.write(`${capabilityTable()}\n`);
     return 0;
   }
   const { netnsHelper, toolDirectories } = installPaths(surroundings);
@@ -81,7 +94,18 @@ export function consequencesOf(facts: KernelFacts): Consequence[] {
           detail: 'Landlock before ABI 6: a rootless agent can signal other processes of yours',
         }
       : { control: 'signals', effect: 'enforced', detail: facts.root ? 'other uid' : 'Landlock scope' },
+    ...lacksOf(facts),
   ];
+}
+
+/** Of root: what a run as somebody else does without is told by its own rows. */
+function lacksOf({ root, capabilities }: KernelFacts): Consequence[] {
+  if (!root || !capabilities.ok) return [];
+  return missingCapabilities('combined', capabilities.value).map((row) => ({
+    control: `CAP_${row.capability}`,
+    effect: 'refused' in row.without && row.without.refused === 'start' ? 'refused' : 'degraded',
+    detail: `missing, for ${row.gives}: ${describeLack(row)}`,
+  }));
 }
 
 function describe(facts: KernelFacts, consequences: readonly Consequence[]): string {

@@ -13,13 +13,7 @@ import {
   VOLUMES,
 } from './layout.ts';
 import { networkMounts, secretFiles } from './mounts.ts';
-import {
-  FENCE_CAPABILITIES,
-  IDENTIFYING_CAPABILITIES,
-  privileged,
-  proxyIds,
-  unprivileged,
-} from './security.ts';
+import { privileged, proxyIds, unprivileged } from './security.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
 /** Of castellan's own short containers, so that quotas have something to count. */
@@ -57,7 +51,7 @@ export function fenceContainer(options: SupervisorOptions): V1Container {
       ...['network-init', '--proxy-uid', proxy, '--proxy-gid', proxy],
       ...['--state-directory', PLACES.control, ...inbound],
     ],
-    securityContext: privileged(FENCE_CAPABILITIES),
+    securityContext: privileged('fence'),
     volumeMounts: [{ name: VOLUMES.control, mountPath: PLACES.control }],
     resources: SMALL,
   });
@@ -79,7 +73,7 @@ export function networkContainer(options: SupervisorOptions): V1Container {
     // Root only where it has to look at other uids' processes; its network part becomes the proxy even then.
     securityContext:
       binaryIdentity === 'sidecar'
-        ? privileged(IDENTIFYING_CAPABILITIES)
+        ? privileged('identifying', 'sidecar')
         : unprivileged({ uid: proxyUid, gid: proxyUid }),
     volumeMounts: networkMounts(options),
     resources: options.resources ?? SIDECAR_RESOURCES,

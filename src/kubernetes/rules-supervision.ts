@@ -1,5 +1,6 @@
 /** What holds in every pod that castellan is in, however it was written. Each rule names the way around castellan that it closes. */
 import type { V1PodTemplateSpec } from '@kubernetes/client-node';
+import { renderedCapabilities } from '../config/capabilities.ts';
 import { isNativeSidecar, type PlacedContainer, placedContainers } from './containers.ts';
 import type { Finding } from './finding.ts';
 import { CONTAINERS, isReservedName, VOLUMES } from './layout.ts';
@@ -7,7 +8,6 @@ import type { PodSecurityViolation } from './pod-security.ts';
 import { agentFindings } from './rules-agent.ts';
 import { identityFindings } from './rules-identity.ts';
 import { secretFindings } from './rules-secrets.ts';
-import { COMBINED_CAPABILITIES, FENCE_CAPABILITIES, IDENTIFYING_CAPABILITIES } from './security.ts';
 import { isServing, optionOf, readSupervisedPod, type SupervisedPod, startOf } from './supervised-pod.ts';
 
 /** Ends at the latest so long after TERM, where the pod does not say. */
@@ -161,10 +161,10 @@ function outside({ container, path }: PlacedContainer, why: string): Finding {
 /** Who is not castellan's has nothing, and castellan no more than it needs. */
 function privilegeFindings(pod: SupervisedPod, violations: readonly PodSecurityViolation[]): Finding[] {
   const allowed = new Map<string, readonly string[]>([
-    [CONTAINERS.fence, FENCE_CAPABILITIES],
-    [CONTAINERS.network, IDENTIFYING_CAPABILITIES],
+    [CONTAINERS.fence, renderedCapabilities('fence')],
+    [CONTAINERS.network, renderedCapabilities('identifying', 'sidecar')],
     ...(pod.topology === 'combined'
-      ? pod.agents.map(({ container }) => [container.name, COMBINED_CAPABILITIES] as const)
+      ? pod.agents.map(({ container }) => [container.name, renderedCapabilities('combined')] as const)
       : []),
   ]);
   const restricted = violations.filter(({ container, control, path }) =>

@@ -1,50 +1,17 @@
-/** Security contexts of the containers of a supervised pod. Each drops everything and adds back what is written here, with its reason. */
+/** Security contexts of the containers of a supervised pod. Each drops everything and adds back what config/capabilities.ts has for it. */
 import type { V1SecurityContext } from '@kubernetes/client-node';
+import { type CapabilityHolder, renderedCapabilities } from '../config/capabilities.ts';
 import type { SupervisorOptions } from './supervisor.ts';
 
-/**
- * What a combined castellan needs, found by taking one after the other away (test/pod): namespaces and mounts (SYS_ADMIN), the sealed
- * network (NET_ADMIN), the agent's and the network role's ids (SETUID, SETGID, SETPCAP), its files (CHOWN, DAC_OVERRIDE, FOWNER), which
- * program asks (SYS_PTRACE), and an end of all processes at one stroke (KILL, SYS_CHROOT), which would go by rounds.
- */
-export const COMBINED_CAPABILITIES: readonly string[] = [
-  'SYS_ADMIN',
-  'SYS_CHROOT',
-  'NET_ADMIN',
-  'SETUID',
-  'SETGID',
-  'SETPCAP',
-  'CHOWN',
-  'DAC_OVERRIDE',
-  'FOWNER',
-  'KILL',
-  'SYS_PTRACE',
-];
-
-/** The ruleset (NET_ADMIN), and giving the control directory to the proxy (CHOWN). */
-export const FENCE_CAPABILITIES: readonly string[] = ['NET_ADMIN', 'CHOWN'];
-
-/**
- * Reading whose connection it is (SYS_PTRACE), a socket in the proxy's directory (DAC_OVERRIDE), and starting the network role as the
- * proxy (SETUID, SETGID, SETPCAP).
- */
-export const IDENTIFYING_CAPABILITIES: readonly string[] = [
-  'SYS_PTRACE',
-  'DAC_OVERRIDE',
-  'SETUID',
-  'SETGID',
-  'SETPCAP',
-];
-
 /** Root with some capabilities. Kubernetes has no ambient ones, so that they are worth nothing to any other uid. */
-export function privileged(capabilities: readonly string[]): V1SecurityContext {
+export function privileged(...holders: readonly CapabilityHolder[]): V1SecurityContext {
   return {
     runAsUser: 0,
     runAsGroup: 0,
     runAsNonRoot: false,
     allowPrivilegeEscalation: false,
     readOnlyRootFilesystem: true,
-    capabilities: { drop: ['ALL'], add: [...capabilities] },
+    capabilities: { drop: ['ALL'], add: [...renderedCapabilities(...holders)] },
     seccompProfile: { type: 'RuntimeDefault' },
   };
 }
@@ -79,7 +46,7 @@ export function proxyIds({
 /** What the agent's container needs to hold castellan. */
 export function agentSecurity(options: SupervisorOptions, given: V1SecurityContext = {}): V1SecurityContext {
   const root = options.topology === 'combined' && options.identity.kind === 'ids';
-  const context = root ? privileged(COMBINED_CAPABILITIES) : unprivileged(sandboxIds(options));
+  const context = root ? privileged('combined') : unprivileged(sandboxIds(options));
   const { seLinuxOptions } = given;
   return {
     ...context,

@@ -1,14 +1,14 @@
 /** A FENCE: privileges → ruleset → read back → proof → state directory. What is installed stays, also when a later stage fails. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import type { InstallPaths } from '../config/install.ts';
 import type { NetworkInitConfig } from '../config/network-init.ts';
 import type { Surroundings } from '../config/surroundings.ts';
 import { CastellanError } from '../errors.ts';
 import { type InstalledFence, installFence, verifyFence } from '../kernel/fence.ts';
 import { type FamilyProof, proveFence } from '../kernel/fence-proof.ts';
-import { parseCapabilities } from '../kernel/probe.ts';
 import { findTool } from '../kernel/tools.ts';
 import { NETWORK_INIT_STAGES } from './plan.ts';
+import { requireFencePrivileges } from './privileges.ts';
 import { stageRunner } from './stage.ts';
 import { giveStateDirectory } from './state-directory.ts';
 
@@ -31,7 +31,7 @@ export async function networkInit(request: NetworkInitRequest): Promise<NetworkI
   // A signal ends the process: a transaction is whole or not at all, and everything else can be done again.
   const stage = stageRunner(NETWORK_INIT_STAGES, () => undefined);
   await stage('privileges', () => {
-    requirePrivileges(surroundings);
+    requireFencePrivileges(surroundings);
     if (!config.wholeMachine) refuseMachineNetwork();
   });
   const nft = await findTool('nft', install.toolDirectories);
@@ -41,22 +41,6 @@ export async function networkInit(request: NetworkInitRequest): Promise<NetworkI
   const families = await stage('proof', () => proveFence(inboundPorts));
   const stateDirectory = await stage('state-directory', () => prepareStateDirectory(config));
   return { fence, families, stateDirectory };
-}
-
-/** The proof is made as root, whom the fence does not exempt; the capability is told by its name rather than by a refusal of nft's. */
-function requirePrivileges({ uid }: Surroundings): void {
-  const has = parseCapabilities(readFileSync('/proc/self/status', 'utf8')).includes('CAP_NET_ADMIN');
-  if (uid === 0 && has) return;
-  const object = uid === 0 ? 'CAP_NET_ADMIN' : 'uid 0';
-  throw new CastellanError(
-    'privilege_missing',
-    `network-init may not fence this network: ${object} is missing`,
-    {
-      step: 'privileges',
-      object,
-      remedy: 'run its container as uid 0 with the capabilities NET_ADMIN and CHOWN; it needs no other',
-    },
-  );
 }
 
 /** Among the settings that only the first network namespace of a machine has (net/core/sysctl_net_core.c). */

@@ -6,6 +6,7 @@ import type { Population } from '../kernel/population.ts';
 import { descendantsOf, lacksKill, processesInNamespace } from '../kernel/processes.ts';
 import type { SealedNamespace } from '../kernel/sealed-namespace.ts';
 import type { Cell } from '../launch/cell.ts';
+import { reportLacks } from './privileges.ts';
 
 export interface PopulationSources {
   readonly surroundings: Surroundings;
@@ -26,6 +27,8 @@ export interface PopulationSources {
 export function openPopulation(sources: PopulationSources): Population {
   const population = choose(sources);
   sources.report({ kind: 'control-applied', control: 'teardown', detail: population.means });
+  if (population.killAll === undefined && sources.surroundings.uid === 0)
+    reportLacks('teardown', sources.report);
   return population;
 }
 

@@ -23,6 +23,7 @@ import { makeNamespace } from './namespace.ts';
 import { takeOwnership } from './ownership.ts';
 import type { RunStage } from './plan.ts';
 import { loadPolicy, refuseWritableFiles, reportPolicy } from './policy.ts';
+import { requireRootPrivileges } from './privileges.ts';
 import { managerSocket } from './readiness.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { openSecretFiles, type SecretFiles } from './secret-files.ts';
@@ -71,6 +72,7 @@ export interface PreparedSandbox {
 /** @throws CastellanError for every refusal */
 export async function layGroundwork(request: GroundworkRequest): Promise<Groundwork> {
   const { config, surroundings, install, runDirectory, stage, report, held } = request;
+  if (config.mode === 'root') requireRootPrivileges(report);
   const { policy, setup } = await stage('policy', async () => {
     const setup = await request.sidecar?.setup;
     return { setup, policy: setup === undefined ? await loadPolicy(config.policyPath) : policyOf(setup) };

@@ -13,10 +13,10 @@ import { openSidecarEnd, type SidecarEnd } from '../roles/control/sidecar-end.ts
 import { type NetworkRole, serveNetwork } from './network.ts';
 import { judgePrograms, type Programs } from './pod-programs.ts';
 import { loadPolicy, reportPolicy } from './policy.ts';
+import { requireSidecarPrivileges } from './privileges.ts';
 import { openPolicyReload, type PolicyReload } from './reload.ts';
 import { launchNetworkRole } from './role-launch.ts';
 import { openSecretFiles } from './secret-files.ts';
-import { requireSidecarPrivileges } from './sidecar-privileges.ts';
 import { isStopSignal } from './signals.ts';
 import { StartInterrupted } from './stage.ts';
 import type { RunParts, StartRequest } from './start.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { controlTable } from '../../src/audit/controls.ts';
+import { capabilityTable } from '../../src/config/capabilities.ts';
 import { VARIABLES } from '../../src/config/variables.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
 import { LAUNCH_STEPS } from '../../src/launch/spec.ts';
@@ -45,6 +46,11 @@ describe('lists that are told twice agree', () => {
   it('controls: README and audit/controls.ts', () => {
     const section = readme.match(/<!-- controls[^>]*-->\n([\s\S]*?)\n<!-- end -->/)?.[1];
     expect(section).toBe(controlTable());
+  });
+
+  it('capabilities: README and config/capabilities.ts', () => {
+    const section = readme.match(/<!-- capabilities[^>]*-->\n([\s\S]*?)\n<!-- end -->/)?.[1];
+    expect(section).toBe(capabilityTable());
   });
 
   it('launch steps: native/README.md and launch/spec.ts', () => {

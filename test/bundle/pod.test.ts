@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { COMBINED_CAPABILITIES, IDENTIFYING_CAPABILITIES } from '../../src/kubernetes/security.ts';
+import { renderedCapabilities } from '../../src/config/capabilities.ts';
 import { isRoot } from '../e2e/sandbox.ts';
 import { REPOSITORY } from '../fakes/world.ts';
 import { type Engine, IMAGE, startEngine } from './engine.ts';
@@ -55,13 +55,13 @@ describe.skipIf(!isRoot)('a rendered pod (needs root)', () => {
   afterAll(() => engine[Symbol.dispose]());
 
   it.each<[name: string, lines: string, sidecar: readonly string[] | undefined, agent: readonly string[]]>([
-    ['combined', '', undefined, COMBINED_CAPABILITIES],
+    ['combined', '', undefined, renderedCapabilities('combined')],
     // podman knows no native sidecars.
     ['sidecar', 'topology: sidecar\nnative_sidecar: false\n', [], []],
     [
       'looking',
       'topology: sidecar\nnative_sidecar: false\nbinary_identity: sidecar\n',
-      IDENTIFYING_CAPABILITIES,
+      renderedCapabilities('identifying', 'sidecar'),
       [],
     ],
   ])('%s: starts the agent with what it asks for and no more', (name, lines, sidecar, agent) => {

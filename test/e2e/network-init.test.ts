@@ -137,7 +137,7 @@ describe.skipIf(!isRoot)('castellan network-init, as root', () => {
 
     test('CAP_NET_ADMIN is named where it is missing', async () => {
       await using world = await createFenceWorld();
-      expect(world.networkInit([], []).stderr).toMatch(/CAP_NET_ADMIN is missing .* NET_ADMIN and CHOWN/);
+      expect(world.networkInit([], []).stderr).toMatch(/CAP_NET_ADMIN is missing: .* NET_ADMIN, CHOWN /);
     });
 
     test('the network of the machine itself is left alone unless asked', async () => {

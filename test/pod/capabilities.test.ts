@@ -2,11 +2,7 @@
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import {
-  COMBINED_CAPABILITIES,
-  FENCE_CAPABILITIES,
-  IDENTIFYING_CAPABILITIES,
-} from '../../src/kubernetes/security.ts';
+import { renderedCapabilities } from '../../src/config/capabilities.ts';
 import { isRoot } from '../e2e/sandbox.ts';
 import { CURL } from './agent-image.ts';
 import { allContainers, type RenderedPod } from './manifest.ts';
@@ -25,23 +21,22 @@ describe.skipIf(!isRoot)('a combined castellan needs each of its capabilities (n
   const ALLOWED = done('GET allowed.demo.test:8080 /a 0');
   /** Runs on, and tells that it cannot see who asks. */
   const UNSEEN = done('identity_unknown');
-  const TEARDOWN_BY_ROUNDS = 'killed in rounds';
-  const without: readonly { name: string; want: object; teardown?: string }[] = [
+  const without: readonly { name: string; want: object; finding?: string }[] = [
     { name: 'SYS_ADMIN', want: refused(112) },
-    { name: 'SYS_CHROOT', want: ALLOWED, teardown: TEARDOWN_BY_ROUNDS },
-    { name: 'NET_ADMIN', want: refused(105) },
-    { name: 'SETUID', want: refused(107) },
-    { name: 'SETGID', want: refused(107) },
-    { name: 'SETPCAP', want: refused(107) },
+    { name: 'SYS_CHROOT', want: ALLOWED, finding: 'teardown is degraded' },
+    { name: 'NET_ADMIN', want: refused(112) },
+    { name: 'SETUID', want: refused(112) },
+    { name: 'SETGID', want: refused(112) },
+    { name: 'SETPCAP', want: refused(112) },
     { name: 'CHOWN', want: refused(104) },
     { name: 'DAC_OVERRIDE', want: refused(104) },
     { name: 'FOWNER', want: refused(104) },
-    { name: 'KILL', want: ALLOWED, teardown: TEARDOWN_BY_ROUNDS },
-    { name: 'SYS_PTRACE', want: UNSEEN },
+    { name: 'KILL', want: ALLOWED, finding: 'teardown is degraded' },
+    { name: 'SYS_PTRACE', want: UNSEEN, finding: 'binary-identity is degraded' },
   ];
 
   test('of which the table has all', () => {
-    expect(without.map(({ name }) => name).sort()).toEqual(COMBINED_CAPABILITIES.toSorted());
+    expect(without.map(({ name }) => name).sort()).toEqual(renderedCapabilities('combined').toSorted());
   });
 
   const playWithout = (name?: string) =>
@@ -49,19 +44,19 @@ describe.skipIf(!isRoot)('a combined castellan needs each of its capabilities (n
       if (name !== undefined) takeAway(pod, 'agent', name);
       leaveFiles(pod);
     });
-  const expectTeardown = (pod: PlayedPod, how: string) =>
+  const expectMessage = (pod: PlayedPod, how: string) =>
     expect(pod.events().map(({ message }) => message)).toContainEqual(expect.stringContaining(how));
 
   test('with all of them it runs, and would end everybody at one stroke', async () => {
     const pod = await playWithout();
     expect(await pod.ended('agent')).toMatchObject(ALLOWED);
-    expectTeardown(pod, 'killed by their signal scope');
+    expectMessage(pod, 'killed by their signal scope');
   });
 
-  test.each(without)('without $name', async ({ name, want, teardown }) => {
+  test.each(without)('without $name', async ({ name, want, finding }) => {
     const pod = await playWithout(name);
     expect(await pod.ended('agent')).toMatchObject(want);
-    if (teardown !== undefined) expectTeardown(pod, teardown);
+    if (finding !== undefined) expectMessage(pod, finding);
   });
 });
 
@@ -75,7 +70,9 @@ describe.skipIf(!isRoot)('a sidecar that is root needs each of its capabilities 
   ];
 
   test('of which the table has all', () => {
-    expect(without.map(({ name }) => name).sort()).toEqual(IDENTIFYING_CAPABILITIES.toSorted());
+    expect(without.map(({ name }) => name).sort()).toEqual(
+      renderedCapabilities('identifying', 'sidecar').toSorted(),
+    );
   });
 
   const playWithout = async (name: string, instead?: string) => {
@@ -95,7 +92,7 @@ describe.skipIf(!isRoot)('a sidecar that is root needs each of its capabilities 
 });
 
 describe.skipIf(!isRoot)('the fence needs each of its capabilities (needs root)', () => {
-  test.each(FENCE_CAPABILITIES)('without %s', async (name) => {
+  test.each(renderedCapabilities('fence'))('without %s', async (name) => {
     const pod = await play('sidecar', (pod) => takeAway(pod, 'castellan-fence', name));
     expect(pod.start.code).not.toBe(0);
     expect(pod.events()).toEqual([]);
