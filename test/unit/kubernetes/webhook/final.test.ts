@@ -66,7 +66,9 @@ function changesOf(pod: Json): { name: string; path: readonly string[]; pod: Jso
   const at = (copy: Json, path: readonly string[]) => path.reduce((value, key) => value[key] as Json, copy);
   return [...placesOf(pod)].flatMap((path) => {
     const key = path.at(-1) ?? '';
-    return (['without', 'other'] as const).map((how) => {
+    // Without an empty text it is the same.
+    const ways = at(pod, path) === ('' as unknown) ? (['other'] as const) : (['without', 'other'] as const);
+    return ways.map((how) => {
       const copy = structuredClone(pod);
       const holder = at(copy, path.slice(0, -1));
       if (how === 'other') holder[key] = otherThan(holder[key]) as Json;
@@ -110,7 +112,7 @@ describe.each([
   it('nothing that is castellan’s may be changed or left out', () => {
     expect(isStored(pod, configuration)).toBe(true);
     const all = changesOf(pod);
-    expect(all.length).toBeGreaterThan(500);
+    expect(all.length).toBeGreaterThan(400);
     const stored = all.filter((change) => isStored(change.pod, configuration));
     expect(stored.filter(({ path }) => !isOthers(path)).map(({ name }) => name)).toEqual([]);
     expect(stored.length).toBeGreaterThan(50);
