@@ -106,7 +106,7 @@ const QUANTITIES: ReadonlySet<string> = new Set(['resources', 'resizePolicy']);
 
 /**
  * Where something first differs from what is expected: what is expected has to be there, and nothing beside it but what the API server
- * adds. An empty list counts as none. Undefined where nothing differs.
+ * adds. An empty list or text counts as none: the API server writes neither. Undefined where nothing differs.
  */
 export function differenceFrom(expected: unknown, given: unknown, path = ''): string | undefined {
   if (Array.isArray(expected)) {
@@ -147,5 +147,5 @@ function firstOf<Item, Found>(
 }
 
 function isSaid([, value]: readonly [string, unknown]): boolean {
-  return value !== undefined && !(Array.isArray(value) && value.length === 0);
+  return value !== undefined && value !== '' && !(Array.isArray(value) && value.length === 0);
 }

@@ -56,15 +56,14 @@ export function refuseConflicts(spec: V1PodSpec, agent: V1Container, options: Su
     );
   }
   for (const { path } of mountedPaths(agent)) refusePlace(`container ${agent.name}`, path);
-  for (const { name } of agent.volumeMounts ?? []) {
-    const volume = spec.volumes?.find((one) => one.name === name);
-    if (volume !== undefined && holdsSecrets(volume))
+  const secret = new Set((spec.volumes ?? []).filter(holdsSecrets).map(({ name }) => name));
+  for (const { name } of agent.volumeMounts ?? [])
+    if (secret.has(name))
       refusePod(
         agent.name,
         `volume ${name} would show a secret to the agent in container ${agent.name}`,
         'give the secret to castellan as credentials: the agent gets a placeholder',
       );
-  }
 }
 
 /**
@@ -132,14 +131,15 @@ function refuseGroups(spec: V1PodSpec, options: SupervisorOptions): void {
 }
 
 function refuseMounts(container: string, paths: readonly string[]): void {
-  for (const [index, path] of paths.entries()) {
+  const taken = new Set<string>();
+  for (const path of paths) {
     if (!isNormalPath(path))
       refusePod(
         container,
         `mount path ${JSON.stringify(path)} of container ${container} is not a plain absolute path`,
       );
-    if (paths.indexOf(path) !== index)
-      refusePod(container, `container ${container} has two mounts at ${path}`);
+    if (taken.has(path)) refusePod(container, `container ${container} has two mounts at ${path}`);
+    taken.add(path);
   }
 }
 

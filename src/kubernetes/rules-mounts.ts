@@ -17,10 +17,13 @@ export function mountFindings(spec: V1PodSpec, claimVolumes: readonly string[]):
       'containers',
     ),
     ...placed.flatMap(({ container, path }) => {
-      const mounts = container.volumeMounts ?? [];
-      return mounts.flatMap(({ name, mountPath }, index): Finding[] => {
+      // Lists are as long as a pod's author likes: no look through all for each.
+      const taken = new Set<string>();
+      return (container.volumeMounts ?? []).flatMap(({ name, mountPath }, index): Finding[] => {
         const field = (key: string) => `${path}.volumeMounts[${index}].${key}`;
-        const first = mounts.findIndex((mount) => sameplace(mount.mountPath, mountPath));
+        const place = trimmed(mountPath);
+        const isTaken = taken.has(place);
+        taken.add(place);
         return [
           ...(known.has(name)
             ? []
@@ -44,9 +47,8 @@ export function mountFindings(spec: V1PodSpec, claimVolumes: readonly string[]):
                   remedy: 'write it without empty parts, dots and colons',
                 },
               ]),
-          ...(first === index
-            ? []
-            : [
+          ...(isTaken
+            ? [
                 {
                   rule: 'mount-overlap',
                   where: container.name,
@@ -54,15 +56,12 @@ export function mountFindings(spec: V1PodSpec, claimVolumes: readonly string[]):
                   why: `another mount of the container is at ${mountPath}`,
                   remedy: 'mount one of them elsewhere',
                 },
-              ]),
+              ]
+            : []),
         ];
       });
     }),
   ];
-}
-
-function sameplace(a: string, b: string): boolean {
-  return trimmed(a) === trimmed(b);
 }
 
 function trimmed(path: string): string {

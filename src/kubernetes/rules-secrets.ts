@@ -10,15 +10,22 @@ const GROUP_AND_OTHERS = 0o077;
 const DEFAULT_MODE = 0o644;
 
 export function secretFindings(pod: SupervisedPod): Finding[] {
-  return pod.untrusted.flatMap((one) => [...volumeFindings(pod, one), ...variableFindings(one)]);
+  const secret = new Map(
+    (pod.spec.volumes ?? []).filter(holdsSecrets).map((volume) => [volume.name, volume]),
+  );
+  return pod.untrusted.flatMap((one) => [...volumeFindings(pod, secret, one), ...variableFindings(one)]);
 }
 
-function volumeFindings(pod: SupervisedPod, one: PlacedContainer): Finding[] {
+function volumeFindings(
+  pod: SupervisedPod,
+  secret: ReadonlyMap<string, V1Volume>,
+  one: PlacedContainer,
+): Finding[] {
   const { container, path } = one;
   const isCastellans = pod.topology === 'combined' && pod.agents.includes(one);
   return (container.volumeMounts ?? []).flatMap(({ name }, index): Finding[] => {
-    const volume = pod.spec.volumes?.find((candidate) => candidate.name === name);
-    if (volume === undefined || !holdsSecrets(volume)) return [];
+    const volume = secret.get(name);
+    if (volume === undefined) return [];
     const at = `${path}.volumeMounts[${index}]`;
     if (isCastellans && name.startsWith('castellan-')) return openedTo(pod, volume, container.name);
     return [

@@ -121,8 +121,12 @@ function isOfType(value: unknown, type: string, key: string): boolean {
   }
 }
 
+/** A distance to every known name is worth it for a person's mistakes, not for tens of thousands of fields. */
+const MAX_SUGGESTIONS = 100;
+
 function unknownField(path: string, name: string, model: Model | undefined, findings: Finding[]): void {
-  const near = name.length > 100 ? undefined : nearest(name, model?.keys() ?? []);
+  const isWorthIt = name.length <= 100 && findings.length < MAX_SUGGESTIONS;
+  const near = isWorthIt ? nearest(name, model?.keys() ?? []) : undefined;
   findings.push({
     rule: 'unknown-field',
     where: 'pod',

@@ -173,7 +173,20 @@ interface Filled {
   };
 }
 
-/** After the API server's defaults, a LimitRange and OpenShift's SCC, as far as each adds to what has none. */
+/** Of the API server's types: fields without a pointer, of which it writes no false. */
+const PLAIN_BOOLEANS: readonly string[] = ['hostNetwork', 'hostPID', 'hostIPC', 'readOnly', 'stdin', 'tty'];
+
+/** As the API server writes what it has read: without empty texts, and some that are false. Maps of texts are written as they are. */
+function asWritten<Value>(value: Value): Value {
+  if (Array.isArray(value)) return value.map(asWritten) as Value;
+  if (typeof value !== 'object' || value === null) return value;
+  const written = Object.entries(value).filter(
+    ([key, inner]) => (inner !== '' || key === 'name') && !(inner === false && PLAIN_BOOLEANS.includes(key)),
+  );
+  return Object.fromEntries(written.map(([key, inner]) => [key, asWritten(inner)])) as Value;
+}
+
+/** As it is written again, after the API server's defaults, a LimitRange and OpenShift's SCC, as far as each adds to what has none. */
 export function asFilledIn<Pod extends Filled>(pod: Pod): Pod {
   const probe = { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 };
   const probes = ['readinessProbe', 'livenessProbe', 'startupProbe'];
@@ -201,7 +214,7 @@ export function asFilledIn<Pod extends Filled>(pod: Pod): Pod {
       ...pod.metadata,
       annotations: { ...pod.metadata.annotations, 'openshift.io/scc': 'castellan' },
     },
-    spec: {
+    spec: asWritten({
       ...pod.spec,
       securityContext: { ...pod.spec.securityContext, seLinuxOptions: { level: 's0:c1,c2' } },
       containers: pod.spec.containers.map(filled),
@@ -211,7 +224,7 @@ export function asFilledIn<Pod extends Filled>(pod: Pod): Pod {
           ? { ...volume, configMap: { defaultMode: 420, ...(volume.configMap as object) } }
           : volume,
       ),
-    },
+    }),
   };
 }
 
