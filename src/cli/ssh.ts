@@ -40,8 +40,7 @@ export async function runSsh(
     castellan: installPaths(surroundings).castellan,
     ...request,
   });
-  using _ignored = onSignal(() => {});
-  return await runClient(argv);
+  return await runClient(argv, onSignal);
 }
 
 function wantsTerminal(command: VerbArguments): boolean | undefined {
@@ -58,9 +57,13 @@ function forwardsOf({ options }: VerbArguments): string[] {
   return options.has('no-command') ? ['-N', ...wanted] : wanted;
 }
 
-function runClient(argv: readonly string[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(SSH_CLIENT, argv, { stdio: 'inherit' });
+async function runClient(argv: readonly string[], onSignal: VerbContext['onSignal']): Promise<number> {
+  const child = spawn(SSH_CLIENT, argv, { stdio: 'inherit' });
+  // What a terminal sends, the client gets too, and ends by it or not. TERM comes to us alone.
+  using _ = onSignal((name) => {
+    if (name === 'SIGTERM') child.kill(name);
+  });
+  return await new Promise((resolve, reject) => {
     child.on('error', (error) => {
       const errno = errnoOf(error);
       const remedy = 'install openssh-client';
