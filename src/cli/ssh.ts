@@ -42,9 +42,8 @@ export async function runSsh(
     ...request,
   };
   if (isServedByOpenSsh()) {
-    using _ignored = onSignal(() => {});
     const { castellan } = installPaths(surroundings);
-    return await runClient(sshArguments({ ...target, name: run.state.name, castellan }));
+    return await runClient(sshArguments({ ...target, name: run.state.name, castellan }), onSignal);
   }
   if (request.forwards !== undefined && request.forwards.length > 0)
     throw new CastellanError('install_incomplete', 'forwarding takes OpenSSH’s client', {
@@ -85,9 +84,13 @@ function forwardsOf({ options }: VerbArguments): string[] {
   return options.has('no-command') ? ['-N', ...wanted] : wanted;
 }
 
-function runClient(argv: readonly string[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(SSH_CLIENT, argv, { stdio: 'inherit' });
+async function runClient(argv: readonly string[], onSignal: VerbContext['onSignal']): Promise<number> {
+  const child = spawn(SSH_CLIENT, argv, { stdio: 'inherit' });
+  // What a terminal sends, the client gets too, and ends by it or not. TERM comes to us alone.
+  using _ = onSignal((name) => {
+    if (name === 'SIGTERM') child.kill(name);
+  });
+  return await new Promise((resolve, reject) => {
     child.on('error', (error) => {
       const errno = errnoOf(error);
       const remedy = 'install openssh-client';
