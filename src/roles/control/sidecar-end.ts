@@ -65,7 +65,7 @@ export function openSidecarEnd(
     { deadlineMs: ANSWER_DEADLINE_MS },
   );
   const facts = createFactTaker(peer.uid, report);
-  let counted = 0;
+  let counted = channel.received;
   const ready = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<ContainerEnding>();
   const applied = new Map<number, (targets: BinaryTargets) => void>();
@@ -87,6 +87,8 @@ export function openSidecarEnd(
   const receive = async (message: FromProcessRole): Promise<void> => {
     const bytes = channel.received - counted;
     counted = channel.received;
+    if (bytes > FROM_PROCESS_ROLE_BOUNDS[message.type].bytes)
+      throw roleLost(`the process role sent ${message.type} of ${bytes} bytes`);
     switch (message.type) {
       case 'hello':
         return;
