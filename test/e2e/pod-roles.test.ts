@@ -80,23 +80,29 @@ except OSError as e: print('udp', e.errno)
     ).toBeGreaterThan(0);
   });
 
-  test('links of programs are followed where the programs are', async () => {
-    // To what the sidecar sees in its place, nothing leads.
-    const rules = ALLOW_CURL.replace('/usr/bin/curl', '/opt/castellan-pod-test/fetch');
-    pod = await makePod(world(), rules);
-    const sidecar = finish(await pod.sidecar());
-    const container = pod.spawn([
-      ...['unshare', '--mount', '--pid', '--fork', '--mount-proc', '--', 'sh', '-ec'],
-      `mount -t tmpfs none /opt && mkdir /opt/castellan-pod-test && ln -s /usr/bin/curl /opt/castellan-pod-test/fetch
+  test.each([
+    ['the process role', 'plain', 'process', ['--pid', '--fork', '--mount-proc']],
+    ['the sidecar', 'tracer', 'sidecar', []],
+  ] as const)(
+    'links of programs are followed where the programs are, by %s',
+    async (_, kind, identity, pids) => {
+      // To what the sidecar sees in its place, nothing leads.
+      const rules = ALLOW_CURL.replace('/usr/bin/curl', '/opt/castellan-pod-test/fetch');
+      pod = await makePod(world(), rules);
+      const sidecar = finish(await pod.sidecar(kind, ['--binary-identity', identity]));
+      const container = pod.spawn([
+        ...['unshare', '--mount', ...pids, '--', 'sh', '-ec'],
+        `mount -t tmpfs none /opt && mkdir /opt/castellan-pod-test && ln -s /usr/bin/curl /opt/castellan-pod-test/fetch
        export XDG_RUNTIME_DIR=${join(pod.directory, 'agent-run')} HOME=${pod.work}
        exec setpriv ${AGENT().join(' ')} -- ${CASTELLAN} run --roles process --control-socket ${pod.socket} --workdir ${pod.work} -- curl -sS ${URL}/link`,
-    ]);
-    expect(await finish(container)).toMatchObject({
-      code: 0,
-      stdout: 'GET allowed.demo.test:8443 /link 0\n',
-    });
-    expect(await sidecar).toMatchObject({ code: 0 });
-  });
+      ]);
+      expect(await finish(container)).toMatchObject({
+        code: 0,
+        stdout: 'GET allowed.demo.test:8443 /link 0\n',
+      });
+      expect(await sidecar).toMatchObject({ code: 0 });
+    },
+  );
 
   describe('who identifies programs', () => {
     const twoPrograms = `curl -sS ${URL}/curl; python3 -c "

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { CastellanError } from '../../errors.ts';
 import { type Channel, openChannel, roleLost } from '../channel.ts';
 import type { PhaseKeeper } from '../phase.ts';
-import { MAX_CONTROL_FRAME_BYTES, MAX_GREETING_BYTES } from './bounds.ts';
+import { type Bound, MAX_CONTROL_FRAME_BYTES, MAX_GREETING_BYTES } from './bounds.ts';
 import { CONTROL_VERSION } from './message.ts';
 
 /** One small message of a process that is running already. */
@@ -53,21 +53,32 @@ export async function greet<Send, Receive extends Typed, Hello extends Receive>(
   }
 }
 
-/** Hands every message to `receive`, in order, until the wire is gone. One that may not come, or that `receive` refuses, is the last. */
+interface Conversation<Receive extends Typed> {
+  readonly phases: PhaseKeeper<Receive['type']>;
+  readonly bounds: Readonly<Record<Receive['type'], Bound>>;
+  /** @param bytes of its frame */
+  readonly receive: (message: Receive, bytes: number) => Promise<void>;
+}
+
+/** Hands over every message, in order, until the wire is gone. One that may not come, is too long, or that `receive` refuses, is the last. */
 export async function converse<Receive extends Typed>(
   {
     channel,
     messages,
   }: Pick<Greeted<unknown, Receive>, 'messages'> & {
-    readonly channel: Pick<Channel<unknown, Receive>, 'fail'>;
+    readonly channel: Pick<Channel<unknown, Receive>, 'fail' | 'received'>;
   },
-  phases: PhaseKeeper<Receive['type']>,
-  receive: (message: Receive) => Promise<void>,
+  { phases, bounds, receive }: Conversation<Receive>,
 ): Promise<void> {
+  let before = channel.received;
   for await (const message of messages) {
+    const bytes = channel.received - before;
+    before = channel.received;
+    const type: Receive['type'] = message.type;
     try {
-      phases.receive(message.type);
-      await receive(message);
+      phases.receive(type);
+      if (bytes > bounds[type].bytes) throw roleLost(`the other end sent ${type} of ${bytes} bytes`);
+      await receive(message, bytes);
     } catch (error) {
       return channel.fail(error instanceof CastellanError ? error : roleLost(String(error), error));
     }

@@ -100,7 +100,7 @@ export function openProcessEnd(
     SETUP_DEADLINE_MS,
   );
   const serve = async (): Promise<void> => {
-    await converse({ channel, messages }, phases, receive);
+    await converse({ channel, messages }, { phases, bounds: FROM_SIDECAR_BOUNDS, receive });
     const reason = await channel.closed;
     refusals.tell();
     for (const waiting of [setup, begun, recorded]) waiting.reject(reason);

@@ -65,7 +65,6 @@ export function openSidecarEnd(
     { deadlineMs: ANSWER_DEADLINE_MS },
   );
   const facts = createFactTaker(peer.uid, report);
-  let counted = 0;
   const ready = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<ContainerEnding>();
   const applied = new Map<number, (targets: BinaryTargets) => void>();
@@ -84,9 +83,7 @@ export function openSidecarEnd(
   );
   let generation = 0;
   let inForce: { readonly policy: object; readonly targets: Promise<BinaryTargets> } | undefined;
-  const receive = async (message: FromProcessRole): Promise<void> => {
-    const bytes = channel.received - counted;
-    counted = channel.received;
+  const receive = async (message: FromProcessRole, bytes: number): Promise<void> => {
     switch (message.type) {
       case 'hello':
         return;
@@ -105,7 +102,7 @@ export function openSidecarEnd(
     }
   };
   const serve = async (): Promise<void> => {
-    await converse({ channel, messages }, phases, receive);
+    await converse({ channel, messages }, { phases, bounds: FROM_PROCESS_ROLE_BOUNDS, receive });
     const reason = await channel.closed;
     facts.end();
     asker.end('the process role is gone');

@@ -2,11 +2,16 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { ValiError } from 'valibot';
+import type { AuditFact } from '../../../src/audit/event.ts';
 import { CastellanError } from '../../../src/errors.ts';
 import { parseSeccompTable } from '../../../src/launch/seccomp-table.ts';
 import { errnoName, parseStatus } from '../../../src/launch/status.ts';
 import { openChannel } from '../../../src/roles/channel.ts';
+import { MAX_CONTROL_FRAME_BYTES } from '../../../src/roles/control/bounds.ts';
+import type { FromProcessRole, FromSidecar } from '../../../src/roles/control/message.ts';
 import { parseFromProcessRole, parseFromSidecar } from '../../../src/roles/control/parse.ts';
+import { openProcessEnd } from '../../../src/roles/control/process-end.ts';
+import { openSidecarEnd } from '../../../src/roles/control/sidecar-end.ts';
 import { MAX_FRAME_BYTES, WIRE_VERSION } from '../../../src/roles/message.ts';
 import { parseToNetworkRole, parseToProcessRole } from '../../../src/roles/parse.ts';
 import { choiceTarget, returnsOr, type Target, textTarget } from '../target.ts';
@@ -154,16 +159,139 @@ const frameLength: Target = {
   maxBytes: 64 * 1024,
   async check(input) {
     const socket = new FakeSocket();
-    const { messages, closed } = openChannel(socket as unknown as Socket, (value) => value);
+    const { messages, closed, limitFrames } = openChannel(socket as unknown as Socket, (value) => value);
+    let limit = MAX_FRAME_BYTES;
+    limitFrames(() => limit);
     socket.push(input);
     socket.push(null);
-    for await (const message of messages()) assert.doesNotThrow(() => JSON.stringify(message));
+    for await (const message of messages()) {
+      const bytes = Buffer.byteLength(JSON.stringify(message));
+      assert.ok(bytes <= 6 * limit, 'a frame beyond its limit was taken');
+      // As phases do.
+      limit = 64;
+    }
     const error = await closed;
     assert.ok(error instanceof CastellanError && error.code === 'role_lost');
     const announced = input.length >= 4 ? Buffer.from(input).readUInt32BE() : 0;
     if (announced > MAX_FRAME_BYTES) assert.match(error.message, /too large/);
   },
 };
+
+/** A wire whose sidecar has sent its setup; what it sends goes nowhere. */
+function controlEnd(socket: FakeSocket, facts: AuditFact[]) {
+  const channel = openChannel<FromSidecar, FromProcessRole>(
+    socket as unknown as Socket,
+    parseFromProcessRole,
+    {
+      maxFrameBytes: MAX_CONTROL_FRAME_BYTES,
+    },
+  );
+  return openSidecarEnd(
+    { channel, messages: channel.messages(), peer: { pid: 7, uid: 7, gid: 7 } },
+    { proxyPort: 3128, placeholders: {}, policy: { parts: JSON.parse(PARTS), binaries: ['/bin/sh'] } },
+    (fact) => facts.push(fact),
+  );
+}
+
+/** Whole conversations of a process role that lies: in any order, any number, cut anywhere, with lengths beyond what may come. */
+const controlFromProcess = choiceTarget({
+  name: 'control-from-process',
+  async check(choices) {
+    const socket = new FakeSocket();
+    const facts: AuditFact[] = [];
+    const end = controlEnd(socket, facts);
+    let questions = 0;
+    const ask = (): void => {
+      questions += 1;
+      void end.identify(JSON.parse(FLOW));
+    };
+    const saidFacts: string[] = [];
+    let answers = 0;
+    let applied = 0;
+    const parts: Buffer[] = [];
+    for (const step of choices.list(24, () => choices.below(12))) {
+      const text = choices.pick(FROM_PROCESS.slice(1).concat('{"type":"ready"}'));
+      if (step === 0) end.begin();
+      else if (step === 1) ask();
+      else if (step === 2) parts.push(lengthOnly(choices.pick([0, 8193, 327_681, 2 ** 22 + 1, 2 ** 31])));
+      else {
+        parts.push(framed(text));
+        if (text.includes('"fact"')) saidFacts.push(text);
+        if (text.includes('"answer"')) answers += 1;
+        if (text.includes('"policy-applied"')) applied += 1;
+      }
+    }
+    const stream = Buffer.concat(parts);
+    for (let at = 0; at < stream.length; ) {
+      const size = 1 + choices.below(2000);
+      socket.push(stream.subarray(at, at + size));
+      at += size;
+    }
+    socket.push(null);
+    const error = await end.closed;
+    assert.equal(error.code, 'role_lost');
+    await Promise.allSettled([end.ready, end.ended, end.prepared]);
+    const told = facts.filter((fact) => fact.kind !== 'internal-error');
+    assert.ok(told.length <= saidFacts.length, 'a fact was made up');
+    // Each as it was said, in order.
+    for (const [index, fact] of told.entries())
+      assert.deepEqual({ type: 'fact', fact }, JSON.parse(saidFacts[index] ?? ''));
+    if (error.message === 'the wire was closed')
+      assert.ok(answers <= questions && applied <= 1, 'an answer to nothing was taken');
+  },
+});
+
+/** And of a sidecar that lies to a process role. */
+const controlFromSidecar = choiceTarget({
+  name: 'control-from-sidecar',
+  async check(choices) {
+    const socket = new FakeSocket();
+    const channel = openChannel<FromProcessRole, FromSidecar>(socket as unknown as Socket, parseFromSidecar, {
+      maxFrameBytes: MAX_CONTROL_FRAME_BYTES,
+    });
+    let looks = 0;
+    const end = openProcessEnd(
+      { channel, messages: channel.messages() },
+      {
+        identify: async () => ({ ok: false, reason: String(++looks) }),
+        followLinks: async (paths) => Object.fromEntries(paths.map((path) => [path, '/t'])),
+        onStop: () => {},
+      },
+    );
+    let begun = false;
+    void end.begun.then(
+      () => {
+        begun = true;
+      },
+      () => {},
+    );
+    const said = choices.list(16, () =>
+      choices.pick([...FROM_SIDECAR.slice(1), '{"type":"stop"}', 'length']),
+    );
+    for (const one of said)
+      socket.push(one === 'length' ? lengthOnly(choices.pick([0, 2 ** 22 + 1, 2 ** 32 - 1])) : framed(one));
+    socket.push(null);
+    const error = await end.closed;
+    assert.equal(error.code, 'role_lost');
+    await Promise.allSettled([end.setup, end.begun]);
+    const setup = said.findIndex((one) => one.includes('"setup"'));
+    const begin = said.findIndex((one) => one.includes('"begin"'));
+    if (begun) assert.ok(setup >= 0 && begin > setup, 'the command would run without a setup');
+    assert.ok(looks <= said.filter((one) => one.includes('"identify"')).length);
+    await assert.rejects(end.end(0, ''));
+  },
+});
+
+function framed(text: string): Buffer {
+  const payload = Buffer.from(text);
+  return Buffer.concat([lengthOnly(payload.length), payload]);
+}
+
+function lengthOnly(bytes: number): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(bytes);
+  return length;
+}
 
 const launchStatus: Target = {
   name: 'launch-status',
@@ -200,6 +328,8 @@ export const WIRE_TARGETS: readonly Target[] = [
   wireTarget('from-process-role', FROM_PROCESS, parseFromProcessRole),
   channel,
   frameLength,
+  controlFromProcess,
+  controlFromSidecar,
   launchStatus,
   seccompTable,
 ];

@@ -7,7 +7,7 @@ import { parseFromProcessRole, parseFromSidecar } from '../../../src/roles/contr
 import { openProcessEnd } from '../../../src/roles/control/process-end.ts';
 import { openSidecarEnd } from '../../../src/roles/control/sidecar-end.ts';
 import { SAMPLES } from '../audit/facts.ts';
-import { usePairs } from './pairs.ts';
+import { frame, usePairs } from './pairs.ts';
 import { CONTAINER_POLICY, FLOW, IDENTITY, KNOWN, SETUP } from './wire-parts.ts';
 
 const pair = usePairs();
@@ -148,7 +148,7 @@ describe('the process role’s end', () => {
       },
     );
     const sidecar = openChannel<unknown, FromProcessRole>(theirs, parseFromProcessRole);
-    return { end, onStop, sidecar, next: listener(sidecar) };
+    return { end, onStop, sidecar, raw: theirs, next: listener(sidecar) };
   }
   const setup = { type: 'setup', ...SETUP };
 
@@ -202,6 +202,14 @@ describe('the process role’s end', () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+
+  test('a word that is longer than it can be ends the wire', async () => {
+    const { end, raw } = open();
+    raw.write(frame({ ...setup }));
+    raw.write(frame(`{"type":"begin"}${' '.repeat(1000)}`));
+    expect(await end.closed).toMatchObject({ message: 'the other end sent begin of 1016 bytes' });
+    await expect(end.begun).rejects.toMatchObject({ code: 'role_lost' });
   });
 
   const policy = { type: 'policy', ...CONTAINER_POLICY };

@@ -1,15 +1,18 @@
 /** What an honest process role tells fits into what the sidecar takes, whatever the agent makes it tell. */
 import { describe, expect, test, vi } from 'vitest';
+import { createChain } from '../../../src/audit/chain.ts';
 import type { AuditFact } from '../../../src/audit/event.ts';
+import { toOcsf } from '../../../src/audit/ocsf/to-ocsf.ts';
 import { FACT_LIMITS } from '../../../src/policy/fact-limits.ts';
 import { type Channel, openChannel } from '../../../src/roles/channel.ts';
 import { FROM_PROCESS_ROLE_BOUNDS } from '../../../src/roles/control/bounds.ts';
-import { fittedFact } from '../../../src/roles/control/fact.ts';
+import { fittedFact, isProcessFact } from '../../../src/roles/control/fact.ts';
 import type { FromProcessRole, FromSidecar, ProcessFact } from '../../../src/roles/control/message.ts';
 import { parseFromProcessRole, parseFromSidecar } from '../../../src/roles/control/parse.ts';
 import { openProcessEnd } from '../../../src/roles/control/process-end.ts';
 import { limitFacts } from '../../../src/roles/control/sums.ts';
-import { ALL_FACTS } from '../audit/facts.ts';
+import { ALL_FACTS, CONTEXT } from '../audit/facts.ts';
+import { loadValidator } from '../audit/schema.ts';
 import { frame, usePairs } from './pairs.ts';
 import { FLOW, IDENTITY, SETUP } from './wire-parts.ts';
 
@@ -41,6 +44,38 @@ function swollen(value: unknown): unknown {
     ]),
   );
 }
+
+/** The largest numbers that the schema takes. */
+function vast(value: unknown, key = ''): unknown {
+  if (Array.isArray(value)) return value.map((each) => vast(each));
+  if (typeof value === 'object' && value !== null)
+    return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, vast(each, name)]));
+  if (typeof value !== 'number') return value;
+  const most = { durationMs: Number.MAX_VALUE, pid: 2 ** 31 - 1, exitCode: 255 };
+  return Object.hasOwn(most, key)
+    ? most[key as keyof typeof most]
+    : key === 'uid'
+      ? 2 ** 32 - 2
+      : Number.MAX_SAFE_INTEGER;
+}
+
+test('numbers beyond all sense are recorded as valid events', async () => {
+  const faultsOf = await loadValidator();
+  const facts = ALL_FACTS.filter(isProcessFact).map((fact) => vast(fact) as ProcessFact);
+  let taken = 0;
+  for (const fact of facts) {
+    try {
+      parseFromProcessRole({ type: 'fact', fact });
+    } catch {
+      continue;
+    }
+    taken += 1;
+    let sequence = 1;
+    for (const event of toOcsf(fact, () => ({ time: 1_795_460_536_928, sequence: sequence++ }), CONTEXT))
+      expect(faultsOf(createChain(CONTEXT.bootId).append(event)), JSON.stringify(event)).toEqual([]);
+  }
+  expect(taken).toBeGreaterThan(18);
+});
 
 describe('what the process role tells fits', () => {
   const kinds = Object.groupBy(ALL_FACTS, ({ kind }) => kind);

@@ -134,6 +134,11 @@ describe('the process role’s side', () => {
     role.send({ type: 'policy-applied', generation: 3, closed: 5 });
     role.send({ type: 'policy-applied', generation: 2, closed: 1 });
     expect(await Promise.all([second, third])).toEqual([1, 5]);
+    const [fourth, fifth] = [side.replacePolicy([]), side.replacePolicy([])];
+    role.send({ type: 'policy-applied', generation: 4, closed: 2 });
+    expect(await fourth).toBe(2);
+    role.send({ type: 'policy-applied', generation: 5, closed: 3 });
+    expect(await fifth).toBe(3);
     const lost = side.replacePolicy([]);
     role.close();
     await expect(lost).rejects.toMatchObject({ code: 'role_lost' });
