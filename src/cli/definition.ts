@@ -262,7 +262,10 @@ export const VERBS = [
         value: 'FILE',
         help: 'the namespace, or its annotations, as YAML or JSON: OpenShift sets aside the sandbox’s ids there',
       },
-      { name: 'scc', help: 'print the SecurityContextConstraints too, where the pod needs its own' },
+      {
+        name: 'scc',
+        help: 'print the SecurityContextConstraints too, where the pod needs its own, and the Role by which its service account may use them (in a request with a namespace)',
+      },
     ],
   },
   {

@@ -26,7 +26,7 @@ export const verb: Verb = async ({ options, operands: [file = ''] }, { stdin, st
 function textOf(file: string, pods: readonly PodReport[], others: readonly string[]): string[] {
   return [
     ...pods.flatMap((pod) => [
-      `${file}:${pod.line}: ${pod.kind} ${pod.name}: Pod Security ${pod.podSecurity} (${levelsOf(pod)}); SCC ${pod.scc}; ${pod.supervised ? `castellan supervises it as ${pod.identity}` : 'castellan is not in it'}`,
+      `${file}:${pod.line}: ${pod.kind} ${pod.name}: Pod Security ${pod.podSecurity} (${levelsOf(pod)}); SCC ${pod.scc}; RBAC: ${pod.rbac}; ${pod.supervised ? `castellan supervises it as ${pod.identity}` : 'castellan is not in it'}`,
       ...pod.findings.map(
         ({ line, where, path, rule, why, remedy }) =>
           `${file}:${line}: ${where}: ${path}: ${why}; ${remedy} [${rule}]`,

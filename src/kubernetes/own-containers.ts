@@ -18,7 +18,7 @@ import type { SupervisorOptions } from './supervisor.ts';
 
 /** Of castellan's own short containers, so that quotas have something to count. */
 const SMALL = { requests: { cpu: '10m', memory: '64Mi' } };
-/** Of the network sidecar where nobody says otherwise: two Node processes and what is under way; in 64 MiB they do not start. */
+/** Of the network sidecar where nobody says otherwise: two Node processes, which take some 95 MiB while idle, and what is under way. */
 export const SIDECAR_RESOURCES = {
   requests: { cpu: '50m', memory: '128Mi' },
   limits: { memory: '256Mi' },

@@ -10,8 +10,9 @@ import { literal } from './environment.ts';
 import { type NamespaceFacts, type PodIdentity, resolvePodIdentity } from './identity.ts';
 import { injectSupervisor } from './inject.ts';
 import { POLICY_KEY } from './layout.ts';
+import { describeRbac, rbacManifests, serviceAccountOf } from './rbac.ts';
 import type { RequestedVolume, SandboxRequest, VolumeSource } from './request.ts';
-import { describeScc, requiredScc, sccManifest } from './scc.ts';
+import { describeScc, type RequiredScc, requiredScc, sccManifest } from './scc.ts';
 import type { KeyOf, SupervisorOptions } from './supervisor.ts';
 import type { Document } from './yaml-text.ts';
 
@@ -28,7 +29,7 @@ const AGENT = 'agent';
 const WORKSPACE = 'workspace';
 
 /**
- * The objects of a request. `withScc` adds the SecurityContextConstraints that the pod needs, where it needs its own.
+ * The objects of a request. `withScc` adds the SecurityContextConstraints that the pod needs, where it needs its own, and who may use them.
  * @throws CastellanError `manifest_invalid`, `identity_invalid`
  */
 export function renderSandbox(
@@ -46,19 +47,35 @@ export function renderSandbox(
     ...(request.namespace !== undefined && { namespace: request.namespace }),
   };
   const documents: Document[] = [
-    ...(withScc && scc.name === 'custom' ? [sccManifest(`castellan-${request.topology}`, scc.needs)] : []),
+    ...(withScc ? sccObjects(request, pod, scc) : []),
     ...policyObjects(request, policy, metadata),
     kind === 'Pod' ? podObject(pod, metadata) : sandboxObject(request, pod, metadata),
   ];
-  return { documents, remarks: remarksOf(pod, describeScc(scc)) };
+  return { documents, remarks: remarksOf(request, pod, scc) };
 }
 
-function remarksOf(pod: V1PodTemplateSpec, scc: string): string[] {
+const sccName = ({ topology }: SandboxRequest): string => `castellan-${topology}`;
+
+/** What admits the pod on OpenShift, and lets its service account use it; the latter takes a namespace to be in. */
+function sccObjects(request: SandboxRequest, pod: V1PodTemplateSpec, scc: RequiredScc): readonly Document[] {
+  const { namespace } = request;
+  const name = scc.name === 'custom' ? sccName(request) : scc.name;
+  return [
+    ...(scc.name === 'custom' ? [sccManifest(name, scc.needs)] : []),
+    ...(scc.name === 'restricted-v2' || namespace === undefined
+      ? []
+      : rbacManifests(name, serviceAccountOf(pod), namespace)),
+  ];
+}
+
+function remarksOf(request: SandboxRequest, pod: V1PodTemplateSpec, scc: RequiredScc): string[] {
   const { annotations = {} } = pod.metadata ?? {};
   return [
     `sandbox uid ${annotations['castellan/sandbox-uid']}, gid ${annotations['castellan/sandbox-gid']}`,
     `Pod Security: ${describePodSecurity(pod)}`,
-    `OpenShift SCC: ${scc}`,
+    `Namespace: pod-security.kubernetes.io/enforce: ${annotations['castellan/pod-security']}, where Pod Security is enforced`,
+    `OpenShift SCC: ${describeScc(scc)}`,
+    `RBAC: ${describeRbac(pod, scc, sccName(request))}`,
   ];
 }
 

@@ -10,6 +10,7 @@ import {
   podSecurityLevel,
   podSecurityViolations,
 } from './pod-security.ts';
+import { describeRbac } from './rbac.ts';
 import { hasCastellan } from './recognise.ts';
 import { mountFindings } from './rules-mounts.ts';
 import { supervisionFindings } from './rules-supervision.ts';
@@ -29,6 +30,8 @@ export interface PodReport {
   /** Of each container, with what is the pod's as a whole. */
   readonly containers: Readonly<Record<string, PodSecurityLevel>>;
   readonly scc: string;
+  /** What its service account has to be allowed. */
+  readonly rbac: string;
   readonly findings: readonly LocatedFinding[];
 }
 
@@ -68,6 +71,7 @@ function reportOf(object: ManifestObject, expected: Expectations): PodReport {
     podSecurity: pod === undefined ? 'privileged' : podSecurityLevel(violations),
     containers: levelsOf(pod, violations),
     scc: pod === undefined ? 'unknown' : describeScc(requiredScc(pod)),
+    rbac: pod === undefined ? 'unknown' : describeRbac(pod, requiredScc(pod)),
     findings: [...shape, ...ofPod].map((finding) => ({ ...finding, line: object.lineOf(finding.path) })),
   };
 }

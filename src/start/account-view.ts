@@ -12,6 +12,7 @@ import { errnoOf } from '../errors.ts';
 import { posix } from '../kernel/posix.ts';
 import type { SandboxIdentity } from '../launch/cell.ts';
 import type { MountStep } from '../launch/spec.ts';
+import { NO_HOME } from './home.ts';
 import type { AccountFiles } from './identity.ts';
 
 /** The lines that an identity lacks; undefined where the file knows it. */
@@ -44,7 +45,9 @@ const RESOLVE_NO_SYMLINKS = 0x04;
 
 /** Pure. The number serves as the name where no account has it, as everywhere in castellan. */
 export function missingAccounts(identity: SandboxIdentity, files: AccountFiles): MissingAccounts {
-  const { uid, gid, home, shell } = identity;
+  const { uid, gid, shell } = identity;
+  // A working directory may be named in ways that would end the field, or the line.
+  const home = /[:\p{Cc}]/u.test(identity.home) ? NO_HOME : identity.home;
   return {
     passwd: files.accounts.some((account) => account.uid === uid)
       ? undefined

@@ -1,11 +1,13 @@
 /** How the webhook changes pods: the file that `castellan kubernetes webhook --config` reads. It decides all that a pod may not. */
+import { CastellanError } from '../../errors.ts';
 import { type Fields, readChoice, readFields, readInteger, readList } from '../../policy/source/fields.ts';
 import { type Findings, refuse } from '../../policy/source/findings.ts';
 import { readTree, type TreeNode } from '../../policy/source/tree.ts';
-import type { ConfiguredIds } from '../identity.ts';
+import { type ConfiguredIds, DEFAULT_SANDBOX_ID, type PodIdentity } from '../identity.ts';
 import { POLICY_KEY } from '../layout.ts';
 import { readSupervision, SUPERVISION_KEYS, withoutProblems } from '../read-supervision.ts';
 import { IMAGE, OBJECT_NAME, readForm, readResources, requireForm } from '../read-values.ts';
+import { refuseOptions } from '../refusals.ts';
 import { PULL_POLICIES } from '../request.ts';
 import { INSTALL_METHODS, type SupervisorOptions } from '../supervisor.ts';
 import { CHOICES, type Choice, DEFAULT_CHOICES } from './choices.ts';
@@ -62,8 +64,10 @@ function readConfiguration(tree: TreeNode, findings: Findings): WebhookConfigura
   const { ids, ...supervision } = readSupervision(fields, defaults, findings);
   const choices = fields.get('pods_may_choose');
   const ephemeral = fields.get('ephemeral_containers');
+  const supervisor = { ...supervision, ...readRest(fields, tree, findings) };
+  refuseContradictions(supervisor, tree, findings);
   return {
-    supervisor: { ...supervision, ...readRest(fields, tree, findings) },
+    supervisor,
     ids,
     podsMayChoose:
       choices === undefined
@@ -74,6 +78,27 @@ function readConfiguration(tree: TreeNode, findings: Findings): WebhookConfigura
     ephemeralContainers:
       readChoice(ephemeral, 'ephemeral_containers', EPHEMERAL_CONTAINERS, findings) ?? 'refuse',
   };
+}
+
+/** Of whoever it may be: nothing below depends on the numbers. */
+const ANYBODY: PodIdentity = {
+  kind: 'ids',
+  uid: { value: DEFAULT_SANDBOX_ID, source: 'default' },
+  gid: { value: DEFAULT_SANDBOX_ID, source: 'default' },
+};
+
+/** What would have every pod refused that chooses nothing is told at the start. */
+function refuseContradictions(
+  supervisor: WebhookConfiguration['supervisor'],
+  { position }: TreeNode,
+  findings: Findings,
+): void {
+  try {
+    refuseOptions({ ...supervisor, identity: ANYBODY });
+  } catch (error) {
+    if (!(error instanceof CastellanError)) throw error;
+    refuse(findings, position, error.message);
+  }
 }
 
 function readRest(fields: Fields<Key>, tree: TreeNode, findings: Findings) {

@@ -17,6 +17,10 @@ describe('missingAccounts', () => {
   ])('%s', (_, uid, gid, expected) => expect(missingAccounts(identity(uid, gid), files)).toEqual(expected));
 });
 
+it.each(['/a:b', '/a\nroot2:x:0:0::/:/bin/sh'])('a home that is no field of passwd is left out: %j', (home) =>
+  expect(missingAccounts({ ...identity(7, 8), home }, files).passwd).toBe('7:x:7:8:sandbox:/:/bin/sh\n'),
+);
+
 describe('withLine', () => {
   it.each([
     ['', 'x\n', 'x\n'],

@@ -87,6 +87,17 @@ describe('refuses', () => {
     ],
     ['a password in the address', 'upstream_proxy: { url: "https://a:hunter2@p:1" }', 'no user and password'],
     ['a port that is none', 'health_port: 65536', 'c:3:14: health_port must be a whole number'],
+    [
+      'one port for both',
+      'health_port: 9000\nmetrics_port: 9000',
+      'c:1:1: port 9000 is for health and for metrics',
+    ],
+    [
+      'a sidecar’s identity without one',
+      'topology: combined\nbinary_identity: sidecar',
+      'c:1:1: binary_identity sidecar is for the sidecar topology',
+    ],
+    ['a workdir over castellan’s places', 'workdir: /run', 'c:1:1: /run of workdir would cover'],
     ['a word that is none', 'reload: signal', 'c:3:9: reload must be'],
     ['an empty profile', 'app_armor: Localhost/', 'c:3:12: app_armor must be'],
     ['an amount that is none', 'resources: { limits: { memory: lots } }', 'resources.limits.memory must be'],
