@@ -17,6 +17,12 @@ export async function relayForward(
 ): Promise<ForwardEnd> {
   const hasEnded = watchEnd(channel);
   channel.on('error', () => {});
+  // The connection may outlive thousands of forwards, which must leave nothing with its signal.
+  const over = new AbortController();
+  const whenGone = (act: () => void) => {
+    gone.addEventListener('abort', act, { once: true, signal: over.signal });
+    if (gone.aborted) act();
+  };
   let directions = 2;
   const end = await new Promise<ForwardEnd>((resolve) => {
     const endOne = () => {
@@ -40,10 +46,10 @@ export async function relayForward(
     socket.once('finish', endOne);
     socket.once('error', () => resolve('reset'));
     channel.once('close', () => resolve('closed'));
-    gone.addEventListener('abort', () => resolve('gone'), { once: true });
-    if (gone.aborted) resolve('gone');
+    whenGone(() => resolve('gone'));
   });
-  if (end === 'closed' && hasEnded()) await finished(socket, gone);
+  if (end === 'closed' && hasEnded()) await finished(socket, whenGone);
+  over.abort();
   cut(socket);
   channel.close();
   // The client closes its channel as soon as both have said that they end, whatever is still on its way.
@@ -63,11 +69,11 @@ function watchEnd(channel: ServerChannel): () => boolean {
   return () => hasEnded;
 }
 
-async function finished(socket: Socket, gone: AbortSignal): Promise<void> {
+async function finished(socket: Socket, whenGone: (act: () => void) => void): Promise<void> {
   if (socket.writableFinished) return;
   const { promise, resolve } = Promise.withResolvers<void>();
   for (const event of ['finish', 'close']) socket.once(event, () => resolve());
-  gone.addEventListener('abort', () => resolve(), { once: true });
+  whenGone(resolve);
   await within(promise, LAST_BYTES_MS);
 }
 
