@@ -1,4 +1,4 @@
-/* The filters: seccomp.table by libseccomp, and before it a short one for numbers that the table cannot know. */
+/* The filters: seccomp.table by libseccomp, and after it a short one for numbers that the table cannot know. */
 #include "launch.h"
 
 #include <linux/filter.h>
@@ -31,7 +31,10 @@ static const struct rule rules[] = {
 #include "seccomp-rules.h"
 };
 
-/* Calls of other instruction sets (i386, x32) never get an answer: the table's filter, loaded after this one, kills them. */
+/*
+ * Calls of other instruction sets (i386, x32) never get an answer: the table's filter kills them. This one comes last, since a process
+ * that has a filter and is not dumpable stands in the way of identities in a pod, and the table's takes milliseconds to make.
+ */
 static void refuse_unknown(void) {
     struct sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -45,7 +48,6 @@ static void refuse_unknown(void) {
 
 void filter_system_calls(const struct spec *spec) {
     if (spec->profile == PROFILE_NONE) return;
-    refuse_unknown();
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     if (filter == NULL) fail(STEP_SECCOMP, "init");
     if (seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) != 0) fail(STEP_SECCOMP, "architecture");
@@ -65,5 +67,5 @@ void filter_system_calls(const struct spec *spec) {
         errno = -problem;
         fail(STEP_SECCOMP, "load");
     }
-    seccomp_release(filter);
+    refuse_unknown();
 }

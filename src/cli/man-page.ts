@@ -55,10 +55,11 @@ function describeVerb({ name, synopsis, summary, options }: VerbDefinition): str
   ];
 }
 
-function describeOption({ name, value, help, repeatable }: OptionDefinition): string[] {
+function describeOption({ name, short, value, help, repeatable }: OptionDefinition): string[] {
+  const letter = short === undefined ? '' : `\\fB\\-${short}\\fR, `;
   const placeholder = value === undefined ? '' : ` \\fI${roff(value)}\\fR`;
   const often = repeatable === true ? ' May be repeated.' : '';
-  return ['.TP', `\\fB\\-\\-${roff(name)}\\fR${placeholder}`, text(`${help}.${often}`)];
+  return ['.TP', `${letter}\\fB\\-\\-${roff(name)}\\fR${placeholder}`, text(`${help}.${often}`)];
 }
 
 /** What mandoc(1) takes without a remark. */

@@ -59,24 +59,26 @@ interface Means extends IdentifierOptions {
 }
 
 async function identify(flow: Flow, means: Means): Promise<LookResult> {
-  let reason = 'the processes behind the connection keep changing';
-  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+  let hidden = 0;
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; ) {
     try {
       return { ok: true, identity: await findOwner(flow, means) };
     } catch (error) {
       if (errnoOf(error) === 'EACCES' && means.ownFilters !== undefined) {
-        reason = HIDDEN;
-        // One that is being launched hides for a moment.
+        // One that is being launched hides for a moment; a client with many forwards launches many.
+        hidden += 1;
+        if (hidden === MAX_HIDDEN) return { ok: false, reason: HIDDEN };
         await sleep(HIDDEN_RETRY_MS);
-      } else if (!isChange(error))
-        return { ok: false, reason: error instanceof Error ? error.message : String(error) };
+      } else if (isChange(error)) attempt += 1;
+      else return { ok: false, reason: error instanceof Error ? error.message : String(error) };
     }
   }
-  return { ok: false, reason };
+  return { ok: false, reason: 'the processes behind the connection keep changing' };
 }
 
 const HIDDEN = 'a process of the sandbox hides what it holds open';
 const HIDDEN_RETRY_MS = 30;
+const MAX_HIDDEN = 8;
 
 /** Throws ProcessChanged, or an error of /proc, where trying again may help; the message of any other is the reason. */
 async function findOwner(flow: Flow, means: Means): Promise<Identity> {

@@ -23,9 +23,11 @@ async function untilWritable(descriptor: number, signal: AbortSignal | undefined
   const { promise, resolve } = Promise.withResolvers<void>();
   const stop = posix().watchWritable(descriptor, resolve);
   const timer = setTimeout(resolve, CONNECT_DEADLINE_MS);
-  signal?.addEventListener('abort', () => resolve(), { once: true });
+  const leave = () => resolve();
+  signal?.addEventListener('abort', leave);
   if (signal?.aborted) resolve();
   await promise;
+  signal?.removeEventListener('abort', leave);
   clearTimeout(timer);
   stop();
 }

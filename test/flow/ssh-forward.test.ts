@@ -6,7 +6,9 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
+import ssh2 from 'ssh2';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { errnoOf } from '../../src/errors.ts';
 import { posix } from '../../src/kernel/posix.ts';
 import { descriptorOf } from '../../src/kernel/socket-handle.ts';
 import { MAX_FORWARDS_OF_CONNECTION } from '../../src/session/forward-places.ts';
@@ -265,6 +267,33 @@ print(server.getsockname()[1], flush=True); sys.stdin.read()`,
     far.removeAllListeners('drain');
     far.end();
     expect((await buffer(client.stdout)).length).toBe(written);
+  });
+
+  it.each([
+    ['has said that it ends', true, 'end'],
+    ['has not', false, 'ECONNRESET'],
+  ])('end with the channel of a client that %s: the target is told', async (_, ends, wanted) => {
+    const { promise: told, resolve } = Promise.withResolvers<string>();
+    const { promise: opened, resolve: open } = Promise.withResolvers<Socket>();
+    const port = await serve((socket) => {
+      socket.once('end', () => resolve('end'));
+      socket.once('error', (error) => resolve(String(errnoOf(error))));
+      open(socket.pause());
+    });
+    const client = new ssh2.Client();
+    undo.defer(() => void client.destroy());
+    client.connect({ sock: connect(world.socketPath), username: 'x', authHandler: ['none'] });
+    await once(client, 'ready');
+    const channel = await promisify(client.forwardOut.bind(client))('', 0, '127.0.0.1', port);
+    const far = await opened;
+    // Less than the window: the client is through with it, and the target has not read anything.
+    channel.write(LARGE.subarray(0, 1_900_000));
+    if (ends) channel.eof();
+    channel.close();
+    expect(await world.cell.fact('ssh-forward-closed')).toMatchObject({ reason: 'closed' });
+    far.resume();
+    expect(await told).toBe(wanted);
+    if (ends) expect(far.bytesRead).toBe(1_900_000);
   });
 
   it('are as many as the limit, and more when some have ended', async () => {

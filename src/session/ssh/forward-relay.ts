@@ -15,8 +15,14 @@ export async function relayForward(
   socket: Socket,
   gone: AbortSignal,
 ): Promise<ForwardEnd> {
-  const hasEnded = watchEnd(channel);
+  const said = watchClient(channel);
   channel.on('error', () => {});
+  // The connection may outlive thousands of forwards, which must leave nothing with its signal.
+  const over = new AbortController();
+  const whenGone = (act: () => void) => {
+    gone.addEventListener('abort', act, { once: true, signal: over.signal });
+    if (gone.aborted) act();
+  };
   let directions = 2;
   const end = await new Promise<ForwardEnd>((resolve) => {
     const endOne = () => {
@@ -25,7 +31,7 @@ export async function relayForward(
     };
     copyInput(channel, socket, {
       atEnd() {
-        if (hasEnded()) socket.end();
+        if (said.hasEnded()) socket.end();
       },
     });
     copyInput(socket, channel, {
@@ -39,35 +45,46 @@ export async function relayForward(
     });
     socket.once('finish', endOne);
     socket.once('error', () => resolve('reset'));
-    channel.once('close', () => resolve('closed'));
-    gone.addEventListener('abort', () => resolve('gone'), { once: true });
-    if (gone.aborted) resolve('gone');
+    void said.closed.then(() => resolve('closed'));
+    whenGone(() => resolve('gone'));
   });
-  if (end === 'closed' && hasEnded()) await finished(socket, gone);
+  if (end === 'closed' && said.hasEnded()) await finished(socket, whenGone);
+  over.abort();
   cut(socket);
   channel.close();
   // The client closes its channel as soon as both have said that they end, whatever is still on its way.
   return directions === 0 ? 'ended' : end;
 }
 
-/** Whether the client has said that there is no more: ssh2 ends the stream in the same way when it just closes the channel. */
-function watchEnd(channel: ServerChannel): () => boolean {
+interface ClientWords {
+  /** That there is no more to come. */
+  hasEnded(): boolean;
+  readonly closed: Promise<void>;
+}
+
+/**
+ * What the client says besides data. ssh2 ends the stream in the same way whether it has ended or was just closed, and tells of a
+ * close only when everything before it has been read.
+ */
+function watchClient(channel: ServerChannel): ClientWords {
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
   let hasEnded = false;
   const push = channel.push.bind(channel);
   channel.push = (chunk: unknown) => {
     const { state } = channel.incoming as { readonly state: string };
-    // A close comes after it, and ends the stream once more.
     if (chunk === null && state === 'eof') hasEnded = true;
+    if (chunk === null && state === 'closed') resolve();
     return push(chunk);
   };
-  return () => hasEnded;
+  channel.once('close', resolve);
+  return { hasEnded: () => hasEnded, closed };
 }
 
-async function finished(socket: Socket, gone: AbortSignal): Promise<void> {
+async function finished(socket: Socket, whenGone: (act: () => void) => void): Promise<void> {
   if (socket.writableFinished) return;
   const { promise, resolve } = Promise.withResolvers<void>();
   for (const event of ['finish', 'close']) socket.once(event, () => resolve());
-  gone.addEventListener('abort', () => resolve(), { once: true });
+  whenGone(resolve);
   await within(promise, LAST_BYTES_MS);
 }
 
