@@ -1,14 +1,5 @@
 /** The options that decide how a sandbox is made. */
-
-export interface OptionDefinition {
-  readonly name: string;
-  /** One letter that stands for it too, after a single dash. */
-  readonly short?: string;
-  /** Placeholder of the value; a switch has none. */
-  readonly value?: string;
-  readonly repeatable?: boolean;
-  readonly help: string;
-}
+import type { OptionDefinition } from './option.ts';
 
 /** The same for running it and for only looking. */
 export const CELL_OPTIONS: readonly OptionDefinition[] = [

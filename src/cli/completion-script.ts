@@ -1,6 +1,7 @@
 /** Completions for three shells, from the one table of the command line. */
-import type { OptionDefinition } from './cell-options.ts';
-import { GLOBAL_OPTIONS, VERBS, type VerbDefinition } from './definition.ts';
+
+import { GLOBAL_OPTIONS, VERBS } from './definition.ts';
+import type { OptionDefinition, VerbDefinition } from './option.ts';
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];

@@ -1,24 +1,9 @@
 /** The command line, told once: the parser, `--help` and later the man page and completions read this table. */
-import { CELL_OPTIONS, type OptionDefinition } from './cell-options.ts';
+import { CELL_OPTIONS } from './cell-options.ts';
+import { KUBERNETES_VERBS } from './kubernetes-verbs.ts';
+import { JSON_OUTPUT, type OptionDefinition, SANDBOX, type VerbDefinition } from './option.ts';
+import { POLICY_VERBS } from './policy-verbs.ts';
 import { SSH_OPTIONS } from './ssh-options.ts';
-
-export interface VerbDefinition {
-  readonly name: string;
-  readonly synopsis: string;
-  readonly summary: string;
-  readonly options: readonly OptionDefinition[];
-  /** What may follow the options. */
-  readonly operands: 'none' | 'one' | 'two' | 'some' | 'optional-command';
-  /** Internal verbs are left out of help. */
-  readonly hidden?: boolean;
-}
-
-const SANDBOX: OptionDefinition = {
-  name: 'sandbox',
-  value: 'NAME',
-  help: 'which running sandbox; may be left out when there is only one',
-};
-const JSON_OUTPUT: OptionDefinition = { name: 'json', help: 'print JSON' };
 
 export const VERBS = [
   {
@@ -129,99 +114,7 @@ export const VERBS = [
       JSON_OUTPUT,
     ],
   },
-  {
-    name: 'policy',
-    synopsis: 'castellan policy FILE [--json]',
-    summary: 'check a policy file and print what it means',
-    operands: 'one',
-    options: [JSON_OUTPUT],
-  },
-  {
-    name: 'policy lint',
-    synopsis: 'castellan policy lint FILE [--json]',
-    summary: 'tell every problem and notice of a policy file, with line and column',
-    operands: 'one',
-    options: [JSON_OUTPUT],
-  },
-  {
-    name: 'policy explain',
-    synopsis: 'castellan policy explain FILE --binary PATH --url URL [OPTIONS]',
-    summary: 'tell what would become of one request, and by which rule (exit code 1: refused)',
-    operands: 'one',
-    options: [
-      {
-        name: 'binary',
-        value: 'PATH',
-        repeatable: true,
-        help: 'the program that asks; more are its ancestors, nearest first; PATH@sha256:HEX tells its hash too',
-      },
-      {
-        name: 'url',
-        value: 'URL',
-        help: 'https://host/path, http://host/path, or tcp://host:port for a connection alone',
-      },
-      { name: 'method', value: 'METHOD', help: 'default GET, with a body POST' },
-      {
-        name: 'header',
-        value: 'NAME: VALUE',
-        repeatable: true,
-        help: 'a header of the request; with a body, JSON is the default type',
-      },
-      { name: 'body', value: 'FILE', help: 'the body of the request' },
-      JSON_OUTPUT,
-    ],
-  },
-  {
-    name: 'policy test',
-    synopsis: 'castellan policy test FILE ASSERTIONS [--json]',
-    summary: 'check a policy against a file of what it has to allow and refuse (exit code 1: it does not)',
-    operands: 'two',
-    options: [JSON_OUTPUT],
-  },
-  {
-    name: 'policy schema',
-    synopsis: 'castellan policy schema',
-    summary: 'print the language of policies as JSON Schema, for editors',
-    operands: 'none',
-    options: [],
-  },
-  {
-    name: 'policy diff',
-    synopsis: 'castellan policy diff OLD NEW [--json]',
-    summary: 'tell what one policy grants more and less than another (exit code 1: they differ)',
-    operands: 'two',
-    options: [JSON_OUTPUT],
-  },
-  {
-    name: 'policy learn',
-    synopsis: 'castellan policy learn LOG… [OPTIONS]',
-    summary: 'write a policy that allows what audit logs tell (exit code 1: a log does not verify)',
-    operands: 'some',
-    options: [
-      {
-        name: 'base',
-        value: 'FILE',
-        help: 'learn only what this policy does not allow yet, as an addition to it',
-      },
-      {
-        name: 'include-denied',
-        help: 'grant what was refused for want of a rule, instead of only telling it',
-      },
-      { name: 'exact', help: 'keep paths as they were seen, also where they differ only in identifiers' },
-      { name: 'unverified', help: 'learn from logs whose hash chain does not verify' },
-    ],
-  },
-  {
-    name: 'policy proposals',
-    synopsis: 'castellan policy proposals [--sandbox NAME | --audit-file FILE] [--json]',
-    summary: 'print the rules that programs of a sandbox ask for, ready to be pasted into its policy',
-    operands: 'none',
-    options: [
-      SANDBOX,
-      { name: 'audit-file', value: 'FILE', help: 'read the log of a run that has ended' },
-      JSON_OUTPUT,
-    ],
-  },
+  ...POLICY_VERBS,
   {
     name: 'credentials',
     synopsis: 'castellan credentials FILE [--json]',
@@ -243,74 +136,7 @@ export const VERBS = [
     operands: 'one',
     options: [SANDBOX],
   },
-  {
-    name: 'kubernetes render',
-    synopsis: 'castellan kubernetes render -f REQUEST [OPTIONS]',
-    summary: 'print the pod of a sandbox, with castellan in it',
-    operands: 'none',
-    options: [
-      {
-        name: 'file',
-        short: 'f',
-        value: 'REQUEST',
-        help: 'what the sandbox is to be (- reads standard input)',
-      },
-      { name: 'topology', value: 'TOPOLOGY', help: 'combined or sidecar, in place of the request’s' },
-      { name: 'kind', value: 'KIND', help: 'Pod (default), or Sandbox of agents.x-k8s.io/v1beta1' },
-      {
-        name: 'namespace-annotations',
-        value: 'FILE',
-        help: 'the namespace, or its annotations, as YAML or JSON: OpenShift sets aside the sandbox’s ids there',
-      },
-      {
-        name: 'scc',
-        help: 'print the SecurityContextConstraints too, where the pod needs its own, and the Role by which its service account may use them (in a request with a namespace)',
-      },
-    ],
-  },
-  {
-    name: 'kubernetes validate',
-    synopsis: 'castellan kubernetes validate FILE [OPTIONS]',
-    summary: 'check the pods of a manifest, without a cluster (exit code 1: there is something to correct)',
-    operands: 'one',
-    options: [
-      {
-        name: 'pod-security',
-        value: 'LEVEL',
-        help: 'the Pod Security level that every pod has to reach: privileged (default), baseline or restricted',
-      },
-      { name: 'require-castellan', help: 'every pod has to be supervised' },
-      JSON_OUTPUT,
-    ],
-  },
-  {
-    name: 'kubernetes webhook',
-    synopsis: 'castellan kubernetes webhook --config FILE --tls-certificate FILE --tls-key FILE [OPTIONS]',
-    summary:
-      'put castellan into the pods of a cluster that ask for it (/mutate), and see that nobody takes it out again (/validate), as an admission webhook',
-    operands: 'none',
-    options: [
-      { name: 'config', value: 'FILE', help: 'how pods are changed, and what a pod may choose' },
-      { name: 'tls-certificate', value: 'FILE', help: 'certificate chain as PEM; followed as it changes' },
-      { name: 'tls-key', value: 'FILE', help: 'its key as PEM' },
-      {
-        name: 'client-ca',
-        value: 'FILE',
-        help: 'API servers have to show a certificate of these authorities (default: none is asked for)',
-      },
-      { name: 'listen', value: 'ADDRESS:PORT', help: 'where to serve reviews (default 0.0.0.0:8443)' },
-      {
-        name: 'health-listen',
-        value: 'ADDRESS:PORT',
-        help: 'answer probes over HTTP there (/live, /startup, /ready)',
-      },
-      {
-        name: 'grace',
-        value: 'SECONDS',
-        help: 'time after a stop signal in which reviews still come, until the cluster knows (default 10)',
-      },
-    ],
-  },
+  ...KUBERNETES_VERBS,
   {
     name: 'completion',
     synopsis: 'castellan completion bash|zsh|fish',

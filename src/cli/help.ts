@@ -1,6 +1,6 @@
 import { ERROR_CODES } from '../errors.ts';
-import type { OptionDefinition } from './cell-options.ts';
-import { GLOBAL_OPTIONS, VERBS, type VerbDefinition, type VerbName } from './definition.ts';
+import { GLOBAL_OPTIONS, VERBS, type VerbName } from './definition.ts';
+import type { OptionDefinition, VerbDefinition } from './option.ts';
 
 /** The text of `castellan --help`, or of one verb's help. */
 export function helpText(verb: VerbName | undefined): string {

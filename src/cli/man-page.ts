@@ -1,7 +1,8 @@
 /** castellan(8), from the one table of the command line: man(7) macros. */
+
 import { ERROR_CODES } from '../errors.ts';
-import type { OptionDefinition } from './cell-options.ts';
-import { GLOBAL_OPTIONS, VERBS, type VerbDefinition } from './definition.ts';
+import { GLOBAL_OPTIONS, VERBS } from './definition.ts';
+import type { OptionDefinition, VerbDefinition } from './option.ts';
 
 /** A command and its output are told apart from text by what they look like in roff, so that nothing of a text is taken for one. */
 export function manPage(version: string, date: string): string {

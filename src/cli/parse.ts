@@ -1,8 +1,8 @@
 import type { VerbArguments } from '../config/config.ts';
 import { CastellanError } from '../errors.ts';
 import { nearest } from '../lib/nearest.ts';
-import type { OptionDefinition } from './cell-options.ts';
-import { GLOBAL_OPTIONS, VERBS, type VerbDefinition, type VerbName } from './definition.ts';
+import { GLOBAL_OPTIONS, VERBS, type VerbName } from './definition.ts';
+import type { OptionDefinition, VerbDefinition } from './option.ts';
 
 export interface ParsedCommand extends VerbArguments {
   readonly verb: VerbName;

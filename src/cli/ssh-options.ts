@@ -1,4 +1,4 @@
-import type { OptionDefinition } from './cell-options.ts';
+import type { OptionDefinition } from './option.ts';
 
 /** Those of OpenSSH's client that mean the same here. */
 export const SSH_OPTIONS: readonly OptionDefinition[] = [

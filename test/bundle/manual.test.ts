@@ -1,8 +1,10 @@
 /** The manual page and the completions, as mandoc and the three shells themselves read what a bundle carries. */
+
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { VERBS, type VerbDefinition } from '../../src/cli/definition.ts';
+import { VERBS } from '../../src/cli/definition.ts';
+import type { VerbDefinition } from '../../src/cli/option.ts';
 import { BUNDLE } from './container.ts';
 
 const SHARE = join(BUNDLE, 'share');

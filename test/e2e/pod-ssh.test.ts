@@ -61,7 +61,7 @@ describe.skipIf(!isRoot)('without an account', () => {
     client.stdin?.end('heard\n');
     expect(await said).toEqual({
       code: 7,
-      stdout: `${SANDBOX_UID}\n${SANDBOX_UID} /sandbox /bin/sh\nheard\nnot a tty\n`,
+      stdout: `${SANDBOX_UID}\n${SANDBOX_UID} ${pod.work} /bin/sh\nheard\nnot a tty\n`,
       stderr: 'oops\n',
     });
     const killed = await finish(enter(CASTELLAN, 'ssh', '--', 'kill -KILL $$'));
