@@ -142,19 +142,28 @@ describe.skipIf(!isRoot).each(ALL_MODES)('%s (needs root to make the test world)
       expect([target, ...(await outcome(target))]).toEqual([target, ...prohibited]);
     expect(await outcome('127.0.0.1:1')).toEqual([255, '', 'connect failed']);
 
-    const socket = join(runDirectory(setup), 'ssh.sock');
+    expect(await hearsOwn(setup, 'ssh.sock')).toBe("b''\n");
+    // Where nothing hides it, it answers as it answers the agent: not.
+    const nothing = mode === 'process-only' ? 'HTTP/1.1 404' : '';
+    expect(await hearsOwn(setup, 'health.sock')).toBe(`b'${nothing}'\n`);
+  });
+
+  /** What one of castellan's own sockets says to who is led to it. */
+  async function hearsOwn(setup: Setup, name: string): Promise<string> {
+    const socket = join(runDirectory(setup), name);
     expect(existsSync(socket)).toBe(true);
-    const local = join(setup.directory, 'rt/own.sock');
+    const local = join(setup.directory, `rt/own-${name}`);
     forward(setup, '-L', `${local}:${socket}`);
     await expect.poll(() => existsSync(local), { timeout: 15_000 }).toBe(true);
     const hears = `import socket; s = socket.socket(socket.AF_UNIX); s.connect('${local}')
-try: print(s.recv(9))
-except ConnectionResetError: print(b'')`;
+try:
+  s.sendall(b'GET /metrics HTTP/1.0\\r\\n\\r\\n'); print(s.recv(12))
+except (BrokenPipeError, ConnectionResetError): print(b'')`;
     const heard = await finish(
       world().spawn(['/usr/bin/python3', '-c', hears], { stdio: 'pipe', ...asOwner(mode) }),
     );
-    expect(heard.stdout, heard.stderr).toBe("b''\n");
-  });
+    return heard.stdout + heard.stderr;
+  }
 
   it('refuses to listen for the sandbox, and says so', async () => {
     const { setup } = await start();
@@ -166,9 +175,9 @@ except ConnectionResetError: print(b'')`;
       ...asOwner(mode),
     });
     expect(await finish(child)).toMatchObject({ code: 255, stderr: expect.stringContaining('remote port') });
-    expect(auditEvents(setup).map(({ status_detail }) => status_detail)).toContain(
-      'request tcpip-forward is not offered',
-    );
+    await expect
+      .poll(() => auditEvents(setup).map(({ status_detail }) => status_detail))
+      .toContain('request tcpip-forward is not offered');
   });
 
   it('copies files as the agent, by sftp and scp', async () => {

@@ -33,6 +33,21 @@ describe('parseArguments', () => {
     });
   });
 
+  it('takes one letter for an option that has one', () => {
+    const words = ['ssh', '-N', '-L', '8080:localhost:80', '-L', 'a/b:/c', '-D', '1080'];
+    expect(parseArguments(words)).toMatchObject({
+      command: {
+        options: new Map([
+          ['no-command', ['']],
+          ['local-forward', ['8080:localhost:80', 'a/b:/c']],
+          ['dynamic-forward', ['1080']],
+        ]),
+        operands: [],
+      },
+    });
+    expect(() => parseArguments(['ssh', '-R', '1:localhost:1'])).toThrow('unknown option "-R"');
+  });
+
   it('takes the command without -- too', () => {
     expect(parseArguments(['run', 'ls', '-l'])).toMatchObject({ command: { operands: ['ls', '-l'] } });
   });

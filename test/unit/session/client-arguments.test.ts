@@ -36,6 +36,14 @@ describe('sshArguments', () => {
     expect(sshArguments({ ...base, tty })).toContain(want);
   });
 
+  it('passes forwards on, and has the client say why one is refused', () => {
+    expect(option(sshArguments(base), 'LogLevel')).toBe('ERROR');
+    const argv = sshArguments({ ...base, forwards: ['-N', '-L', '1:localhost:2'] });
+    expect(argv.slice(-7)).toEqual(['-N', '-L', '1:localhost:2', '-l', 'agent', '--', 'castellan-amber-fox']);
+    expect(option(argv, 'LogLevel')).toBe('INFO');
+    expect(option(argv, 'ExitOnForwardFailure')).toBe('yes');
+  });
+
   it('marks off a command that looks like options', () => {
     expect(sshArguments({ ...base, command: ['-v', '--', 'x y'] }).slice(-5)).toEqual([
       '--',
