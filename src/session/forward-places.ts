@@ -2,7 +2,8 @@
 
 /** A browser through `ssh -D` holds some dozens. Each costs the process role a socket, a channel and their buffers. */
 export const MAX_FORWARDS_OF_CONNECTION = 128;
-export const MAX_FORWARDS = 512;
+const MAX_FORWARDS = 512;
+
 export interface ForwardPlaces {
   /** Of one connection. */
   share(): ForwardShare;
@@ -13,6 +14,7 @@ export interface ForwardShare {
   take(): Disposable | undefined;
 }
 
+/** The places of one sandbox. */
 export function createForwardPlaces(): ForwardPlaces {
   let total = 0;
   return {

@@ -73,8 +73,10 @@ async function serveForward(asked: Asked, options: ForwardOptions): Promise<void
   try {
     made = await connectFirst(destination.targets, options);
   } catch (error) {
-    if (!(error instanceof CastellanError) && !gone.aborted) throw error;
-    return asked.refuse('failed', error instanceof CastellanError ? error.message : 'the client is gone');
+    const isKnown = error instanceof CastellanError;
+    asked.refuse('failed', isKnown ? error.message : 'the connection could not be made');
+    if (isKnown) return;
+    throw error;
   }
   const { socket, target } = made;
   const channel = gone.aborted ? undefined : asked.accept();
