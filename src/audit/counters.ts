@@ -218,6 +218,8 @@ export function countsOf(fact: AuditFact): readonly Count[] {
       ];
     case 'ssh-forward-refused':
       return [count('forward_refusals', { reason: fact.why })];
+    case 'control-refused':
+      return [count('control_refusals', {})];
     case 'internal-error':
       return [count('internal_errors', {})];
     // Each refusal is a fact of its own besides.
@@ -229,8 +231,6 @@ export function countsOf(fact: AuditFact): readonly Count[] {
     case 'audit-opened':
     case 'audit-closed':
     case 'identity-resolved':
-    case 'control-refused':
-      return [count('control_refusals', {})];
     case 'path-prepared':
     case 'path-skipped':
     case 'workspace-owned':

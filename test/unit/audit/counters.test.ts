@@ -28,6 +28,26 @@ describe.each(SAMPLE_LIST.map((fact, index) => [`${fact.kind} ${index}`, fact] a
   });
 });
 
+it('a fact moves nothing that is of another kind', () => {
+  const silent = Object.values(SAMPLES).filter(([fact]) => fact !== undefined && countsOf(fact).length === 0);
+  expect(silent.map(([fact]) => fact?.kind).sort()).toEqual([
+    'audit-closed',
+    'audit-opened',
+    'control-applied',
+    'denials-counted',
+    'identity-resolved',
+    'path-prepared',
+    'path-skipped',
+    'ssh-listening',
+    'supervisor-failed',
+    'supervisor-ready',
+    'supervisor-started',
+    'supervisor-stopped',
+    'workspace-mapped',
+    'workspace-owned',
+  ]);
+});
+
 describe('sums', () => {
   const sumOf = (name: CounterName, labels: object, ...facts: Parameters<typeof countsOf>[0][]) => {
     const tally = createTally();
