@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { RunConfig } from '../config/config.ts';
 import type { Place } from '../config/place.ts';
 import { posix } from '../kernel/posix.ts';
-import { countSystemCallFiltersNow } from '../kernel/processes.ts';
+import { hasMoreFilters } from '../kernel/processes.ts';
 import { descriptorOf } from '../kernel/socket-handle.ts';
 import { type Answerer, type DoorStep, openDoor } from './door.ts';
 import type { HandedSocket } from './handed-sockets.ts';
@@ -18,17 +18,14 @@ export interface Answerers {
  * Nothing hides the run directory from an agent that has the same uid: it would hold every place, and probes would fail. Its processes are
  * told from others by their filters, which nobody can take off. At once: who is looked at later has a place meanwhile.
  */
-function notOfTheSandbox(): (socket: Socket) => boolean {
-  const own = countSystemCallFiltersNow('self');
-  return (socket) => {
-    try {
-      const { pid } = posix().peerCredentials(descriptorOf(socket));
-      // 0 is somebody outside of our pid namespace, where the sandbox cannot be.
-      return pid === 0 || countSystemCallFiltersNow(pid) <= own;
-    } catch {
-      return false;
-    }
-  };
+function isOfNoSandbox(socket: Socket): boolean {
+  try {
+    const { pid } = posix().peerCredentials(descriptorOf(socket));
+    // 0 is somebody outside of our pid namespace, where the sandbox cannot be.
+    return pid === 0 || !hasMoreFilters(pid);
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -46,7 +43,7 @@ export async function openDoors(
   await using opened = new AsyncDisposableStack();
   const both: Answerer = async (path) => (await probes(path)) ?? (await metrics(path));
   const own = { fd: posix().listenUnix(healthSocketIn(runDirectory), 0o600) };
-  opened.use(await openDoor(own, 'health', both, mode === 'process-only' ? notOfTheSandbox() : undefined));
+  opened.use(await openDoor(own, 'health', both, mode === 'process-only' ? isOfNoSandbox : undefined));
   const open = async (place: Place | undefined, step: DoorStep, answer: Answerer): Promise<void> => {
     if (place === undefined) return;
     const where = 'path' in place ? { path: await openSocketPlace(place.path, uid, step) } : place;

@@ -314,27 +314,27 @@ os.system('curl -sS ${URL}/beside; echo ended')"`;
     await sidecar;
   });
 
-  test('an agent that holds connections to the health socket keeps no probe out', async () => {
+  test.each([
+    ['health.sock', ['probe', 'ready', '--sandbox', 'pod-held'], 'ready\n'],
+    ['ssh.sock', ['ssh', '--sandbox', 'pod-held', '--', 'echo in'], 'in\n'],
+  ])('an agent that holds connections to %s keeps nobody out', async (socket, argv, stdout) => {
     pod = await makePod(world(), ALLOW_CURL);
     const sidecar = finish(await pod.sidecar());
-    const health = join(pod.directory, 'agent-run/castellan/pod-health/health.sock');
-    const holder = `import socket,sys,threading
-def hold():
-  held=[]
-  while True:
-    s=socket.socket(socket.AF_UNIX); s.settimeout(1)
-    try: s.connect('${health}'); held.append(s)
-    except OSError: pass
-    if len(held) == 64: print('held', flush=True); held.clear()
-hold()`;
-    const agent = pod.agent(['python3', '-c', holder], { options: ['--name', 'pod-health'] });
+    const holder = `import socket
+held=[]
+while True:
+  s=socket.socket(socket.AF_UNIX); s.settimeout(1)
+  try: s.connect('${join(pod.directory, 'agent-run/castellan/pod-held', socket)}'); held.append(s)
+  except OSError: pass
+  if len(held) == 256: print('held', flush=True); held.clear()`;
+    const agent = pod.agent(['python3', '-c', holder], { options: ['--name', 'pod-held'] });
     const ended = finish(agent);
     await untilPrinted(agent, 'held');
-    const probe = ['setpriv', ...AGENT(), '--', CASTELLAN, 'probe', 'ready', '--sandbox', 'pod-health'];
+    const person = ['setpriv', ...AGENT(), '--', CASTELLAN, ...argv];
     for (let count = 0; count < 3; count += 1) {
-      const inside = ['nsenter', `--target=${childOf(agent)}`, '--mount', '--pid', '--', ...probe];
+      const inside = ['nsenter', `--target=${childOf(agent)}`, '--mount', '--pid', '--', ...person];
       const environment = { XDG_RUNTIME_DIR: join(pod.directory, 'agent-run'), HOME: pod.work };
-      expect(await finish(pod.spawn(inside, { environment }))).toMatchObject({ code: 0, stdout: 'ready\n' });
+      expect(await finish(pod.spawn(inside, { environment }))).toMatchObject({ code: 0, stdout });
     }
     process.kill(Number(childOf(agent)), 'SIGTERM');
     await ended;

@@ -3,11 +3,11 @@
  * an account for the uid nor a client. It asks for one shell, command or subsystem and does nothing else.
  */
 import { readFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import ssh2, { type Client, type ClientChannel } from 'ssh2';
 import { CastellanError, errnoOf } from '../../errors.ts';
 import { escapeText } from '../../lib/escape.ts';
 import type { SshArguments } from './client-arguments.ts';
+import { reachSandbox } from './reach.ts';
 
 export interface OwnClientRequest
   extends Pick<SshArguments, 'user' | 'socketPath' | 'knownHosts' | 'tty' | 'command' | 'subsystem'> {
@@ -54,11 +54,12 @@ export async function runOwnClient(
 }
 
 /** Resolves once the run's own server is at the other end, and has let us in. */
-function open({ user, socketPath, knownHosts }: OwnClientRequest, stop: AbortSignal): Promise<Client> {
+async function open({ user, socketPath, knownHosts }: OwnClientRequest, stop: AbortSignal): Promise<Client> {
   const key = hostKeyIn(knownHosts);
   const client = new ssh2.Client();
-  const sock = connect({ path: socketPath, signal: stop });
-  return new Promise((resolve, reject) => {
+  const sock = await reachSandbox(socketPath, stop);
+  sock.once('end', () => sock.destroySoon());
+  return await new Promise((resolve, reject) => {
     // Later ones end the channel, which tells.
     client.on('error', (cause) => reject(unreachable(socketPath, cause)));
     client.once('close', () => reject(unreachable(socketPath, new Error('it hung up'))));

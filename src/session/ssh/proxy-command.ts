@@ -1,7 +1,5 @@
-import { once } from 'node:events';
-import { connect } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import { CastellanError, errnoOf } from '../../errors.ts';
+import { reachSandbox } from './reach.ts';
 
 export interface Stdio {
   readonly stdin: Readable;
@@ -10,21 +8,10 @@ export interface Stdio {
 
 /**
  * Joins standard input and output to a Unix socket until the socket closes; what OpenSSH runs as its ProxyCommand.
- * @throws CastellanError `no_sandbox` when nobody listens there
+ * @throws CastellanError `no_sandbox`, as reachSandbox()
  */
 export async function connectStdio(socketPath: string, { stdin, stdout }: Stdio = process): Promise<void> {
-  const socket = connect({ path: socketPath, allowHalfOpen: true });
-  try {
-    await once(socket, 'connect');
-  } catch (cause) {
-    const errno = errnoOf(cause);
-    throw new CastellanError('no_sandbox', `cannot connect to ${socketPath}`, {
-      step: 'ssh',
-      object: socketPath,
-      cause,
-      ...(errno && { errno }),
-    });
-  }
+  const socket = await reachSandbox(socketPath);
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   // Either side may vanish at any time; ssh tells the user, and there is nothing left to do but end.
   socket.on('error', () => {});

@@ -13,7 +13,7 @@ import type { MainConsole } from '../main-console.ts';
 import { type ConnectionReport, connectionReport } from '../report.ts';
 import { generateHostKey } from './host-key.ts';
 import { listenOnAddress, listenOnDescriptor } from './listen.ts';
-import { refusePeer } from './peer.ts';
+import { refusePeer, refusePeerNow } from './peer.ts';
 
 export interface SshServerOptions {
   /** Paths in directories that only the owner may enter, or abstract names. */
@@ -66,7 +66,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
   let accepted = 0;
 
   const serve = async (socket: Socket, facts: ConnectionReport) => {
-    const refusal = await refusePeer(facts.peer, options.allowedUids, options.cell);
+    const refusal = await refusePeer(facts.peer, options.cell);
     if (refusal === undefined) {
       // With it comes ssh2, which runs that nobody connects to need not pay for.
       const { serveConnection } = await import('./connection.ts');
@@ -87,8 +87,11 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
     // Until the connection takes over, its failures concern nobody.
     socket.on('error', () => {});
     const facts = connectionReport(report, `ssh-${accepted}`, peerOf(socket));
-    if (connections.size >= MAX_CONNECTIONS) {
-      facts.refused('too many connections');
+    const refusal =
+      refusePeerNow(facts.peer, options.allowedUids, options.cell) ??
+      (connections.size < MAX_CONNECTIONS ? undefined : 'too many connections');
+    if (refusal !== undefined) {
+      facts.refused(refusal);
       socket.destroy();
       return;
     }
