@@ -128,7 +128,7 @@ describe.skipIf(!isRoot)('containers of other shapes (needs root)', () => {
 
   it('as root without any capability it says what is missing', async () => {
     const { code, stderr } = await run(container(image), request, [], ['--cap-drop', 'ALL']);
-    expect(stderr).toContain('[privilege_missing, namespace/network-namespace: EPERM]');
+    expect(stderr).toContain('CAP_SYS_ADMIN is missing: namespaces');
     expect(code).toBe(112);
   });
 
