@@ -7,6 +7,7 @@ import type { ConnectionReport } from '../report.ts';
 import type { SessionPlace } from '../session.ts';
 import { serveChannel } from './channel.ts';
 import { serveForwards } from './forward.ts';
+import { refuseTinyPackets } from './open-failure.ts';
 
 export interface ConnectionOptions extends SessionPlace {
   /** OpenSSH private key text. */
@@ -56,6 +57,7 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
   const server = makeServer(options.hostKey, (connection) => {
     client = connection;
     authenticate(connection);
+    refuseTinyPackets(connection, report);
     connection.on('ready', () => {
       clearTimeout(deadline);
       report.opened();
