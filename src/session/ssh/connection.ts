@@ -57,7 +57,6 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
   const server = makeServer(options.hostKey, (connection) => {
     client = connection;
     authenticate(connection);
-    refuseTinyPackets(connection, report);
     connection.on('ready', () => {
       clearTimeout(deadline);
       report.opened();
@@ -71,6 +70,7 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
       if (error.level !== 'socket') report.refused(`protocol error: ${error.message}`);
       socket.destroySoon();
     });
+    refuseTinyPackets(connection, report);
   });
   const deadline = setTimeout(() => {
     report.refused('authentication took too long');
