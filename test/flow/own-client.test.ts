@@ -41,10 +41,11 @@ async function serve(hostKey: string, answer: (channel: ServerChannel) => void):
 async function run(
   socketPath: string,
   hostKey: string,
+  stdin = new PassThrough(),
 ): Promise<{ status: number; output: string; errors: string }> {
   const knownHosts = join(directory, 'known_hosts');
   writeFileSync(knownHosts, knownHostsLine('test', hostKey));
-  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const said = Promise.all([text(stdout), text(stderr)]);
   const streams = { stdin, stdout, stderr } as unknown as ClientStreams;
   const request = { user: 'x', socketPath, knownHosts, tty: false, command: ['do'], terminalName: undefined };
@@ -76,6 +77,16 @@ describe('castellan’s own client', () => {
     });
     expect((await run(path, key.public)).status).toBe(255);
     expect((await run(path, key.public)).status).toBe(255);
+  });
+
+  it('leaves where its input fails, as that of a terminal which is gone', async () => {
+    const key = generateHostKey();
+    const stdin = new PassThrough();
+    stdin.write('read');
+    const path = await serve(key.private, (channel) =>
+      channel.once('data', () => stdin.destroy(new Error('EIO'))),
+    );
+    expect((await run(path, key.public, stdin)).status).toBe(255);
   });
 
   it.each([

@@ -116,8 +116,8 @@ function join(channel: ClientChannel, { stdin, stdout, stderr }: ClientStreams):
   return new Promise((resolve) => {
     // It tells the status once more: `exit` came before anybody listened, where all of a short command came in one piece.
     channel.once('close', (status?: number | null) => resolve(status ?? NO_STATUS));
-    // Whoever reads our output is gone; what is still to come keeps the channel from closing.
-    for (const stream of [stdout, stderr]) stream.once('error', () => resolve(NO_STATUS));
+    // A terminal or a reader that is gone; what is still to come keeps the channel from closing.
+    for (const stream of [stdin, stdout, stderr]) stream.on('error', () => resolve(NO_STATUS));
   });
 }
 
