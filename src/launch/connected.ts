@@ -10,8 +10,8 @@ const CONNECT_DEADLINE_MS = 5000;
 export async function connected(descriptor: number, signal: AbortSignal | undefined): Promise<number> {
   try {
     if (!posix().connected(descriptor)) await untilWritable(descriptor, signal);
-    if (!posix().connected(descriptor)) throw connectError('ETIMEDOUT');
     signal?.throwIfAborted();
+    if (!posix().connected(descriptor)) throw connectError('ETIMEDOUT');
     return descriptor;
   } catch (error) {
     posix().close(descriptor);

@@ -111,11 +111,18 @@ async function openPlainTrust({ config, directory, report }: TrustRequest): Prom
   };
 }
 
-/** After what the operator says in them: the last word of one property is the one that counts. */
-function javaEnvironment(
+/** What every script that reads these variables takes for one word: some split them at blanks, some have a shell read them again. */
+const ONE_WORD = /^[\w./-]+$/;
+
+/**
+ * After what the operator says in them: the last word of one property is the one that counts. Nothing where the path would be taken
+ * apart: Java would then start for nobody.
+ */
+export function javaEnvironment(
   store: string,
   chosen: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string>> {
+  if (!ONE_WORD.test(store)) return {};
   const option = `-Djavax.net.ssl.trustStore=${store} -Djavax.net.ssl.trustStoreType=JKS`;
   return Object.fromEntries(
     JAVA_OPTION_VARIABLES.map((name) => [name, chosen[name] ? `${chosen[name]} ${option}` : option]),

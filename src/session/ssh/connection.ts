@@ -7,6 +7,7 @@ import type { ConnectionReport } from '../report.ts';
 import type { SessionPlace } from '../session.ts';
 import { serveChannel } from './channel.ts';
 import { serveForwards } from './forward.ts';
+import { refuseTinyPackets } from './open-failure.ts';
 
 export interface ConnectionOptions extends SessionPlace {
   /** OpenSSH private key text. */
@@ -69,6 +70,7 @@ export async function serveConnection(socket: Socket, options: ConnectionOptions
       if (error.level !== 'socket') report.refused(`protocol error: ${error.message}`);
       socket.destroySoon();
     });
+    refuseTinyPackets(connection, report);
   });
   const deadline = setTimeout(() => {
     report.refused('authentication took too long');

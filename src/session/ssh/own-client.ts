@@ -109,18 +109,15 @@ function ask(
 }
 
 function join(channel: ClientChannel, { stdin, stdout, stderr }: ClientStreams): Promise<number> {
-  let status = NO_STATUS;
-  channel.on('exit', (code: number | null) => {
-    status = code ?? NO_STATUS;
-  });
   channel.on('error', () => {});
   stdin.pipe(channel);
   channel.pipe(stdout, { end: false });
   channel.stderr.pipe(stderr, { end: false });
   return new Promise((resolve) => {
-    channel.once('close', () => resolve(status));
-    // Whoever reads our output is gone; what is still to come keeps the channel from closing.
-    for (const stream of [stdout, stderr]) stream.once('error', () => resolve(NO_STATUS));
+    // It tells the status once more: `exit` came before anybody listened, where all of a short command came in one piece.
+    channel.once('close', (status?: number | null) => resolve(status ?? NO_STATUS));
+    // A terminal or a reader that is gone; what is still to come keeps the channel from closing.
+    for (const stream of [stdin, stdout, stderr]) stream.on('error', () => resolve(NO_STATUS));
   });
 }
 
