@@ -9,6 +9,7 @@ static const struct {
     {"canMapIds", can_map_ids},
     {"close", close_descriptor},
     {"connected", connected},
+    {"followInRoot", follow_in_root},
     {"killScope", kill_scope},
     {"landlockAbi", landlock_abi},
     {"lineage", lineage_of},

@@ -77,6 +77,7 @@ int send_row(int socket, const int *descriptors, size_t count);
 napi_value adopt_listener(napi_env env, napi_callback_info info);
 napi_value connected(napi_env env, napi_callback_info info);
 napi_value close_descriptor(napi_env env, napi_callback_info info);
+napi_value follow_in_root(napi_env env, napi_callback_info info);
 napi_value kill_scope(napi_env env, napi_callback_info info);
 napi_value can_map_ids(napi_env env, napi_callback_info info);
 napi_value map_ids(napi_env env, napi_callback_info info);

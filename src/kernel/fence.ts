@@ -18,6 +18,9 @@ export interface FenceOptions {
   readonly inboundPorts: readonly number[];
 }
 
+/** What comes in from outside at a port is refused to the agent, which without these has no way out. */
+const OWN_PORTS: readonly number[] = [53, PROXY_PORT, TRANSPARENT_PORT, DNS_PORT];
+
 export interface InstalledFence {
   readonly ruleset: string;
   /** Why refused packets are not logged, where the kernel cannot. */
@@ -26,9 +29,16 @@ export interface InstalledFence {
 
 /**
  * Installs the fence, in place of an older one. A failure leaves what was there.
- * @throws CastellanError `privilege_missing`, `kernel_feature_missing`, `namespace_failed`
+ * @throws CastellanError `address_in_use`, `privilege_missing`, `kernel_feature_missing`, `namespace_failed`
  */
 export async function installFence({ nft, proxyUid, inboundPorts }: FenceOptions): Promise<InstalledFence> {
+  const own = inboundPorts.find((port) => OWN_PORTS.includes(port));
+  if (own !== undefined)
+    throw new CastellanError('address_in_use', `port ${own} is how the agent reaches castellan`, {
+      step: 'fence',
+      object: String(own),
+      remedy: 'use another port for health or metrics',
+    });
   const plan = {
     proxyUid,
     inboundPorts,

@@ -1,17 +1,16 @@
 /** The file system as another process sees it, for one who may look into that process. Whatever lies there may be hostile. */
-import { constants, readlinkSync } from 'node:fs';
+import { constants } from 'node:fs';
+import { createTurns } from '../lib/turns.ts';
 import { posix } from './posix.ts';
 
 export interface ForeignRoot extends Disposable {
   /** What the kernel calls the end of a path's links; undefined where there is none, or only outside. Opens nothing: a device is not touched. */
-  follow(path: string): string | undefined;
+  follow(path: string): Promise<string | undefined>;
 }
 
 /** openat2(2) numbers that node:fs does not name. */
 const AT_FDCWD = -100;
 const O_PATH = 0o10000000;
-const RESOLVE_NO_MAGICLINKS = 0x02;
-const RESOLVE_IN_ROOT = 0x10;
 
 /**
  * Holds on to the root that the process has now: a later one would be of its own choice.
@@ -19,20 +18,21 @@ const RESOLVE_IN_ROOT = 0x10;
  */
 export function openForeignRoot(pid: number): ForeignRoot {
   const root = posix().openat2(AT_FDCWD, `/proc/${pid}/root`, O_PATH | constants.O_DIRECTORY, 0, 0);
+  // A volume that does not answer holds a thread of the pool for good: one, and not those that the log is written by.
+  const inTurn = createTurns(1);
+  let isClosed = false;
   return {
-    follow(path) {
-      try {
-        // Links to `/` and `..` end at that root, and those of /proc, which lead anywhere, are not followed.
-        const found = posix().openat2(root, path, O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    follow: (path) =>
+      inTurn(async () => {
         try {
-          return readlinkSync(`/proc/self/fd/${found}`);
-        } finally {
-          posix().close(found);
+          return isClosed ? undefined : await posix().followInRoot(root, path);
+        } catch {
+          return undefined;
         }
-      } catch {
-        return undefined;
-      }
+      }),
+    [Symbol.dispose]() {
+      isClosed = true;
+      posix().close(root);
     },
-    [Symbol.dispose]: () => posix().close(root),
   };
 }

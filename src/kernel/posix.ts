@@ -65,6 +65,11 @@ export interface Posix {
   setUndumpable(): void;
   /** openat2(2); `flags`, `mode` and `resolve` are the kernel's numbers. CLOEXEC is always added. */
   openat2(directory: number, path: string, flags: number, mode: number, resolve: number): number;
+  /**
+   * What the kernel calls the end of a path's links, all of them taken as in a chroot at `root` (openat2(2), RESOLVE_IN_ROOT and
+   * RESOLVE_NO_MAGICLINKS). Opens nothing: a device is not touched. Waits in the pool where a file system does not answer.
+   */
+  followInRoot(root: number, path: string): Promise<string>;
   mkdirat(directory: number, name: string, mode: number): void;
   /** socketpair(AF_UNIX, SOCK_STREAM | CLOEXEC): both ends. */
   socketPair(): [number, number];

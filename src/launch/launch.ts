@@ -79,6 +79,8 @@ export interface LauncherOptions {
   /** Its `launch` directory holds the sockets; nobody but the supervisor may enter it. */
   readonly runDirectory: string;
   readonly report: Report;
+  /** Undefined while there is room for facts; else settles when there is again. Nothing is launched until then: its record would be lost. */
+  readonly congestion?: (() => Promise<void> | undefined) | undefined;
 }
 
 /** The steps take milliseconds; a machine under heavy load may need seconds. */
@@ -90,11 +92,17 @@ const MAX_CONNECTING = 2;
 const SOCKET_MODE = 0o600;
 
 /** Makes the one launcher of a sandbox. */
-export function createLauncher({ launcherPath, runDirectory, report }: LauncherOptions): Launcher {
+export function createLauncher({
+  launcherPath,
+  runDirectory,
+  report,
+  congestion,
+}: LauncherOptions): Launcher {
   const directory = join(runDirectory, 'launch');
   const inTurn = createTurns(MAX_CONNECTING);
   return {
     async launch(spec, io, purpose, { signal } = {}) {
+      await congestion?.();
       const startedAt = performance.now();
       try {
         // Castellan's own processes open none of their streams again, and to give them away takes CAP_CHOWN.
@@ -115,6 +123,7 @@ export function createLauncher({ launcherPath, runDirectory, report }: LauncherO
       }
     },
     async connect(spec, { signal } = {}) {
+      await congestion?.();
       try {
         const { connection } = await inTurn(() =>
           startConfined(spec, {

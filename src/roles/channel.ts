@@ -7,7 +7,7 @@ import { MAX_FRAME_BYTES } from './message.ts';
 const HEADER_BYTES = 4;
 /** A peer that reads at all keeps the queue below two of the largest messages; above, it has stopped reading. */
 const MAX_QUEUED_FRAMES = 2;
-/** Some thousand facts: from here on the sender should make no new ones. */
+/** Some thousand facts of the network side: from here on the sender should make no new ones. */
 const CONGESTED_BYTES = 1024 * 1024;
 
 export interface Channel<Send, Receive> {
@@ -40,9 +40,11 @@ export function openChannel<Send, Receive>(
     readonly signal?: AbortSignal | undefined;
     /** Of any frame that is sent, and of those that come until `limitFrames` says otherwise; MAX_FRAME_BYTES by default. */
     readonly maxFrameBytes?: number;
+    /** Queued, from which on the channel is congested. */
+    readonly congestedBytes?: number;
   } = {},
 ): Channel<Send, Receive> {
-  const { maxFrameBytes = MAX_FRAME_BYTES } = options;
+  const { maxFrameBytes = MAX_FRAME_BYTES, congestedBytes = CONGESTED_BYTES } = options;
   let limit = (): number => maxFrameBytes;
   let received = 0;
   const { promise: closed, resolve } = Promise.withResolvers<CastellanError>();
@@ -91,7 +93,7 @@ export function openChannel<Send, Receive>(
       await closed;
     },
     congestion() {
-      if (!socket.writable || socket.writableLength < CONGESTED_BYTES) return undefined;
+      if (!socket.writable || socket.writableLength < congestedBytes) return undefined;
       // One for all who wait: they may be thousands.
       room ??= Promise.race([
         new Promise<void>((done) => socket.once('drain', done)),

@@ -71,7 +71,10 @@ export function judgePrograms(options: ProgramsOptions): Programs {
   let follow = async (_paths: readonly string[]): Promise<BinaryTargets> => ({});
   let again: () => Promise<unknown> = async () => {};
   const find = async (): Promise<void> => {
-    targets = await follow(literalBinaries(rules));
+    const asked = rules;
+    const found = await follow(literalBinaries(asked));
+    // Later rules may have been answered first.
+    if (asked === rules) targets = found;
   };
   return {
     identify: (flow) => identify(flow),
@@ -89,7 +92,7 @@ export function judgePrograms(options: ProgramsOptions): Programs {
       again = () => network.replacePolicy(rules);
       if (looks) {
         const root = held.use(openRootOf(pid));
-        follow = async (paths) => targetsBelow(root, paths);
+        follow = (paths) => targetsBelow(root, paths);
         identify = createIdentifier({ ...options.entrance, supervisorPid: pid });
       } else {
         follow = (binaries) => container.replacePolicy({ parts, binaries });
@@ -126,9 +129,11 @@ function openRootOf(pid: number): ForeignRoot {
 }
 
 /** Nobody's word is taken for where a link leads: the process role could send a right to any program. */
-function targetsBelow(root: ForeignRoot, paths: readonly string[]): BinaryTargets {
-  const found = paths.map((path) => [path, root.follow(path)] as const);
-  return Object.fromEntries(
-    found.filter((pair): pair is [string, string] => pair[1] !== undefined && pair[1] !== pair[0]),
-  );
+async function targetsBelow(root: ForeignRoot, paths: readonly string[]): Promise<BinaryTargets> {
+  const targets: Record<string, string> = {};
+  for (const path of paths) {
+    const target = await root.follow(path);
+    if (target !== undefined && target !== path) targets[path] = target;
+  }
+  return targets;
 }

@@ -42,7 +42,7 @@ export interface GroundworkRequest {
   /** Takes everything back, in reverse. */
   readonly held: AsyncDisposableStack;
   /** Set where the policy is the sidecar's. */
-  readonly sidecar?: Pick<ProcessEnd, 'setup'> | undefined;
+  readonly sidecar?: Pick<ProcessEnd, 'setup' | 'congestion'> | undefined;
 }
 
 /** What castellan's own processes need, and all that the network role's launch does. */
@@ -86,6 +86,7 @@ export async function layGroundwork(request: GroundworkRequest): Promise<Groundw
     launcherPath: install.launcher,
     runDirectory: runDirectory.path,
     report,
+    congestion: request.sidecar?.congestion,
   });
   return { policy, cgroup, launcher, landlock: landlockSupport(), setup };
 }

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { confine } from '../../src/launch/confine.ts';
 import { createLauncher, type LaunchIo } from '../../src/launch/launch.ts';
 import { endProcesses, type RunningProcess } from '../../src/launch/process.ts';
-import { AGENT_UID, isRoot, makeCell, type TestCell } from '../fakes/cell.ts';
+import { AGENT_UID, isRoot, LAUNCHER, makeCell, type TestCell } from '../fakes/cell.ts';
 
 describe.skipIf(!isRoot)('launches (needs root)', () => {
   let world: TestCell;
@@ -170,6 +170,27 @@ describe.skipIf(!isRoot)('launches (needs root)', () => {
     await expect(
       launcher.launch(confine(world.cell, { argv: ['/bin/true'] }), { kind: 'inherit' }),
     ).rejects.toMatchObject({ code: 'install_incomplete' });
+  });
+
+  it('begins nothing while its record finds no room', async () => {
+    const room = Promise.withResolvers<void>();
+    let hasRoom = false;
+    const seen: boolean[] = [];
+    const launcher = createLauncher({
+      launcherPath: LAUNCHER,
+      runDirectory: world.runDirectory,
+      report: () => seen.push(hasRoom),
+      congestion: () => (hasRoom ? undefined : room.promise),
+    });
+    const purpose = { kind: 'exec', sessionId: 's', identity: world.cell.identity } as const;
+    const spec = confine(world.cell, { argv: ['/bin/true'] });
+    const held = launcher.launch(spec, { kind: 'pipes' }, purpose);
+    // One that does not wait for room comes to its end while the other waits.
+    await (await world.launcher.launch(spec, { kind: 'pipes' })).exited;
+    hasRoom = true;
+    room.resolve();
+    await (await held).exited;
+    await expect.poll(() => seen).toEqual([true, true]);
   });
 
   it('fails at once, not at the deadline, when the launcher dies without a word', async () => {

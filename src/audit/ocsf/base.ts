@@ -60,7 +60,7 @@ interface OcsfClass {
   readonly model?: boolean;
 }
 
-const FLOW = { 1: 'Open', 2: 'Close', 4: 'Fail', 5: 'Refuse', 7: 'Listen' };
+const FLOW = { 1: 'Open', 2: 'Close', 3: 'Reset', 4: 'Fail', 5: 'Refuse', 7: 'Listen' };
 
 export const CLASSES = {
   file: {

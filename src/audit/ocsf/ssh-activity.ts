@@ -129,7 +129,7 @@ function forwardParts(
       };
     case 'ssh-forward-closed':
       return {
-        activity: 2,
+        activity: fact.reason === 'reset' ? 3 : 2,
         severity: 1,
         success: true,
         detail: FORWARD_ENDED[fact.reason],

@@ -68,11 +68,16 @@ export function largestFrame<Type extends string>(
 }
 
 /**
- * Of facts, as long as they come: what the log grows by. Some 300 records of the usual kind a second; a process role that starts commands by
- * SSH as fast as two processors can make some 30 sessions a second, of four records each.
+ * Of facts, as long as they come: what the log grows by. Some 1200 records of the usual kind a second, which is 300 sessions by SSH from
+ * beginning to end: more than one process role can launch.
  */
-export const FACT_BYTES_PER_SECOND = 512 * KIB;
-/** All sessions that there can be (64 connections, 32 channels each) end at once, with two records each and room to spare. */
+export const FACT_BYTES_PER_SECOND = 2 * KIB * KIB;
+/** All sessions that there can be (64 connections, 32 channels each) end at once, with two records each. */
 export const FACT_BURST_BYTES = 8 * KIB * KIB;
 /** What a record has beside the fact's own words. */
 export const RECORD_BYTES = 1536;
+/**
+ * Queued by the process role, from which on it launches nothing. Answers and the end come after what is queued here and in the socket, and have to
+ * come within their deadlines.
+ */
+export const CONGESTED_BYTES = 64 * KIB;

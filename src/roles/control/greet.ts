@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { CastellanError } from '../../errors.ts';
 import { type Channel, openChannel, roleLost } from '../channel.ts';
 import type { PhaseKeeper } from '../phase.ts';
-import { type Bound, MAX_CONTROL_FRAME_BYTES, MAX_GREETING_BYTES } from './bounds.ts';
+import { type Bound, CONGESTED_BYTES, MAX_CONTROL_FRAME_BYTES, MAX_GREETING_BYTES } from './bounds.ts';
 import { CONTROL_VERSION } from './message.ts';
 
 /** One small message of a process that is running already. */
@@ -30,7 +30,10 @@ export async function greet<Send, Receive extends Typed, Hello extends Receive>(
   isHello: (message: Receive) => message is Hello & { readonly version: number },
   own?: Send,
 ): Promise<Greeted<Send, Receive> & { readonly hello: Hello }> {
-  const channel = openChannel<Send, Receive>(socket, parse, { maxFrameBytes: MAX_CONTROL_FRAME_BYTES });
+  const channel = openChannel<Send, Receive>(socket, parse, {
+    maxFrameBytes: MAX_CONTROL_FRAME_BYTES,
+    congestedBytes: CONGESTED_BYTES,
+  });
   channel.limitFrames(() => MAX_GREETING_BYTES);
   const late = setTimeout(
     () => channel.fail(roleLost(`the other end did not say who it is within ${GREETING_DEADLINE_MS} ms`)),

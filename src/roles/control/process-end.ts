@@ -20,7 +20,7 @@ import type {
   Setup,
 } from './message.ts';
 import { FROM_SIDECAR } from './phase.ts';
-import { limitFacts } from './sums.ts';
+import { type LimitedFacts, limitFacts } from './sums.ts';
 
 export interface ProcessEnd {
   /** What to apply. Rejects when the sidecar is lost, or says nothing in time. */
@@ -29,6 +29,8 @@ export interface ProcessEnd {
   readonly report: Report;
   /** The command may run. Rejects when the sidecar is lost, or says nothing in time. */
   readonly begun: Promise<void>;
+  /** Undefined while facts find room; else settles when those that wait are on their way, or the wire is gone. */
+  congestion(): Promise<void> | undefined;
   /** The command runs. */
   ready(): void;
   /**
@@ -102,22 +104,29 @@ export function openProcessEnd(
   const serve = async (): Promise<void> => {
     await converse({ channel, messages }, { phases, bounds: FROM_SIDECAR_BOUNDS, receive });
     const reason = await channel.closed;
-    refusals.tell();
+    tellSums();
     for (const waiting of [setup, begun, recorded]) waiting.reject(reason);
   };
   for (const { promise } of [setup, begun, recorded]) promise.catch(() => {});
   void Promise.allSettled([setup.promise, begun.promise]).then(() => clearTimeout(late));
   void serve();
   const tell: Report = (fact) => say({ type: 'fact', fact: fittedFact(ownFact(fact)) });
-  const refusals = limitFacts(tell, MAX_REFUSALS);
+  const limited: ReadonlyMap<AuditFact['kind'], LimitedFacts> = new Map([
+    ['ssh-refused', limitFacts(tell, MAX_REFUSALS)],
+    ['ssh-forward-refused', limitFacts(tell, MAX_FORWARD_REFUSALS)],
+  ]);
+  const tellSums = (): void => {
+    for (const facts of limited.values()) facts.tell();
+  };
   return {
     setup: setup.promise,
     begun: begun.promise,
     closed: channel.closed,
-    report: (fact) => (fact.kind === 'ssh-refused' ? refusals.report(fact) : tell(fact)),
+    congestion: channel.congestion,
+    report: (fact) => (limited.get(fact.kind)?.report ?? tell)(fact),
     ready: () => say({ type: 'ready' }),
     async end(exitCode, reason) {
-      refusals.tell();
+      tellSums();
       channel.send({ type: 'ended', exitCode, reason: reason.slice(0, MAX_REASON) });
       phases.enter('stopping');
       const timer = setTimeout(
@@ -142,6 +151,8 @@ export function openProcessEnd(
 const MAX_REASON = 1024;
 /** In an interval: the agent finds the socket of sessions, and is refused as often as it likes. */
 const MAX_REFUSALS = 32;
+/** Nothing is launched for them, and so nothing slows down a client that asks again and again. */
+const MAX_FORWARD_REFUSALS = 1000;
 
 /** What the sidecar takes from here. */
 function ownFact(fact: AuditFact): ProcessFact {

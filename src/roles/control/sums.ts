@@ -31,10 +31,14 @@ export function createSums(report: Report, what: string): Sums {
   };
 }
 
-/**
- * Passes on `most` facts in an interval, and counts what comes beyond: for facts whose number somebody else chooses.
- */
-export function limitFacts(report: Report, most: number): { readonly report: Report; tell(): void } {
+export interface LimitedFacts {
+  readonly report: Report;
+  /** Tells what was only counted, now. */
+  tell(): void;
+}
+
+/** Passes on `most` facts in an interval, and counts what comes beyond: for facts whose number somebody else chooses. */
+export function limitFacts(report: Report, most: number): LimitedFacts {
   const sums = createSums(report, 'more came, and were not told one by one');
   let told = 0;
   let since = -INTERVAL_MS;

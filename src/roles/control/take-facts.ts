@@ -3,7 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Report } from '../../audit/event.ts';
 import { roleLost } from '../channel.ts';
 import { FACT_BURST_BYTES, FACT_BYTES_PER_SECOND, RECORD_BYTES } from './bounds.ts';
-import { createBudget } from './budget.ts';
 import type { ProcessFact } from './message.ts';
 import { createSums } from './sums.ts';
 
@@ -28,9 +27,9 @@ const ONCE: ReadonlySet<ProcessFact['kind']> = new Set([
 ]);
 
 /**
- * Records facts, each as it comes, and then lets the reader wait for as long as the budget says: who sends more slows down what it says
- * itself, and nothing is dropped. Nobody else waits for it: policies are put in force without the process role's word (start/pod-programs.ts), a
- * question without an answer is an unknown identity, and an end that is not told in time is a loss.
+ * Records facts, each as it comes, and then lets the reader wait for as long as the budget says: nothing is dropped. What waits behind them
+ * is the process role's own: policies are put in force without its word (start/pod-programs.ts), a question without an answer is an
+ * unknown identity, and an end that is not told in time is a loss. An honest one launches nothing meanwhile (CONGESTED_BYTES).
  */
 export function createFactTaker(uid: number, report: Report): FactTaker {
   const budget = createBudget({ bytesPerSecond: FACT_BYTES_PER_SECOND, burstBytes: FACT_BURST_BYTES });
@@ -56,4 +55,19 @@ export function createFactTaker(uid: number, report: Report): FactTaker {
 function refuseOtherUid(fact: ProcessFact, uid: number): void {
   const claimed = fact.kind === 'identity-resolved' ? fact.uid : 'process' in fact ? fact.process.uid : uid;
   if (claimed !== uid) throw roleLost(`the process role tells of uid ${claimed}, and is uid ${uid}`);
+}
+
+/** How long to wait after `bytes` were taken: 0 while the budget lasts. A debt is paid by waiting, so that what has come is never dropped. */
+export function createBudget(
+  { bytesPerSecond, burstBytes }: { readonly bytesPerSecond: number; readonly burstBytes: number },
+  now: () => number = () => performance.now(),
+): (bytes: number) => number {
+  let left = burstBytes;
+  let at = now();
+  return (bytes) => {
+    const before = at;
+    at = now();
+    left = Math.min(burstBytes, left + ((at - before) / 1000) * bytesPerSecond) - bytes;
+    return left >= 0 ? 0 : (-left / bytesPerSecond) * 1000;
+  };
 }

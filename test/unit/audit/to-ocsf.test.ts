@@ -134,6 +134,8 @@ describe('numbers outside the schema’s types', () => {
 });
 
 describe('which class and activity', () => {
+  const [FORWARD_CLOSED] = SAMPLES['ssh-forward-closed'];
+  const [FORWARD_REFUSED] = SAMPLES['ssh-forward-refused'];
   it.each<[string, AuditFact, number, string, string | undefined]>([
     ['a start', SAMPLES['supervisor-started'][0], 600203, 'Informational', undefined],
     ['ready', SAMPLES['supervisor-ready'][0], 600299, 'Informational', undefined],
@@ -182,6 +184,11 @@ describe('which class and activity', () => {
     ['SSH attached', SAMPLES['ssh-attached'][0], 400701, 'Informational', 'Allowed'],
     ['SSH detached', SAMPLES['ssh-detached'][0], 400702, 'Informational', undefined],
     ['SSH refused', SAMPLES['ssh-refused'][0], 400705, 'Medium', 'Denied'],
+    ['forward opened', SAMPLES['ssh-forward-opened'][0], 400701, 'Informational', 'Allowed'],
+    ['forward ended', { ...FORWARD_CLOSED, reason: 'ended' }, 400702, 'Informational', undefined],
+    ['forward reset', { ...FORWARD_CLOSED, reason: 'reset' }, 400703, 'Informational', undefined],
+    ['forward prohibited', { ...FORWARD_REFUSED, why: 'prohibited' }, 400705, 'Medium', 'Denied'],
+    ['forward failed', { ...FORWARD_REFUSED, why: 'failed' }, 400704, 'Informational', undefined],
     ['a fault of ours', SAMPLES['internal-error'][0], 600801, 'High', undefined],
   ])('%s', (_, fact, typeUid, severity, action) => {
     expect(only(fact)).toMatchObject({ type_uid: typeUid, severity });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { installFence } from '../../../src/kernel/fence.ts';
 import { linkLocalDestinations } from '../../../src/kernel/fence-proof.ts';
 import {
   type FencePlan,
@@ -112,3 +113,11 @@ test.each([
 ])('link-local destinations of %j', (addresses, destinations) => {
   expect(linkLocalDestinations(addresses)).toEqual(destinations);
 });
+
+test.each([53, 3128, 15_001, 15_053])(
+  'port %i, which the agent needs, is not one for outside',
+  async (port) => {
+    const install = installFence({ nft: '/nowhere/nft', proxyUid: 4001, inboundPorts: [80, port] });
+    await expect(install).rejects.toMatchObject({ code: 'address_in_use', object: String(port) });
+  },
+);

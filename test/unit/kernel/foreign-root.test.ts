@@ -1,5 +1,5 @@
 /** Links below the root of another process, which whoever made them chose to be traps. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   mkdirSync,
@@ -55,6 +55,7 @@ describe.skipIf(!isRoot)('the root of another process (chroot takes root)', () =
       undefined,
     ],
     ['a link to itself', (jail) => symlinkSync('name', join(jail, 'bin/name')), undefined],
+    ['a pipe that nobody writes', (jail) => execFileSync('mkfifo', [join(jail, 'bin/name')]), '/bin/name'],
     [
       'a link by way of a descriptor',
       (jail) => symlinkSync('/proc/self/root/bin/real', join(jail, 'bin/name')),
@@ -67,13 +68,13 @@ describe.skipIf(!isRoot)('the root of another process (chroot takes root)', () =
     writeFileSync(join(directory, 'outside'), '');
     make(jail);
     using root = openForeignRoot(await prisoner(jail));
-    expect(root.follow('/bin/name')).toBe(want && jail + want);
+    expect(await root.follow('/bin/name')).toBe(want && jail + want);
   });
 
-  test('links of /proc are not followed, even where there is one', () => {
+  test('links of /proc are not followed, even where there is one', async () => {
     using root = openForeignRoot(process.pid);
     for (const path of ['/proc/self/exe', '/proc/self/root/bin/sh', '/proc/self/cwd', '/dev/fd/0/..'])
-      expect(root.follow(path)).toBeUndefined();
+      expect(await root.follow(path)).toBeUndefined();
   });
 
   test('the root is the one that was opened, whatever takes its name', async () => {
@@ -83,6 +84,22 @@ describe.skipIf(!isRoot)('the root of another process (chroot takes root)', () =
     using root = openForeignRoot(await prisoner(jail));
     renameSync(jail, join(directory, 'moved'));
     mkdirSync(jail);
-    expect(root.follow('/name')).toBe(join(directory, 'moved/name'));
+    expect(await root.follow('/name')).toBe(join(directory, 'moved/name'));
+  });
+
+  test.each([
+    ['a NUL', '/bin\0/sh'],
+    ['more than a path', `/${'p'.repeat(5000)}`],
+    ['nothing', ''],
+  ])('%s leads nowhere', async (_, path) => {
+    using root = openForeignRoot(process.pid);
+    expect(await root.follow(path)).toBeUndefined();
+  });
+
+  test('nothing is followed once it is given back', async () => {
+    const root = openForeignRoot(process.pid);
+    const [first, second] = [root.follow('/proc'), root.follow('/proc')];
+    root[Symbol.dispose]();
+    expect([await first, await second]).toEqual(['/proc', undefined]);
   });
 });

@@ -11,11 +11,11 @@ import {
   MAX_CONTROL_FRAME_BYTES,
   RECORD_BYTES,
 } from '../../../src/roles/control/bounds.ts';
-import { createBudget } from '../../../src/roles/control/budget.ts';
 import type { FromProcessRole, FromSidecar } from '../../../src/roles/control/message.ts';
 import { parseFromProcessRole } from '../../../src/roles/control/parse.ts';
 import { FROM_PROCESS_ROLE, FROM_SIDECAR } from '../../../src/roles/control/phase.ts';
 import { openSidecarEnd } from '../../../src/roles/control/sidecar-end.ts';
+import { createBudget } from '../../../src/roles/control/take-facts.ts';
 import { readSource } from '../../architecture/sources.ts';
 import { frame, lengthOf, usePairs } from './pairs.ts';
 import { CONTAINER_POLICY, FLOW, KNOWN, SETUP } from './wire-parts.ts';

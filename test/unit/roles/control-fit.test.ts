@@ -17,6 +17,7 @@ import { frame, usePairs } from './pairs.ts';
 import { FLOW, IDENTITY, SETUP } from './wire-parts.ts';
 
 const UID = 1500;
+const SESSION = { sessionId: 'ssh-1', peer: { pid: 1, uid: UID, gid: UID } };
 const pair = usePairs();
 
 /** As large as the schema lets any text be, of characters that JSON has to write in six bytes. */
@@ -147,18 +148,23 @@ describe('what the process role tells fits', () => {
     expect(await next()).toBeUndefined();
   });
 
-  test('refusals, which the agent can have without end, are told singly up to a number', async () => {
+  test.each<[string, AuditFact, number]>([
+    ['the agent has', { kind: 'ssh-refused', ...SESSION, reason: 'inside' }, 32],
+    [
+      'a client’s program has',
+      { kind: 'ssh-forward-refused', ...SESSION, target: 'a:1', why: 'prohibited', reason: 'outside' },
+      1000,
+    ],
+  ])('refusals that %s without end are told singly up to a number', async (_, fact, most) => {
     const { end, next } = processRole();
-    const peerOf = { pid: 1, uid: UID, gid: UID };
-    for (let count = 0; count < 1000; count += 1)
-      end.report({ kind: 'ssh-refused', sessionId: `ssh-${count}`, peer: peerOf, reason: 'inside' });
+    for (let count = 0; count < most + 968; count += 1) end.report(fact);
     void end.end(0, '').catch(() => {});
     const told: unknown[] = [];
     for (let message = await next(); message?.type === 'fact'; message = await next())
       told.push(message.fact);
-    expect(told).toHaveLength(33);
+    expect(told).toHaveLength(most + 1);
     expect(told.at(-1)).toMatchObject({
-      message: 'more came, and were not told one by one: 968 ssh-refused',
+      message: `more came, and were not told one by one: 968 ${fact.kind}`,
     });
   });
 });

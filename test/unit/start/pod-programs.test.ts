@@ -100,6 +100,25 @@ describe('asked of the process role', () => {
     expect(inForce).toEqual([['/bin/z'], ['/bin/z']]);
   });
 
+  test('an answer that an earlier policy gets later takes nothing from the newest', async () => {
+    const { programs, network, inForce, asked, container, peer } = world('process');
+    const accepted = programs.accept(container, peer, network);
+    await vi.waitFor(() => expect(asked).toHaveLength(1));
+    asked[0]?.answer({});
+    await accepted;
+    const earlier = network.replacePolicy(policyFor('/bin/a', '/bin/b').network);
+    const newest = network.replacePolicy(policyFor('/bin/y').network);
+    await vi.waitFor(() => expect(asked).toHaveLength(3));
+    asked[2]?.answer({ '/bin/y': '/bin/z' });
+    await newest;
+    asked[1]?.answer({ '/bin/b': '/bin/c' });
+    await earlier;
+    expect(inForce.slice(-2)).toEqual([
+      ['/bin/y', '/bin/z'],
+      ['/bin/y', '/bin/z'],
+    ]);
+  });
+
   test('a loss before the first answer is told', async () => {
     const { programs, network, asked, container, peer } = world('process');
     const accepted = expect(programs.accept(container, peer, network)).rejects.toMatchObject({
