@@ -1,16 +1,13 @@
 /** The file system as another process sees it, for one who may look into that process. Whatever lies there may be hostile. */
 import { constants } from 'node:fs';
 import { createTurns } from '../lib/turns.ts';
+import { AT_FDCWD, O_PATH } from './openat2.ts';
 import { posix } from './posix.ts';
 
 export interface ForeignRoot extends Disposable {
   /** What the kernel calls the end of a path's links; undefined where there is none, or only outside. Opens nothing: a device is not touched. */
   follow(path: string): Promise<string | undefined>;
 }
-
-/** openat2(2) numbers that node:fs does not name. */
-const AT_FDCWD = -100;
-const O_PATH = 0o10000000;
 
 /**
  * Holds on to the root that the process has now: a later one would be of its own choice.

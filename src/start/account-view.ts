@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { Report } from '../audit/event.ts';
 import type { RunConfig } from '../config/config.ts';
 import { errnoOf } from '../errors.ts';
+import { AT_FDCWD, O_PATH, RESOLVE_NO_SYMLINKS } from '../kernel/openat2.ts';
 import { posix } from '../kernel/posix.ts';
 import type { SandboxIdentity } from '../launch/cell.ts';
 import type { MountStep } from '../launch/spec.ts';
@@ -38,10 +39,6 @@ export interface AccountViewRequest {
 
 const PASSWD = '/etc/passwd';
 const GROUP = '/etc/group';
-/** openat2(2) flags that node:fs does not name. */
-const O_PATH = 0o10000000;
-const AT_FDCWD = -100;
-const RESOLVE_NO_SYMLINKS = 0x04;
 
 /** Pure. The number serves as the name where no account has it, as everywhere in castellan. */
 export function missingAccounts(identity: SandboxIdentity, files: AccountFiles): MissingAccounts {

@@ -7,6 +7,7 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Report } from '../audit/event.ts';
 import { CastellanError, errnoOf } from '../errors.ts';
+import { AT_FDCWD, O_PATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } from '../kernel/openat2.ts';
 import { posix } from '../kernel/posix.ts';
 import type { SandboxIdentity } from '../launch/cell.ts';
 import type { FilesystemPolicy } from '../policy/document.ts';
@@ -29,12 +30,6 @@ export interface FilesystemRules {
   /** landlock.compatibility hard_requirement: a listed path that cannot be granted ends the start. */
   readonly everyPathRequired: boolean;
 }
-
-/** openat2(2) flags that node:fs does not name. */
-const O_PATH = 0o10000000;
-const RESOLVE_NO_MAGICLINKS = 0x02;
-const RESOLVE_NO_SYMLINKS = 0x04;
-const AT_FDCWD = -100;
 
 /**
  * Opens and where needed creates the policy's paths.

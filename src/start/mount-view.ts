@@ -59,7 +59,8 @@ export async function ownPlaces(
  * let.
  */
 async function settingsOf({ policyPath }: RunConfig): Promise<string[]> {
-  const policy = policyPath && (await resolveExisting(policyPath));
+  // One that came as a descriptor may have no name, and nothing to cover.
+  const policy = policyPath && (await realpath(policyPath).catch(() => undefined));
   const isOpen = policy !== undefined && BASELINE_READ.some((path) => covers(path, policy));
   return [...SETTINGS, ...(isOpen ? [policy] : [])].filter((path) => existsSync(path));
 }

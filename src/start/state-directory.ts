@@ -3,8 +3,9 @@
  * neither list, make, rename nor remove anything. Root without CAP_DAC_OVERRIDE and CAP_FOWNER is an ordinary owner, hence the
  * order: taken, closed, looked at, opened, given away. One descriptor throughout; the path is walked once.
  */
-import { chmodSync, chownSync, fstatSync, lstatSync, readdirSync, type Stats } from 'node:fs';
+import { chmodSync, chownSync, constants, fstatSync, lstatSync, readdirSync, type Stats } from 'node:fs';
 import { CastellanError, errnoOf } from '../errors.ts';
+import { AT_FDCWD, O_PATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } from '../kernel/openat2.ts';
 import { posix } from '../kernel/posix.ts';
 import { escapeText } from '../lib/escape.ts';
 
@@ -17,12 +18,6 @@ export interface StateDirectoryOwner {
 const GIVEN_MODE = 0o711;
 const HELD_MODE = 0o700;
 const ROOT = 0;
-/** openat2(2) numbers that node:fs does not name. */
-const AT_FDCWD = -100;
-const O_PATH = 0o10000000;
-const O_DIRECTORY = 0o200000;
-const RESOLVE_NO_MAGICLINKS = 0x02;
-const RESOLVE_NO_SYMLINKS = 0x04;
 
 /**
  * Gives the directory at `path`, absolute and with nothing in it but the owner's own, to its owner. False where it was so already.
@@ -46,7 +41,7 @@ export function giveStateDirectory(path: string, owner: StateDirectoryOwner): bo
 function open(path: string): number {
   try {
     const resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-    return posix().openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0, resolve);
+    return posix().openat2(AT_FDCWD, path, O_PATH | constants.O_DIRECTORY, 0, resolve);
   } catch (error) {
     const errno = errnoOf(error);
     throw refused(path, errno === 'ELOOP' ? 'is reached through a symbolic link' : 'cannot be opened', errno);

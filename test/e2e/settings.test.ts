@@ -51,6 +51,16 @@ describe.skipIf(!isRoot).each(MODES)('%s (needs root to make the test world)', (
     expect(stdout, stderr).toBe('policy.yaml\n');
   });
 
+  it('a policy without a name is nothing to hide', async () => {
+    const setup = prepare(world(), mode);
+    const path = writePolicy(setup);
+    const through = ['sh', '-c', `exec 9<${path}; rm ${path}; exec "$@"`, 'sh'];
+    const { stdout, stderr } = await finish(
+      run(setup, ['echo', 'runs'], { policy: '/proc/self/fd/9', through }),
+    );
+    expect(stdout, stderr).toBe('runs\n');
+  });
+
   it('and are nobody’s to grant', async () => {
     const setup = prepare(world(), mode);
     const policy = writePolicy(setup, '', '', ['/etc/castellan/policy.yaml']);

@@ -7,6 +7,7 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CastellanError, errnoOf } from '../../errors.ts';
 import { directoryFlaw } from '../../kernel/directory-flaw.ts';
+import { AT_FDCWD, O_PATH, RESOLVE_NO_SYMLINKS } from '../../kernel/openat2.ts';
 import { posix } from '../../kernel/posix.ts';
 
 export interface ControlPlace extends Disposable {
@@ -16,10 +17,6 @@ export interface ControlPlace extends Disposable {
   readonly tokenFile: string;
 }
 
-/** openat2(2) flags that node:fs does not name. */
-const O_PATH = 0o10000000;
-const AT_FDCWD = -100;
-const RESOLVE_NO_SYMLINKS = 0x04;
 const WRITABLE_BY_OTHERS = 0o022;
 
 /**

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import {
   CAPABILITY_TABLE,
@@ -44,6 +45,18 @@ describe('the table of capabilities', () => {
   ] as const)('leaves %s with what is rendered nothing to miss but %j', (holder, rest) => {
     const given = held(...renderedCapabilities('identifying', holder));
     expect(missingCapabilities(holder, given).map(({ capability }) => capability)).toEqual(rest);
+  });
+});
+
+describe('the unit for systemd', () => {
+  it('bounds the service by the same table; its launches make their views themselves', () => {
+    const unit = readFileSync('systemd/castellan@.service', 'utf8');
+    const given = /^CapabilityBoundingSet=(.*)$/m.exec(unit)?.[1]?.split(' ') ?? [];
+    const known = renderedCapabilities('combined').map((name) => `CAP_${name}`);
+    expect(given.filter((name) => !known.includes(name))).toEqual([]);
+    expect(missingCapabilities('combined', given).map(({ capability }) => capability)).toEqual([
+      'SYS_CHROOT',
+    ]);
   });
 });
 
