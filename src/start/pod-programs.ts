@@ -24,7 +24,7 @@ export interface ProgramsOptions {
 }
 
 type Rules = readonly NetworkRule[];
-type Container = Pick<SidecarEnd, 'identify' | 'replacePolicy'>;
+type Container = Pick<SidecarEnd, 'identify' | 'prepared' | 'replacePolicy'>;
 type Network = Pick<NetworkRole, 'replacePolicy'>;
 
 export interface Programs extends Disposable {
@@ -70,19 +70,25 @@ export function judgePrograms(options: ProgramsOptions): Programs {
   let identify: Identify = async () => NOT_HERE;
   let follow = async (_paths: readonly string[]): Promise<BinaryTargets> => ({});
   let again: () => Promise<unknown> = async () => {};
-  const find = async (): Promise<void> => {
+  /** Whose links `targets` tells of. */
+  let followed: Rules | undefined;
+  const find = async (look = follow): Promise<void> => {
     const asked = rules;
-    const found = await follow(literalBinaries(asked));
+    const found = await look(literalBinaries(asked));
     // Later rules may have been answered first.
-    if (asked === rules) targets = found;
+    if (asked !== rules) return;
+    followed = asked;
+    targets = found;
   };
   return {
     identify: (flow) => identify(flow),
     async resolveRules(next) {
       rules = next;
-      const found = find();
-      // Whoever is lost meanwhile ends the run with a reason of its own.
-      if (!(await within(found, LINKS_MS))) found.then(again).catch(() => {});
+      if (next !== followed) {
+        const found = find();
+        // Whoever is lost meanwhile ends the run with a reason of its own.
+        if (!(await within(found, LINKS_MS))) found.then(again).catch(() => {});
+      }
       return addBinaryTargets(rules, new Map(Object.entries(targets)));
     },
     get policy() {
@@ -99,7 +105,7 @@ export function judgePrograms(options: ProgramsOptions): Programs {
         identify = container.identify;
       }
       // The command waits for all of them.
-      await find();
+      await find(looks ? follow : () => container.prepared);
       await again();
     },
     [Symbol.dispose]: () => held.dispose(),

@@ -1,5 +1,4 @@
 /** The control wire as the sidecar holds it: says what to apply, asks who is behind a connection, takes the facts of the agent's container. */
-import { isDeepStrictEqual } from 'node:util';
 import type { Report } from '../../audit/event.ts';
 import type { Flow, IdentityResult } from '../../egress/stages.ts';
 import type { CastellanError } from '../../errors.ts';
@@ -82,7 +81,6 @@ export function openSidecarEnd(
     }),
   );
   let generation = 0;
-  let inForce: { readonly policy: object; readonly targets: Promise<BinaryTargets> } | undefined;
   const receive = async (message: FromProcessRole, bytes: number): Promise<void> => {
     switch (message.type) {
       case 'hello':
@@ -116,7 +114,6 @@ export function openSidecarEnd(
     policy: Omit<ContainerPolicy, 'generation'>,
     send: (numbered: ContainerPolicy) => void,
   ): Promise<BinaryTargets> => {
-    if (inForce !== undefined && isDeepStrictEqual(policy, inForce.policy)) return inForce.targets;
     generation += 1;
     const number = generation;
     const { promise, resolve, reject } = Promise.withResolvers<BinaryTargets>();
@@ -127,9 +124,7 @@ export function openSidecarEnd(
     );
     void channel.closed.then(reject);
     send({ generation: number, ...policy });
-    const targets = promise.finally(() => clearTimeout(late));
-    inForce = { policy, targets };
-    return targets;
+    return promise.finally(() => clearTimeout(late));
   };
   const prepared = apply(setup.policy, (policy) => channel.send({ ...setup, type: 'setup', policy }));
   prepared.catch(() => {});

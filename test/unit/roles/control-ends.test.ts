@@ -59,14 +59,17 @@ describe('the sidecar’s end', () => {
     expect(await next()).toBeUndefined();
   });
 
-  test('a policy goes over when it differs, with a number that grows', async () => {
+  test('each policy goes over, the same one too, with a number that grows', async () => {
     const { end, role, next } = open();
     await next();
     role.send({ type: 'policy-applied', generation: 1, targets: TARGETS });
-    expect(await end.replacePolicy({ parts, binaries })).toEqual(TARGETS);
+    const same = end.replacePolicy({ parts, binaries });
+    expect(await next()).toMatchObject({ type: 'policy', generation: 2, binaries });
+    role.send({ type: 'policy-applied', generation: 2, targets: TARGETS });
+    expect(await same).toEqual(TARGETS);
     const changed = end.replacePolicy({ parts, binaries: ['/bin/sh'] });
-    expect(await next()).toMatchObject({ type: 'policy', generation: 2, binaries: ['/bin/sh'] });
-    role.send({ type: 'policy-applied', generation: 2, targets: {} });
+    expect(await next()).toMatchObject({ type: 'policy', generation: 3, binaries: ['/bin/sh'] });
+    role.send({ type: 'policy-applied', generation: 3, targets: {} });
     expect(await changed).toEqual({});
   });
 
