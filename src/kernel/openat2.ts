@@ -3,4 +3,3 @@ export const AT_FDCWD = -100;
 export const O_PATH = 0o10000000;
 export const RESOLVE_NO_MAGICLINKS = 0x02;
 export const RESOLVE_NO_SYMLINKS = 0x04;
-export const RESOLVE_IN_ROOT = 0x10;

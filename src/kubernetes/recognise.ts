@@ -101,8 +101,15 @@ const DEFAULTS: ReadonlyMap<string, readonly unknown[]> = new Map<string, readon
   ['protocol', ['TCP']],
 ]);
 
-/** How much a container may use, not what it is: a LimitRange fills it in, and the API server how it may change. */
-const QUANTITIES: ReadonlySet<string> = new Set(['resources', 'resizePolicy']);
+/**
+ * What of `resources` says what a container is, and not how much it may use, which a LimitRange fills in: devices. What a driver has for
+ * one of them can be a mount, or a variable.
+ */
+function devicesOf(resources: unknown): unknown {
+  const named = (key: string) =>
+    Object.fromEntries(Object.entries(at(resources, key) ?? {}).filter(([name]) => name.includes('/')));
+  return { claims: at(resources, 'claims'), requests: named('requests'), limits: named('limits') };
+}
 
 /**
  * Where something first differs from what is expected: what is expected has to be there, and nothing beside it but what the API server
@@ -124,8 +131,10 @@ export function differenceFrom(expected: unknown, given: unknown, path = ''): st
   const after = new Map(Object.entries(expected).filter(isSaid));
   return firstOf(new Set([...after.keys(), ...before.keys()]), (key) => {
     const [wanted, found] = [after.get(key), before.get(key)];
-    if (QUANTITIES.has(key) || isFilledIn(key, wanted, found)) return undefined;
-    return differenceFrom(wanted, found, joinPath(path, key));
+    const place = joinPath(path, key);
+    if (key === 'resources') return differenceFrom(devicesOf(wanted), devicesOf(found), place);
+    if (key === 'resizePolicy' || isFilledIn(key, wanted, found)) return undefined;
+    return differenceFrom(wanted, found, place);
   });
 }
 

@@ -125,7 +125,7 @@ function refuseGroups(spec: V1PodSpec, options: SupervisorOptions): void {
   )
     refusePod(
       'fsGroup',
-      "an fsGroup, which the workspace needs here, would make the files with secrets the agent's to read",
+      `${fsGroup === undefined ? 'an fsGroup, which the workspace needs here,' : `fsGroup ${fsGroup}, which the pod has,`} would make the files with secrets the agent's to read`,
       'use the sidecar topology, where the agent has no mount of them',
     );
 }

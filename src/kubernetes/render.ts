@@ -51,10 +51,22 @@ export function renderSandbox(
     ...policyObjects(request, policy, metadata),
     kind === 'Pod' ? podObject(pod, metadata) : sandboxObject(request, pod, metadata),
   ];
-  return { documents, remarks: remarksOf(request, pod, scc) };
+  return { documents, remarks: remarksOf(request, pod, scc, withScc) };
 }
 
-const sccName = ({ topology }: SandboxRequest): string => `castellan-${topology}`;
+/**
+ * By all that decides what it allows: a cluster has it once, and under one name a request would take rights from the pods of another, or
+ * give them more. And not as the chart names its own, whose `users` it would take.
+ */
+function sccName({ topology, binaryIdentity, castellan }: SandboxRequest): string {
+  const identifies = topology === 'sidecar' && binaryIdentity === 'sidecar';
+  const words = [
+    topology,
+    ...(identifies ? ['identifying'] : []),
+    ...(castellan.install === 'copy' ? [] : ['image']),
+  ];
+  return `castellan-render-${words.join('-')}`;
+}
 
 /** What admits the pod on OpenShift, and lets its service account use it; the latter takes a namespace to be in. */
 function sccObjects(request: SandboxRequest, pod: V1PodTemplateSpec, scc: RequiredScc): readonly Document[] {
@@ -68,7 +80,12 @@ function sccObjects(request: SandboxRequest, pod: V1PodTemplateSpec, scc: Requir
   ];
 }
 
-function remarksOf(request: SandboxRequest, pod: V1PodTemplateSpec, scc: RequiredScc): string[] {
+function remarksOf(
+  request: SandboxRequest,
+  pod: V1PodTemplateSpec,
+  scc: RequiredScc,
+  withScc: boolean,
+): string[] {
   const { annotations = {} } = pod.metadata ?? {};
   return [
     `sandbox uid ${annotations['castellan/sandbox-uid']}, gid ${annotations['castellan/sandbox-gid']}`,
@@ -76,6 +93,9 @@ function remarksOf(request: SandboxRequest, pod: V1PodTemplateSpec, scc: Require
     `Namespace: pod-security.kubernetes.io/enforce: ${annotations['castellan/pod-security']}, where Pod Security is enforced`,
     `OpenShift SCC: ${describeScc(scc)}`,
     `RBAC: ${describeRbac(pod, scc, sccName(request))}`,
+    ...(withScc && scc.name !== 'restricted-v2' && request.namespace === undefined
+      ? ['Role and RoleBinding are left out, for the request says no namespace']
+      : []),
   ];
 }
 

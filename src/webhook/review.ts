@@ -5,7 +5,7 @@
 import { CastellanError } from '../errors.ts';
 import type { NamespaceFacts } from '../kubernetes/identity.ts';
 import type { WebhookConfiguration } from '../kubernetes/webhook/configuration.ts';
-import { podToAdmit, refuseUnlessSupervised } from '../kubernetes/webhook/final.ts';
+import { hintForRendered, podToAdmit, refuseUnlessSupervised } from '../kubernetes/webhook/final.ts';
 import {
   changePod,
   choicesOf,
@@ -36,6 +36,8 @@ export interface ReviewOptions {
 export interface Question {
   podOf(review: AdmissionReview, configuration: WebhookConfiguration): SpecifiedPod | undefined;
   verdictOn(...pod: Parameters<typeof changePod>): Verdict;
+  /** What may be done about a refusal beside its own remedy. */
+  hintFor?(review: AdmissionReview): string | undefined;
 }
 
 export const MUTATION: Question = {
@@ -52,6 +54,7 @@ export const VALIDATION: Question = {
     refuseUnlessSupervised(...pod);
     return UNTOUCHED;
   },
+  hintFor: hintForRendered,
 };
 
 const UNTOUCHED: Verdict = { kind: 'untouched' };
@@ -82,7 +85,8 @@ async function judge(
     if (error instanceof NamespaceUnavailable)
       return { kind: 'refused', rule: 'namespace_unavailable', message: error.message };
     if (!(error instanceof CastellanError)) throw error;
-    return { kind: 'refused', rule: error.code, message: `${error.message}; ${error.remedy}` };
+    const remedies = [error.remedy, question.hintFor?.(review) ?? []].flat();
+    return { kind: 'refused', rule: error.code, message: [error.message, ...remedies].join('; ') };
   }
 }
 

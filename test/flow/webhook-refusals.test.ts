@@ -78,6 +78,11 @@ describe('a pod is refused', () => {
       message: /no volume at \/data/,
     },
     {
+      name: 'that wants a container seeded that it has not',
+      annotations: { 'castellan/seed': 'true', 'castellan/container': 'agnet' },
+      message: /the pod has no container agnet/,
+    },
+    {
       name: 'that wants a part of a volume seeded',
       annotations: { 'castellan/seed': 'true', 'castellan/workdir': '/data' },
       container: { volumeMounts: [{ name: 'data', mountPath: '/data', subPath: 'mine' }] },

@@ -1,5 +1,7 @@
 /** What may be stored after all webhooks: what castellan gave, and nothing that somebody made of it. */
 import { describe, expect, it } from 'vitest';
+import { parseSandboxRequest } from '../../src/kubernetes/read-request.ts';
+import { renderSandbox } from '../../src/kubernetes/render.ts';
 import {
   asFilledIn,
   LAST_CASE,
@@ -243,9 +245,38 @@ describe('a pod whatever its author wrote', () => {
 });
 
 describe('a pod of castellan kubernetes render, which does not ask', () => {
+  const request = (more: string) =>
+    parseSandboxRequest(
+      `name: a\nimage: agent:1\ncommand: [agent]\npolicy: { config_map: p }\ncastellan: { image: "castellan:1" }\n${more}`,
+      'r',
+    );
+  const rendered = (more: string) => {
+    const facts = { namespace: { kind: 'unknown' }, kind: 'Pod', withScc: false } as const;
+    const { documents } = renderSandbox(request(more), facts);
+    return documents.find(({ kind }) => kind === 'Pod');
+  };
+
   it('is stored where it is what the webhook would have made', async () => {
     const { hook, pod } = await injected();
     const silent = changed(pod, ({ metadata }) => delete metadata.annotations['castellan/inject']);
     expect(await admission(hook, LAST_CASE, silent)).toEqual(untouched(LAST_CASE));
+    const same = await open(
+      'topology: combined\napp_armor: Unconfined\npolicy: p\nsandbox_uid: 7\nsandbox_gid: 7',
+    );
+    expect(await admission(same, LAST_CASE, rendered('sandbox_uid: 7\nsandbox_gid: 7'))).toEqual(
+      untouched(LAST_CASE),
+    );
+  });
+
+  it.each([
+    ['topology: combined', /annotation castellan\/topology is not a pod’s to choose here/],
+    ['topology: sidecar', /not what castellan would put there: spec\./],
+    ['identity: platform', /castellan\/topology/],
+  ])('is refused where it is not, with what to do about it: %s', async (more, message) => {
+    const { response } = await admission(await open(), LAST_CASE, rendered(more));
+    expect(response.status?.message).toMatch(message);
+    expect(response.status?.message).toMatch(
+      /; the pod has castellan and no castellan\/inject: leave castellan out .* put the namespace among its excludedNamespaces$/,
+    );
   });
 });

@@ -103,6 +103,33 @@ describe('values that do not fit are refused', () => {
       values: { supervisor: { topology: 'pod' } },
       message: /topology must be one of/,
     },
+    {
+      name: 'nothing for a word',
+      values: { supervisor: { topology: null } },
+      message: /topology is required/,
+    },
+    {
+      name: 'nothing for a number',
+      values: { supervisor: { graceSeconds: null } },
+      message: /graceSeconds is required/,
+    },
+    { name: 'nothing at all', values: { webhook: null }, message: /webhook is required/ },
+    {
+      name: 'a text for a switch',
+      values: { supervisor: { readOnlyRoot: 'true' } },
+      message: /readOnlyRoot: Invalid type/,
+    },
+    {
+      name: 'a text for a port',
+      values: { supervisor: { healthPort: '9000' } },
+      message: /healthPort: Invalid type/,
+    },
+    { name: 'no policy', values: { supervisor: { policy: '' } }, message: /policy: Does not match/ },
+    {
+      name: 'a place in two ways',
+      values: { supervisor: { workdir: '/work/' } },
+      message: /workdir: Does not match/,
+    },
     { name: 'root', values: { identity: { uid: 0 } }, message: /identity.uid: Must be greater/ },
     {
       name: 'a uid that means "unchanged"',

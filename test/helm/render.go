@@ -168,13 +168,15 @@ func readYaml(path string, into interface{}) error {
 	return yaml.Unmarshal(text, into)
 }
 
-// As Helm coalesces: maps key by key, everything else as a whole.
+// As Helm coalesces: maps key by key, everything else as a whole, and null takes a value away.
 func merge(into, from map[string]interface{}) {
 	for key, value := range from {
 		inner, isMap := value.(map[string]interface{})
 		outer, wasMap := into[key].(map[string]interface{})
 		if isMap && wasMap {
 			merge(outer, inner)
+		} else if value == nil {
+			delete(into, key)
 		} else {
 			into[key] = value
 		}

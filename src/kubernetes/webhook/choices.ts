@@ -52,7 +52,8 @@ export interface PodChoices {
   readonly seed: boolean;
   readonly topology: Topology | undefined;
   readonly binaryIdentity: BinaryIdentity | undefined;
-  readonly identity: { readonly uid: number; readonly gid: number } | undefined;
+  /** Without a gid: the one that the pod would have had. */
+  readonly identity: { readonly uid: number; readonly gid: number | undefined } | undefined;
 }
 
 type PodAnnotations = Readonly<Record<string, unknown>>;
@@ -137,9 +138,9 @@ function word<Word extends string>(
 function ids(chosen: ReadonlyMap<Choice, string>): PodChoices['identity'] {
   const value = chosen.get('identity');
   if (value === undefined) return undefined;
-  const [first = '', second = first, ...more] = value.split(':');
-  const [uid, gid] = [parseId(first), parseId(second)];
-  if (more.length > 0 || uid === undefined || gid === undefined)
+  const [first = '', second, ...more] = value.split(':');
+  const [uid, gid] = [parseId(first), second === undefined ? undefined : parseId(second)];
+  if (more.length > 0 || uid === undefined || (second !== undefined && gid === undefined))
     throw refused(`${METADATA_PREFIX}identity`, 'is neither UID nor UID:GID');
   return { uid, gid };
 }

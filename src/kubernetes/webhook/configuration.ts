@@ -3,7 +3,7 @@ import { CastellanError } from '../../errors.ts';
 import { type Fields, readChoice, readFields, readInteger, readList } from '../../policy/source/fields.ts';
 import { type Findings, refuse } from '../../policy/source/findings.ts';
 import { readTree, type TreeNode } from '../../policy/source/tree.ts';
-import { type ConfiguredIds, DEFAULT_SANDBOX_ID, type PodIdentity } from '../identity.ts';
+import { type ConfiguredIds, type PodIdentity, refuseProxyIds } from '../identity.ts';
 import { POLICY_KEY } from '../layout.ts';
 import { readSupervision, SUPERVISION_KEYS, withoutProblems } from '../read-supervision.ts';
 import { IMAGE, OBJECT_NAME, readForm, readResources, requireForm } from '../read-values.ts';
@@ -65,7 +65,7 @@ function readConfiguration(tree: TreeNode, findings: Findings): WebhookConfigura
   const choices = fields.get('pods_may_choose');
   const ephemeral = fields.get('ephemeral_containers');
   const supervisor = { ...supervision, ...readRest(fields, tree, findings) };
-  refuseContradictions(supervisor, tree, findings);
+  refuseContradictions({ supervisor, ids }, tree, findings);
   return {
     supervisor,
     ids,
@@ -80,26 +80,24 @@ function readConfiguration(tree: TreeNode, findings: Findings): WebhookConfigura
   };
 }
 
-/** Of whoever it may be: nothing below depends on the numbers. */
-const ANYBODY: PodIdentity = {
-  kind: 'ids',
-  uid: { value: DEFAULT_SANDBOX_ID, source: 'default' },
-  gid: { value: DEFAULT_SANDBOX_ID, source: 'default' },
-};
-
-/** What would have every pod refused that chooses nothing is told at the start. */
+/** What would have every pod refused that chooses nothing is told at the start. A number that is not known here is nobody's. */
 function refuseContradictions(
-  supervisor: WebhookConfiguration['supervisor'],
+  { supervisor, ids }: Pick<WebhookConfiguration, 'supervisor' | 'ids'>,
   { position }: TreeNode,
   findings: Findings,
 ): void {
+  const sourced = (id: 'uid' | 'gid') => ({ value: ids[id] ?? NOBODY, source: `sandbox_${id}` });
+  const identity: PodIdentity = { kind: 'ids', uid: sourced('uid'), gid: sourced('gid') };
   try {
-    refuseOptions({ ...supervisor, identity: ANYBODY });
+    refuseOptions({ ...supervisor, identity });
+    refuseProxyIds(identity, supervisor.proxyUid);
   } catch (error) {
     if (!(error instanceof CastellanError)) throw error;
     refuse(findings, position, error.message);
   }
 }
+
+const NOBODY = -1;
 
 function readRest(fields: Fields<Key>, tree: TreeNode, findings: Findings) {
   const word = <Word extends string>(key: Key, words: readonly Word[]) =>

@@ -74,6 +74,12 @@ export function refuseUnlessSupervised(
     });
 }
 
+/** For whoever brings pods that have castellan already: that those are to be what this webhook makes, it can only say. */
+export function hintForRendered({ request: { operation, object } }: AdmissionReview): string | undefined {
+  if (operation !== 'CREATE' || Object.hasOwn(annotationsOf(object), INJECT_ANNOTATION)) return undefined;
+  return `the pod has castellan and no ${INJECT_ANNOTATION}: leave castellan out and ask for it by that, or, for pods of castellan kubernetes render, have the operator of the webhook put the namespace among its excludedNamespaces`;
+}
+
 /**
  * Refuses ephemeral containers of a pod that has castellan: they run beside it, confined by nothing, in a network that castellan
  * governs for the agent alone, and with whatever uid they name, the proxy's included. (By what is in the pod: annotations can be taken away.)

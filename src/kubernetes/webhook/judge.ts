@@ -131,12 +131,14 @@ function identityFor(
   if (block === undefined)
     throw refused(`${source} has to lie in the namespace’s ${UID_RANGE_ANNOTATION}, which ${problem}`);
   for (const id of [identity.uid, identity.gid])
-    if (id < block.start || id > block.end)
+    if (id !== undefined && (id < block.start || id > block.end))
       throw refused(`${id} of ${source} is outside of the namespace’s ${block.start} to ${block.end}`);
+  // OpenShift has given the pod its namespace's group by now.
+  const { gid } = resolvePodIdentity(ids, namespace);
   return {
     kind: 'ids',
     uid: { value: identity.uid, source },
-    gid: { value: identity.gid, source },
+    gid: identity.gid === undefined ? gid : { value: identity.gid, source },
   };
 }
 
@@ -186,9 +188,9 @@ function seedOf(
   const [agent, ...others] = containers.filter(({ name }) =>
     container === undefined ? !isReservedName(name) : name === container,
   );
-  const at = agent?.volumeMounts?.find(({ mountPath }) => mountPath === workdir);
-  // Of several containers none is the agent's, which is told where it is chosen.
-  if (others.length > 0) return undefined;
+  // That the agent's is none or one of several is told where it is chosen.
+  if (agent === undefined || others.length > 0) return undefined;
+  const at = agent.volumeMounts?.find(({ mountPath }) => mountPath === workdir);
   if (at === undefined) throw refused(`there is no volume at ${workdir} to be seeded`);
   if (at.readOnly || at.subPath !== undefined || at.subPathExpr !== undefined)
     throw refused(`the volume at ${workdir} cannot be seeded: it is mounted read-only, or a part of it`);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { runInNewContext } from 'node:vm';
 import type { V1Deployment, V1PodTemplateSpec } from '@kubernetes/client-node';
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { parseArguments } from '../../../src/cli/parse.ts';
 import { BINARY_IDENTITIES } from '../../../src/config/pod.ts';
 import { type NamespaceFacts, resolvePodIdentity } from '../../../src/kubernetes/identity.ts';
@@ -310,6 +311,10 @@ describe('SecurityContextConstraints are what pods need, and no more', () => {
   });
 });
 
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 describe('the schema of the values', () => {
   const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'));
   const supervisor = schema.properties.supervisor.properties;
@@ -319,6 +324,25 @@ describe('the schema of the values', () => {
     expect(supervisor.binaryIdentity.enum).toEqual(BINARY_IDENTITIES);
     expect(supervisor.install.enum).toEqual(INSTALL_METHODS);
     expect(supervisor.podsMayChoose.items.enum).toEqual(CHOICES);
+  });
+
+  it('knows every value, and lets nobody take one away whose absence means nothing', () => {
+    const values = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8'));
+    // Without amounts there are none, which is an answer.
+    const mayLack = ['supervisor.resources', 'webhook.resources'];
+    const compare = (known: unknown, value: unknown, path: string): void => {
+      if (!isMap(value) || !isMap(at(known, 'properties'))) return;
+      expect(Object.keys(at(known, 'properties') as object).toSorted(), path).toEqual(
+        [...Object.keys(value), ...(path === '' ? ['global'] : [])].toSorted(),
+      );
+      const needed = Object.keys(value).filter(
+        (key) => value[key] !== null && !mayLack.includes(`${path}${key}`),
+      );
+      if (!path.endsWith('resources.')) expect(at(known, 'required') ?? [], path).toEqual(needed);
+      for (const [key, inner] of Object.entries(value))
+        compare(at(known, 'properties', key), inner, `${path}${key}.`);
+    };
+    compare(schema, values, '');
   });
 
   it('takes no unknown key where it knows any', () => {

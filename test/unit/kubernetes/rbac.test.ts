@@ -1,8 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import { BINARY_IDENTITIES } from '../../../src/config/pod.ts';
 import { describeRbac } from '../../../src/kubernetes/rbac.ts';
 import { parseSandboxRequest } from '../../../src/kubernetes/read-request.ts';
 import { renderSandbox } from '../../../src/kubernetes/render.ts';
 import { requiredScc } from '../../../src/kubernetes/scc.ts';
+import { INSTALL_METHODS, TOPOLOGIES } from '../../../src/kubernetes/supervisor.ts';
+import { at } from '../../../src/lib/json.ts';
 import { supervised } from './pods.ts';
 
 const spec = { containers: [{ name: 'agent', command: ['agent'] }] };
@@ -22,10 +25,10 @@ describe('RBAC of a pod', () => {
     ],
   ])('%s', (_, pod, text) => expect(describeRbac(pod, requiredScc(pod))).toBe(text));
 
-  const render = (lines: string, withScc = true) =>
+  const render = (lines: string, withScc = true, install = 'copy') =>
     renderSandbox(
       parseSandboxRequest(
-        `name: a\nimage: a:1\ncommand: [a]\ncastellan: { image: castellan:1 }\npolicy: { config_map: p }\n${lines}`,
+        `name: a\nimage: a:1\ncommand: [a]\ncastellan: { image: castellan:1, install: ${install} }\npolicy: { config_map: p }\n${lines}`,
         'r',
       ),
       { namespace: { kind: 'unknown' }, kind: 'Pod', withScc },
@@ -48,15 +51,39 @@ describe('RBAC of a pod', () => {
   it('is for one SCC and one account', () => {
     const { documents } = render('namespace: n\nservice_account: agents\ntopology: sidecar');
     const [scc, role, binding] = documents;
-    expect(scc).toMatchObject({ metadata: { name: 'castellan-sidecar' }, users: [], groups: [] });
+    const name = 'castellan-render-sidecar';
+    expect(scc).toMatchObject({ metadata: { name }, users: [], groups: [] });
     expect(role).toMatchObject({
       metadata: { namespace: 'n' },
-      rules: [{ resourceNames: ['castellan-sidecar'], verbs: ['use'] }],
+      rules: [{ resourceNames: [name], verbs: ['use'] }],
     });
     expect(binding).toMatchObject({
       metadata: { namespace: 'n' },
-      roleRef: { kind: 'Role', name: 'use-castellan-sidecar' },
+      roleRef: { kind: 'Role', name: `use-${name}` },
       subjects: [{ kind: 'ServiceAccount', name: 'agents', namespace: 'n' }],
     });
+  });
+
+  it('is for an SCC whose name tells what it allows: another request’s would widen it, or narrow it', () => {
+    const sccs = TOPOLOGIES.flatMap((topology) =>
+      BINARY_IDENTITIES.flatMap((identity) =>
+        INSTALL_METHODS.flatMap((install) => {
+          if (topology === 'combined' && identity !== 'process') return [];
+          const lines = `topology: ${topology}\nbinary_identity: ${identity}\ncredentials: keys\n`;
+          const { metadata, ...allows } = render(lines, true, install).documents[0] ?? {};
+          return [[String(at(metadata, 'name')), JSON.stringify(allows)] as const];
+        }),
+      ),
+    );
+    const names = new Set(sccs.map(([name]) => name));
+    expect(names.size).toBe(new Set(sccs.map(([, allows]) => allows)).size);
+    expect(new Map(sccs).size).toBe(new Set(sccs.map(String)).size);
+  });
+
+  it('is told where it is left out', () => {
+    const told = /^Role and RoleBinding are left out/;
+    expect(render('').remarks).toContainEqual(expect.stringMatching(told));
+    for (const { remarks } of [render('namespace: n'), render('', false), render('identity: platform')])
+      expect(remarks).not.toContainEqual(expect.stringMatching(told));
   });
 });

@@ -97,6 +97,11 @@ describe('refuses', () => {
       'topology: combined\nbinary_identity: sidecar',
       'c:1:1: binary_identity sidecar is for the sidecar topology',
     ],
+    [
+      'an agent that is the proxy',
+      'sandbox_gid: 1337',
+      "c:1:1: the sandbox's gid 1337 (sandbox_gid) is the proxy's",
+    ],
     ['a workdir over castellan’s places', 'workdir: /run', 'c:1:1: /run of workdir would cover'],
     ['a word that is none', 'reload: signal', 'c:3:9: reload must be'],
     ['an empty profile', 'app_armor: Localhost/', 'c:3:12: app_armor must be'],
