@@ -63,6 +63,7 @@ export function isNormalPath(path: string): boolean {
   const [first, ...parts] = path.split('/');
   return (
     first === '' &&
+    parts.length > 0 &&
     parts.every((part) => part !== '' && part !== '.' && part !== '..') &&
     !/[:\p{Cc}\s]/u.test(path)
   );

@@ -89,7 +89,11 @@ export function holdsSecrets({ secret, projected }: V1Volume): boolean {
   return (
     secret !== undefined ||
     (projected?.sources ?? []).some(
-      (source) => source.secret !== undefined || source.serviceAccountToken !== undefined,
+      (source) =>
+        source.secret !== undefined ||
+        source.serviceAccountToken !== undefined ||
+        // With its key (Kubernetes 1.34).
+        source.podCertificate !== undefined,
     )
   );
 }

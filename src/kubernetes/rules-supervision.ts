@@ -218,7 +218,8 @@ function excess(
   });
 }
 
-function podFieldFindings({ spec, network, agents }: SupervisedPod, kind: string): Finding[] {
+function podFieldFindings(pod: SupervisedPod, kind: string): Finding[] {
+  const { spec, network, agents } = pod;
   const identifies = network !== undefined && optionOf(network.container, '--binary-identity') === 'sidecar';
   const [agent] = agents;
   const grace = Number((agent && optionOf(agent.container, '--grace')) ?? DEFAULT_GRACE_SECONDS);
@@ -268,8 +269,26 @@ function podFieldFindings({ spec, network, agents }: SupervisedPod, kind: string
     ...rules.flatMap(([field, is, why, remedy]): Finding[] =>
       is ? [{ rule: 'pod-field', where: 'pod', path: `spec.${field}`, why, remedy }] : [],
     ),
+    ...(STARTED_ONCE.includes(kind) ? restartFindings(pod) : []),
     ...programFindings(spec),
   ];
+}
+
+/** A container's own word (Kubernetes 1.34) goes before the pod's, and its rules can start all the others again. */
+function restartFindings({ spec, agents }: SupervisedPod): Finding[] {
+  return placedContainers(spec).flatMap(({ container, path: place }): Finding[] => {
+    const { restartPolicy = 'Never', restartPolicyRules = [] } = container;
+    const isAgent = agents.some((agent) => agent.container === container);
+    const fields = {
+      restartPolicy: isAgent && restartPolicy !== 'Never',
+      restartPolicyRules: restartPolicyRules.length > 0,
+    };
+    return Object.entries(fields).flatMap(([field, is]) => {
+      const why = 'a command that was ended would start again';
+      const path = `${place}.${field}`;
+      return is ? [{ rule: 'pod-field', where: container.name, path, why, remedy: 'take it out' }] : [];
+    });
+  });
 }
 
 /** Who may write the program is castellan. */

@@ -134,11 +134,14 @@ function identityFor(
     if (id !== undefined && (id < block.start || id > block.end))
       throw refused(`${id} of ${source} is outside of the namespace’s ${block.start} to ${block.end}`);
   // OpenShift has given the pod its namespace's group by now.
-  const { gid } = resolvePodIdentity(ids, namespace);
+  const { gid } =
+    identity.gid === undefined
+      ? resolvePodIdentity(ids, namespace)
+      : { gid: { value: identity.gid, source } };
   return {
     kind: 'ids',
     uid: { value: identity.uid, source },
-    gid: identity.gid === undefined ? gid : { value: identity.gid, source },
+    gid,
   };
 }
 

@@ -253,6 +253,19 @@ describe('injectSupervisor', () => {
       {},
       'volume work would show a secret',
     ],
+    [
+      'a certificate with its key for the agent',
+      bare({
+        volumes: [
+          {
+            name: 'work',
+            projected: { sources: [{ podCertificate: { signerName: 'a/b', keyType: 'ED25519' } }] },
+          },
+        ],
+      }),
+      {},
+      'volume work would show a secret',
+    ],
     ['an init container', bare({ initContainers: [SIDE] }), {}, 'container side would run unsupervised'],
     [
       'an init container in a combined pod',

@@ -357,6 +357,21 @@ describe('a supervised pod', () => {
     ],
     ['another start', 'pod-field', {}, (spec) => Object.assign(spec, { restartPolicy: 'Always' })],
     [
+      'another start of the agent’s container',
+      'pod-field',
+      {},
+      (_, container) => Object.assign(container('main'), { restartPolicy: 'OnFailure' }),
+    ],
+    [
+      'another start of all by a rule of one',
+      'pod-field',
+      {},
+      (_, container) =>
+        Object.assign(container('castellan-install'), {
+          restartPolicyRules: [{ action: 'RestartAllContainers' }],
+        }),
+    ],
+    [
       'an end before castellan’s own',
       'pod-field',
       {},

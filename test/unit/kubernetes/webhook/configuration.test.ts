@@ -74,6 +74,7 @@ describe('refuses', () => {
     ['a name with a slash', 'policy: ../other', 'c:3:9: policy must be words'],
     ['a Secret that is no name', 'credentials: A B', 'c:3:14: credentials must be words'],
     ['a Secret without a name', 'credentials: { key: a }', 'credentials.secret is missing'],
+    ['a workdir that is nothing', 'workdir: ""', 'c:3:10: workdir must be a plain absolute path'],
     ['a workdir that is no plain path', 'workdir: /a/../b', 'c:3:10: workdir must be a plain absolute path'],
     [
       'a proxy without an address',

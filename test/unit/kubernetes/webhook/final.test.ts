@@ -291,6 +291,8 @@ function hostileTo(pod: Json, choices: Partial<Record<Choice, string>>): { name:
           args: ['run', '--', 'sh'],
           ...(isOurs(one) && { image: 'evil:1', imagePullPolicy: 'Sometimes' }),
           securityContext: { privileged: true },
+          restartPolicy: 'OnFailure',
+          restartPolicyRules: [{ action: 'Restart', exitCodes: { operator: 'NotIn', values: [0] } }],
           lifecycle: { postStart: { exec: { command: ['sh'] } } },
           livenessProbe: { exec: { command: ['sh'] } },
           ...(isOurs(one) && { resources: { claims: [{ name: 'device' }] } }),
