@@ -6,6 +6,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "hand-over.h"
+
 #include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
@@ -289,19 +291,7 @@ static void refuse_sharing(int socket) {
 }
 
 static void send_descriptor(int to, int descriptor) {
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    char payload = 0;
-    struct iovec vector = {&payload, 1};
-    struct msghdr message = {
-        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &descriptor, sizeof descriptor);
-    if (sendmsg(to, &message, MSG_NOSIGNAL) != 1) fail("answer", errno, "sendmsg");
+    if (!hand_over(to, descriptor)) fail("answer", errno, "sendmsg");
 }
 
 static int open_namespace(const char *path) {

@@ -13,29 +13,19 @@ import { nearest } from '../../lib/nearest.ts';
 import { METADATA_PREFIX } from '../layout.ts';
 import { TOPOLOGIES, type Topology } from '../supervisor.ts';
 
-/** Annotations by which a pod may choose, without their prefix. */
-export const CHOICES = [
-  'container',
-  'policy',
-  'credentials',
-  'inference-routes',
-  'workdir',
-  'seed',
-  'topology',
-  'binary-identity',
-  'identity',
-] as const;
-export type Choice = (typeof CHOICES)[number];
-
 /** What an author can do anyway: to name things of the own namespace, which container is the agent's, and what is in its workspace. */
-export const DEFAULT_CHOICES: readonly Choice[] = [
+export const DEFAULT_CHOICES = [
   'container',
   'policy',
   'credentials',
   'inference-routes',
   'workdir',
   'seed',
-];
+] as const;
+
+/** Annotations by which a pod may choose, without their prefix. */
+export const CHOICES = [...DEFAULT_CHOICES, 'topology', 'binary-identity', 'identity'] as const;
+export type Choice = (typeof CHOICES)[number];
 
 export const INJECT_ANNOTATION = `${METADATA_PREFIX}inject`;
 
