@@ -96,16 +96,28 @@ export function killProcess(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
+/**
+ * An agent that signals whatever is about to be started ends a sender often enough, and most of them where the two fall into step: others
+ * follow for so long. Each takes some milliseconds, or a second where it is stopped; whom none of them reached is reached by the next round.
+ */
+const SENDERS_MS = 100;
+
 /** `refusal` is what kill(2) said before. */
 function signalAsOwner(pid: number, signal: NodeJS.Signals, refusal: unknown): void {
   // With that capability, it is not for want of it: a scope of signals refuses everybody.
   if (!lacksKill()) throw refusal;
-  try {
-    posix().signalAsOwner(pid, constants.signals[signal]);
-  } catch (error) {
-    // EINTR: whom it reaches may end the sender first, and is reached by the next round.
-    if (!['ESRCH', 'EINTR'].includes(errnoOf(error) ?? '')) throw refusal;
-  }
+  const until = performance.now() + SENDERS_MS;
+  do {
+    try {
+      posix().signalAsOwner(pid, constants.signals[signal]);
+      return;
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === 'ESRCH') return;
+      // EINTR: whom it reaches ended the sender first.
+      if (errno !== 'EINTR') throw refusal;
+    }
+  } while (performance.now() < until);
 }
 
 const CAP_KILL = 5n;

@@ -8,8 +8,11 @@ import { FACT_LIMITS } from '../policy/fact-limits.ts';
 import { createExecutableTrust, type ExecutableTrust, openExecutable } from './executable-trust.ts';
 import { posix, type SeenProcess } from './posix.ts';
 
-/** A process may fork, exec or end while it is looked at; one that does so this often is refused. */
-const MAX_ATTEMPTS = 3;
+/**
+ * A process may fork, exec or end while it is looked at: it is looked at again, at once and then after longer and longer pauses, for on a
+ * loaded machine what starts fifty programs at once takes its time. What still changes after the last is refused.
+ */
+const CHANGE_RETRIES_MS = [0, 0, 5, 10, 20, 40, 80];
 /** Processes whose hashes are known as long as nothing about them changes; the least recently used goes. */
 const MAX_KNOWN = 1024;
 const DELETED = ' (deleted)';
@@ -59,8 +62,8 @@ interface Means extends IdentifierOptions {
 }
 
 async function identify(flow: Flow, means: Means): Promise<LookResult> {
-  let hidden = 0;
-  for (let attempt = 0; attempt < MAX_ATTEMPTS; ) {
+  let [hidden, changes] = [0, 0];
+  for (;;) {
     try {
       return { ok: true, identity: await findOwner(flow, means) };
     } catch (error) {
@@ -69,13 +72,17 @@ async function identify(flow: Flow, means: Means): Promise<LookResult> {
         hidden += 1;
         if (hidden === MAX_HIDDEN) return { ok: false, reason: HIDDEN };
         await sleep(HIDDEN_RETRY_MS);
-      } else if (isChange(error)) attempt += 1;
-      else return { ok: false, reason: error instanceof Error ? error.message : String(error) };
+      } else if (isChange(error)) {
+        const pause = CHANGE_RETRIES_MS[changes];
+        changes += 1;
+        if (pause === undefined) return { ok: false, reason: CHANGING };
+        if (pause > 0) await sleep(pause);
+      } else return { ok: false, reason: error instanceof Error ? error.message : String(error) };
     }
   }
-  return { ok: false, reason: 'the processes behind the connection keep changing' };
 }
 
+const CHANGING = 'the processes behind the connection keep changing';
 const HIDDEN = 'a process of the sandbox hides what it holds open';
 const HIDDEN_RETRY_MS = 30;
 const MAX_HIDDEN = 8;
