@@ -14,6 +14,8 @@ export default defineConfig({
     ],
     // A real namespace, launcher or ssh client is part of most tests; the limit only stops a hang.
     testTimeout: 30_000,
+    // What is waited for comes in its own time on a loaded machine.
+    expect: { poll: { timeout: 10_000 } },
     hookTimeout: 30_000,
     pool: 'forks',
   },

@@ -40,7 +40,7 @@ while not is_over():
         try: pid == me or os.kill(pid, int(sys.argv[1]))
         except OSError: pass
 `;
-const SIGNALS = 100;
+const SIGNALS = 30;
 /** Each takes forks while another process takes all the CPU it gets, on a machine with other work. */
 const HUNT_MS = 180_000;
 const hunted = (kind: 'SIGKILL' | 'SIGUSR2') => `
