@@ -313,9 +313,9 @@ print(server.getsockname()[1], flush=True); sys.stdin.read()`,
     const dialled = await Promise.all(
       Array.from({ length: MAX_FORWARDS_OF_CONNECTION + more }, () => dial()),
     );
-    // The client may have reset those that were refused before anybody listens to them.
+    // Those that were refused may have ended before anybody listens to them.
     const heard = async (socket: Socket) =>
-      !socket.destroyed && (await once(socket, 'data'))[0] !== undefined;
+      !socket.destroyed && !socket.readableEnded && (await once(socket, 'data'))[0] !== undefined;
     const outcomes = dialled.map((socket) =>
       Promise.race([heard(socket), once(socket, 'end'), once(socket, 'close')]).catch(() => false),
     );
