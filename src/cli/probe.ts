@@ -1,7 +1,7 @@
 import { request } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { runBase } from '../config/config.ts';
-import { CastellanError, errnoOf } from '../errors.ts';
+import { CastellanError } from '../errors.ts';
+import { connectUnix } from '../kernel/unix-client.ts';
 import { chooseRun } from '../start/known-run.ts';
 import { PROBE_NAMES, type Probe } from '../start/readiness.ts';
 import { healthSocketIn, knownRuns } from '../start/run-directory.ts';
@@ -9,9 +9,6 @@ import type { Verb } from './verb.ts';
 
 /** Orchestrators give a probe one second by default, and say so themselves where it is longer. */
 const ANSWER_MS = 5000;
-
-/** While the socket's queue is full (connect(2): EAGAIN), which lasts until it is served again. */
-const RETRY_MS = 20;
 
 /** `castellan probe live|startup|ready`: exit code 0 for yes and 1 for everything else, as container engines expect. */
 export const verb: Verb = async ({ operands, options }, { surroundings, stdout }) => {
@@ -30,12 +27,7 @@ async function ask(
 ): Promise<{ readonly yes: boolean; readonly word: string }> {
   try {
     const { path } = chooseRun(await knownRuns(base), name, 'any');
-    const until = performance.now() + ANSWER_MS;
-    for (;;) {
-      const { yes, word, isFull } = await answerOf(healthSocketIn(path), probe);
-      if (!isFull || performance.now() >= until) return { yes, word };
-      await sleep(RETRY_MS);
-    }
+    return await answerOf(healthSocketIn(path), probe);
   } catch (error) {
     if (error instanceof CastellanError && error.code === 'no_sandbox')
       return { yes: false, word: error.message };
@@ -43,21 +35,25 @@ async function ask(
   }
 }
 
-function answerOf(
+async function answerOf(
   socketPath: string,
   probe: Probe,
-): Promise<{ readonly yes: boolean; readonly word: string; readonly isFull: boolean }> {
-  const { promise, resolve } = Promise.withResolvers<{ yes: boolean; word: string; isFull: boolean }>();
-  const asked = request({ socketPath, path: `/${probe}`, timeout: ANSWER_MS });
-  asked.on('response', (response) => {
-    response.resume();
-    const yes = response.statusCode === 200;
-    resolve({ yes, word: yes ? probe : `not ${probe}`, isFull: false });
-  });
-  asked.on('timeout', () => asked.destroy(new Error(`no answer within ${ANSWER_MS} ms`)));
-  asked.on('error', (error) =>
-    resolve({ yes: false, word: error.message, isFull: errnoOf(error) === 'EAGAIN' }),
-  );
-  asked.end();
+): Promise<{ readonly yes: boolean; readonly word: string }> {
+  const { promise, resolve } = Promise.withResolvers<{ yes: boolean; word: string }>();
+  const no = (error: Error) => resolve({ yes: false, word: error.message });
+  try {
+    const socket = await connectUnix(socketPath, ANSWER_MS);
+    const asked = request({ createConnection: () => socket, path: `/${probe}`, timeout: ANSWER_MS });
+    asked.on('response', (response) => {
+      response.resume();
+      const yes = response.statusCode === 200;
+      resolve({ yes, word: yes ? probe : `not ${probe}` });
+    });
+    asked.on('timeout', () => asked.destroy(new Error(`no answer within ${ANSWER_MS} ms`)));
+    asked.on('error', no);
+    asked.end();
+  } catch (error) {
+    no(error instanceof Error ? error : new Error(String(error)));
+  }
   return promise;
 }

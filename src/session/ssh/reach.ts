@@ -1,10 +1,7 @@
-import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { Socket } from 'node:net';
 import { CastellanError, errnoOf } from '../../errors.ts';
+import { connectUnix } from '../../kernel/unix-client.ts';
 
-/** While the socket's queue is full (connect(2): EAGAIN), as an agent can keep it that reaches the socket. */
-const RETRY_MS = 20;
 const REACH_DEADLINE_MS = 10_000;
 
 /**
@@ -12,22 +9,15 @@ const REACH_DEADLINE_MS = 10_000;
  * @throws CastellanError `no_sandbox` when nobody listens there, or who does is too busy for too long
  */
 export async function reachSandbox(path: string, signal?: AbortSignal): Promise<Socket> {
-  const until = performance.now() + REACH_DEADLINE_MS;
-  for (;;) {
-    const socket = connect({ path, allowHalfOpen: true, ...(signal && { signal }) });
-    try {
-      await once(socket, 'connect');
-      return socket;
-    } catch (cause) {
-      const errno = errnoOf(cause);
-      if (errno !== 'EAGAIN' || performance.now() >= until)
-        throw new CastellanError('no_sandbox', `cannot connect to ${path}`, {
-          step: 'ssh',
-          object: path,
-          cause,
-          ...(errno && { errno }),
-        });
-    }
-    await sleep(RETRY_MS);
+  try {
+    return await connectUnix(path, REACH_DEADLINE_MS, signal);
+  } catch (cause) {
+    const errno = errnoOf(cause);
+    throw new CastellanError('no_sandbox', `cannot connect to ${path}`, {
+      step: 'ssh',
+      object: path,
+      cause,
+      ...(errno && { errno }),
+    });
   }
 }
